@@ -1,0 +1,1 @@
+"""inferbridge code generator"""

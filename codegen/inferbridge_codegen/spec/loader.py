@@ -1,0 +1,307 @@
+"""Reads a `specs/` folder into documents; every problem is collected with its place, none is raised."""
+
+import re
+from pathlib import Path
+
+from inferbridge_codegen.problems import Mark, Problems
+from inferbridge_codegen.spec import path_template
+from inferbridge_codegen.spec.documents import (
+    PARAMETERS,
+    SCALARS,
+    ApiDocument,
+    EndpointDocument,
+    FieldDocument,
+    GrpcDocument,
+    LineDocument,
+    OperationDocument,
+    RestDocument,
+    RuntimeApiDocument,
+    RuntimeDocument,
+    SideDocument,
+    SpecSet,
+    TypeDocument,
+    TypeRef,
+    VariantDocument,
+)
+from inferbridge_codegen.spec.shape import Reader
+from inferbridge_codegen.spec.yaml_tree import MapNode, Node, load_with_includes
+
+_TYPE = re.compile(r"^(?:(list|optional)<)?([A-Za-z][A-Za-z0-9]*|map<parameter>)(>)?$")
+_TYPE_NAME = r"^[A-Z][A-Za-z0-9]*$"
+_SPEC_NAME = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
+_WIRE = r"^[A-Za-z_][A-Za-z0-9_]*(\[\])?(\.[A-Za-z_][A-Za-z0-9_]*(\[\])?)*$|^\[\]\.[A-Za-z_][A-Za-z0-9_]*$"
+_RPC = r"^[A-Za-z_][A-Za-z0-9_.]*/[A-Za-z_][A-Za-z0-9_]*$"
+_PROTO = r"^[A-Za-z0-9_][A-Za-z0-9_/-]*\.proto$"
+_METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH")
+_LOSS = ("reject", "warn", "ignore")
+QUIRK_CHECKS = ("model_versions", "ascii_ids")
+CODES = (
+    "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE",
+    "DATA_LOSS", "UNAUTHENTICATED",
+)  # fmt: skip
+
+
+def load_specs(root: Path, problems: Problems) -> SpecSet:
+    """All operations, APIs and runtimes below `root`."""
+    specs = SpecSet()
+    for folder, read in (("operations", _operations), ("apis", _api), ("runtimes", _runtime)):
+        paths = sorted((root / folder).glob("*.yaml"))
+        if not paths:
+            problems.add(Mark(folder, 1, 1), f"no {folder}/*.yaml in the spec folder")
+        for path in paths:
+            node = load_with_includes(path, root, problems)
+            if node is not None:
+                read(Reader(problems), node, f"{folder}/{path.name}", specs)
+    return specs
+
+
+def _operations(reader: Reader, node: Node, display: str, specs: SpecSet) -> None:
+    top = reader.map(node, "an operations file", {"types": False, "operations": True, "include": False})
+    for name, key, child in reader.entries(top.get("types"), "types"):
+        document = _type(reader, name, key, child, "doc")
+        _declare(reader, specs.types, name, key, document, "type")
+    for name, key, child in reader.entries(top.get("operations"), "operations"):
+        reader.check_identifier(name, key)
+        parts = reader.map(child, f"operation {name}", {"doc": True, "idempotent": False, "request": True, "reply": True})
+        operation = OperationDocument(
+            name,
+            reader.string(parts.get("doc"), "doc") or "",
+            reader.boolean(parts.get("idempotent"), "idempotent") or False,
+            _fields(reader, parts.get("request"), f"request of {name}"),
+            _fields(reader, parts.get("reply"), f"reply of {name}"),
+            key,
+        )
+        _declare(reader, specs.operations, name, key, operation, "operation")
+
+
+def _declare[T](reader: Reader, table: dict[str, T], name: str, mark: Mark, value: T, kind: str) -> None:
+    if name in table:
+        reader.problems.add(mark, f"{kind} {name!r} is declared twice")
+    table[name] = value
+
+
+def _type(reader: Reader, name: str, mark: Mark, node: Node, _: str) -> TypeDocument:
+    reader.check_pattern(name, mark, _TYPE_NAME, "a type name is CamelCase")
+    parts = reader.map(node, f"type {name}", {"doc": True, "fields": True})
+    return TypeDocument(name, reader.string(parts.get("doc"), "doc") or "", _fields(reader, parts.get("fields"), name), mark)
+
+
+def _fields(reader: Reader, node: Node | None, where: str) -> dict[str, FieldDocument]:
+    fields = {}
+    for name, mark, child in reader.entries(node, where):
+        reader.check_identifier(name, mark)
+        known = {"type": True, "doc": False, "required": False, "always": False, "loss": False, "quirk": False}
+        parts = reader.map(child, f"field {name}", known)
+        declared = _type_ref(reader, parts.get("type"))
+        if declared is None:
+            continue
+        fields[name] = FieldDocument(
+            name,
+            declared,
+            reader.string(parts.get("doc"), "doc") or "",
+            reader.boolean(parts.get("required"), "required") or False,
+            reader.boolean(parts.get("always"), "always") or False,
+            reader.choice(parts.get("loss"), "loss", _LOSS) or "warn",
+            reader.choice(parts.get("quirk"), "quirk", QUIRK_CHECKS) or "",
+            mark,
+        )
+    return fields
+
+
+def _type_ref(reader: Reader, node: Node | None) -> TypeRef | None:
+    text = reader.string(node, "type")
+    if node is None or text is None:
+        return None
+    found = _TYPE.match(text)
+    if not found or (found[1] is None) != (found[3] is None):
+        reader.problems.add(node.mark, f"type {text!r} is none of {', '.join(SCALARS)}, {PARAMETERS}, list<…>, optional<…> or a type")
+        return None
+    return TypeRef(found[2], found[1] == "list", found[1] == "optional", node.mark)
+
+
+def _api(reader: Reader, node: Node, display: str, specs: SpecSet) -> None:
+    known = {"api": True, "title": False, "protos": True, "errors": True, "schemas": False, "endpoints": True,
+             "variants": False, "include": False}  # fmt: skip
+    top = reader.map(node, "an API", known)
+    name = reader.string(top.get("api"), "api", _SPEC_NAME)
+    if name is None:
+        return
+    schemas: dict[str, TypeDocument] = {}
+    for schema, key, child in reader.entries(top.get("schemas"), "schemas"):
+        reader.check_pattern(schema, key, _TYPE_NAME, "a schema name is CamelCase")
+        schemas[schema] = TypeDocument(schema, "", _fields(reader, child, f"schema {schema}"), key)
+    api = ApiDocument(
+        name,
+        reader.string(top.get("title"), "title") or name,
+        tuple(reader.strings(top.get("protos"), "protos", _PROTO)),
+        reader.string(top.get("errors"), "errors", _SPEC_NAME) or "",
+        schemas,
+        _endpoints(reader, top.get("endpoints")),
+        tuple(_variant(reader, *entry) for entry in reader.entries(top.get("variants"), "variants")),
+        display,
+        node.mark,
+    )
+    _declare(reader, specs.apis, name, node.mark, api, "API")
+
+
+def _variant(reader: Reader, name: str, mark: Mark, node: Node) -> VariantDocument:
+    reader.check_identifier(name, mark)
+    parts = reader.map(node, f"variant {name}", {"protos": True, "endpoints": True})
+    protos = tuple(reader.strings(parts.get("protos"), "protos", _PROTO))
+    return VariantDocument(name, protos, _endpoints(reader, parts.get("endpoints")), mark)
+
+
+def _endpoints(reader: Reader, node: Node | None) -> tuple[EndpointDocument, ...]:
+    found: dict[str, EndpointDocument] = {}
+    for child in reader.list(node, "endpoints"):
+        parts = reader.map(child, "an endpoint", {"name": True, "operation": False, "rest": False, "grpc": False})
+        name = reader.identifier(parts.get("name"), "name")
+        if name is None:
+            continue
+        if "rest" not in parts and "grpc" not in parts:
+            reader.problems.add(child.mark, f"endpoint {name!r} has neither a rest nor a grpc binding")
+        operation = parts.get("operation")
+        endpoint = EndpointDocument(
+            name,
+            (reader.identifier(operation, "operation") if operation else None) or name,
+            (operation or child).mark,
+            _rest(reader, parts["rest"]) if "rest" in parts else None,
+            _grpc(reader, parts["grpc"]) if "grpc" in parts else None,
+            child.mark,
+        )
+        _declare(reader, found, name, child.mark, endpoint, "endpoint")
+    return tuple(found.values())
+
+
+def _rest(reader: Reader, node: Node) -> RestDocument:
+    parts = reader.map(node, "a rest binding", {"method": True, "paths": True, "request": False, "reply": True})
+    templates = []
+    for item in reader.list(parts.get("paths"), "paths"):
+        text = reader.string(item, "a path")
+        template = path_template.parse(text, item.mark, reader.problems) if text is not None else None
+        if template is not None:
+            templates.append(template)
+    return RestDocument(
+        reader.choice(parts.get("method"), "method", _METHODS) or "GET",
+        tuple(templates),
+        _rest_side(reader, parts.get("request"), node.mark),
+        _rest_side(reader, parts.get("reply"), node.mark),
+        node.mark,
+    )
+
+
+def _rest_side(reader: Reader, node: Node | None, mark: Mark) -> SideDocument:
+    if node is None:
+        return SideDocument(None, (), "", None, (), mark)
+    parts = reader.map(node, "one side of a rest binding", {"schema": False, "map": False, "status": False, "echo": False})
+    status = reader.map(parts.get("status"), "status", {"field": True, "unset": False}) if "status" in parts else {}
+    field = status.get("field")
+    return SideDocument(
+        _type_ref(reader, parts.get("schema")) if "schema" in parts else None,
+        _lines(reader, parts.get("map")),
+        (reader.identifier(field, "field") if field else None) or "",
+        field.mark if field else None,
+        _lines(reader, parts.get("echo")),
+        node.mark,
+    )
+
+
+def _grpc(reader: Reader, node: Node) -> GrpcDocument:
+    parts = reader.map(node, "a grpc binding", {"method": True, "request": False, "reply": True})
+    method = parts.get("method")
+    sides = [
+        SideDocument(None, _lines(reader, side), "", None, (), side.mark if side else node.mark)
+        for side in (parts.get("request"), parts.get("reply"))
+    ]
+    mark = method.mark if method else node.mark
+    return GrpcDocument(reader.string(method, "method", _RPC) or "", mark, sides[0], sides[1], node.mark)
+
+
+def _lines(reader: Reader, node: Node | None) -> tuple[LineDocument, ...]:
+    lines = []
+    for wire, mark, child in reader.entries(node, "a mapping"):
+        reader.check_pattern(wire, mark, _WIRE, "a place on the wire is a dotted path such as inputs[].name")
+        if isinstance(child, MapNode):
+            parts = reader.map(child, f"mapping of {wire}", {"field": True, "converter": False, "raw": False, "alias": False})
+            field = parts.get("field")
+            target = reader.string(field, "field", _WIRE)
+            line = LineDocument(
+                wire,
+                target or "",
+                reader.string(parts.get("converter"), "converter") or "",
+                reader.string(parts.get("raw"), "raw") or "",
+                reader.boolean(parts.get("alias"), "alias") or False,
+                mark,
+                (field or child).mark,
+            )
+        else:
+            target = reader.string(child, f"the field of {wire}", _WIRE)
+            line = LineDocument(wire, target or "", "", "", False, mark, child.mark)
+        if target is not None:
+            lines.append(line)
+    return tuple(lines)
+
+
+def _runtime(reader: Reader, node: Node, display: str, specs: SpecSet) -> None:
+    top = reader.map(node, "a runtime", {"runtime": True, "title": True, "versions": False, "apis": True, "include": False})
+    name = reader.string(top.get("runtime"), "runtime", _SPEC_NAME)
+    if name is None:
+        return
+    apis = tuple(_runtime_api(reader, item) for item in reader.list(top.get("apis"), "apis"))
+    title = reader.string(top.get("title"), "title") or name
+    versions = reader.string(top.get("versions"), "versions") or ""
+    _declare(reader, specs.runtimes, name, node.mark, RuntimeDocument(name, title, versions, apis, display, node.mark), "runtime")
+
+
+def _runtime_api(reader: Reader, node: Node) -> RuntimeApiDocument:
+    known = {"api": True, "variant": False, "ports": False, "quirks": False, "status": False, "codes": False, "not_ready": False}
+    parts = reader.map(node, "an API of a runtime", known)
+    api, variant = parts.get("api"), parts.get("variant")
+    ports = reader.map(parts.get("ports"), "ports", {"rest": False, "grpc": False}) if "ports" in parts else {}
+    status = reader.map(parts.get("status"), "status", dict.fromkeys(CODES, False)) if "status" in parts else {}
+    return RuntimeApiDocument(
+        reader.string(api, "api", _SPEC_NAME) or "",
+        (api or node).mark,
+        (reader.identifier(variant, "variant") if variant else None) or "",
+        (variant or node).mark,
+        {name: reader.integer(port, name, 1, 65535) or 0 for name, port in ports.items()},
+        _quirks(reader, parts.get("quirks")),
+        {code: reader.integer(value, code, 400, 599) or 500 for code, value in status.items()},
+        _codes(reader, parts.get("codes")),
+        tuple(reader.integer(item, "not_ready", 400, 599) or 503 for item in reader.list(parts.get("not_ready"), "not_ready")),
+    )
+
+
+def _codes(reader: Reader, node: Node | None) -> dict[int, str]:
+    table = {}
+    for text, mark, child in reader.entries(node, "codes"):
+        if not re.fullmatch(r"[45]\d\d", text):
+            reader.problems.add(mark, f"{text!r} is not an HTTP status from 400 to 599")
+            continue
+        table[int(text)] = reader.choice(child, "a gRPC code", CODES) or "UNKNOWN"
+    return table
+
+
+PARAMETER_TYPES = ("bool", "int64", "uint64", "string", "double")
+DATATYPES = ("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64",
+             "BF16", "BYTES")  # fmt: skip
+NAN = ("reject", "null", "literal")
+_SET_QUIRKS = {"parameter_types": PARAMETER_TYPES, "json_missing": DATATYPES, "missing": DATATYPES}
+_BOOLEAN_QUIRKS = ("binary_tensors", "model_versions", "requested_outputs", "ascii_ids")
+
+
+def _quirks(reader: Reader, node: Node | None) -> dict[str, object]:
+    if node is None:
+        return {}
+    parts = reader.map(node, "quirks", dict.fromkeys((*_SET_QUIRKS, *_BOOLEAN_QUIRKS, "nan"), False))
+    quirks: dict[str, object] = {}
+    for name, child in parts.items():
+        if name in _SET_QUIRKS:
+            items = [reader.choice(item, name, _SET_QUIRKS[name]) for item in reader.list(child, name)]
+            quirks[name] = tuple(sorted(item for item in items if item))
+        elif name == "nan":
+            quirks[name] = reader.choice(child, name, NAN) or "reject"
+        else:
+            quirks[name] = reader.boolean(child, name) or False
+    return quirks

@@ -1,0 +1,1 @@
+"""inferbridge: any client, any inference runtime."""

@@ -1,0 +1,31 @@
+"""Checks of a request against what the runtime can express, named by `quirk:` in the operation's fields."""
+
+from inferbridge.bridge.context import Context
+
+
+def model_versions(value: str, name: str, context: Context) -> str:
+    """KServe's model server has no model versions; the field is dropped or refused."""
+    if value and not context.profile.model_versions:
+        context.lose(name, f"{context.profile.name} has no model versions")
+        return ""
+    return value
+
+
+def ascii_ids(value: str, name: str, context: Context) -> str:
+    """MLServer copies the id into a header and fails on anything but ASCII (HTTP 500 / INTERNAL)."""
+    if not value.isascii() and context.profile.ascii_ids:
+        context.lose(name, f"{context.profile.name} takes ASCII ids only")
+        return ""
+    return value
+
+
+def datatype(value: str, name: str, context: Context) -> str:
+    """Refuse a datatype that the runtime does not know, before it fails on it in its own way."""
+    if value in context.profile.missing:
+        context.lose(f"{name}.datatype", f"{context.profile.name} does not support {value}")
+    return value
+
+
+def state(value: str) -> str:
+    """MLServer's gRPC side says `State.READY` where its REST side says `READY`."""
+    return value.removeprefix("State.")

@@ -1,0 +1,235 @@
+"""Rules of JSON-over-HTTP bindings that every generated REST half-bridge shares."""
+
+import re
+import zlib
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from inferbridge.bridge.context import Context
+from inferbridge.bridge.errors import BridgeError, Code, invalid
+from inferbridge.bridge.json_tensors import TensorSink, TensorSource
+from inferbridge.bridge.parameters import check_json_parameters
+from inferbridge.bridge.values import Buffer, Chunks, Headers, HttpReply, HttpRequest, header, join
+
+JSON_HEADERS: Headers = (("content-type", "application/json"),)
+HEADER_LENGTH = "inference-header-content-length"
+"""Length in bytes of the JSON part of a body in the binary tensor data extension."""
+MAX_INFLATED = 64 * 1024 * 1024
+BINARY_PARAMETERS = frozenset({"binary_data_size", "binary_data", "binary_data_output"})
+
+
+def body_of(message: HttpRequest | HttpReply) -> Buffer:
+    """The body with its Content-Encoding undone; gzip and deflate (zlib) only, bounded by MAX_INFLATED bytes."""
+    body = join(message.chunks) if message.chunks else b""
+    encoding = (header(message.headers, "content-encoding") or "identity").strip().lower()
+    if encoding in {"identity", ""}:
+        return body
+    if encoding not in {"gzip", "x-gzip", "deflate"}:
+        raise BridgeError(
+            Code.UNIMPLEMENTED, f"content-encoding {encoding!r} is not supported; send gzip, deflate or identity", status=415
+        )
+    return _inflate(body, 31 if "gzip" in encoding else 15)
+
+
+def _inflate(body: Buffer, window_bits: int) -> bytes:
+    inflater = zlib.decompressobj(window_bits)
+    try:
+        plain = inflater.decompress(body, MAX_INFLATED)
+    except zlib.error as error:
+        raise invalid(f"the compressed body is broken: {error}") from None
+    if inflater.unconsumed_tail:
+        raise BridgeError(Code.RESOURCE_EXHAUSTED, f"the body inflates to more than {MAX_INFLATED} bytes", status=413)
+    if not inflater.eof or inflater.unused_data:
+        raise invalid("the compressed body is cut off or has bytes after its end")
+    return plain
+
+
+def open_body(message: HttpRequest | HttpReply, nan: str) -> TensorSource:
+    """The body as JSON part and binary tail, split where the Inference-Header-Content-Length header says."""
+    body = body_of(message)
+    text = header(message.headers, HEADER_LENGTH)
+    if text is None:
+        return TensorSource(body, None, nan)  # type: ignore[arg-type]  # NanPolicy, narrowed by the callers
+    if not text.isascii() or not text.isdigit() or int(text) > len(body):
+        raise invalid(f"Inference-Header-Content-Length {text!r} is not a length within the body of {len(body)} bytes")
+    if int(text) == 0:
+        raise invalid("Inference-Header-Content-Length 0 (a raw body without JSON) needs the model's metadata; send JSON")
+    return TensorSource(body, int(text), nan)  # type: ignore[arg-type]  # as above
+
+
+def read_json[T](decoder: msgspec.json.Decoder[T], text: bytes) -> T:
+    """Decode `text`; errors name the place as a JSON path and, for an unknown field, line and column."""
+    try:
+        return decoder.decode(text or b"{}")
+    except msgspec.ValidationError as error:
+        raise invalid(f"{error}{_position_of_field(str(error), text)}") from None
+    except msgspec.DecodeError as error:
+        raise invalid(f"the body is not valid JSON: {error}{_position_of_byte(str(error), text)}") from None
+    except RecursionError:
+        raise invalid("the body is nested too deeply") from None
+
+
+def _position_of_field(message: str, text: bytes) -> str:
+    found = re.search(r"unknown field `(.*?)`", message)
+    at = text.find(b'"' + found[1].encode() + b'"') if found else -1
+    return f" (line {_line(text, at)}, column {_column(text, at)})" if at >= 0 else ""
+
+
+def _position_of_byte(message: str, text: bytes) -> str:
+    found = re.search(r"\(byte (\d+)\)", message)
+    return f" (line {_line(text, int(found[1]))}, column {_column(text, int(found[1]))})" if found else ""
+
+
+def _line(text: bytes, at: int) -> int:
+    return text.count(b"\n", 0, at) + 1
+
+
+def _column(text: bytes, at: int) -> int:
+    return at - text.rfind(b"\n", 0, at)
+
+
+def parameters_of(values: Any, where: str) -> dict[str, Any]:
+    """The neutral parameters of a JSON `parameters` object, without those of the binary extension."""
+    if values is msgspec.UNSET or values is None or not values:
+        return {}
+    if BINARY_PARAMETERS.isdisjoint(values):
+        return check_json_parameters(values, where)
+    return check_json_parameters({key: values[key] for key in values if key not in BINARY_PARAMETERS}, where)
+
+
+def binary_flag(values: Any, key: str, where: str) -> bool | None:
+    """`binary_data` of an output or `binary_data_output` of a request; None when not said."""
+    if values is msgspec.UNSET or not values or key not in values:
+        return None
+    if not isinstance(values[key], bool):
+        raise invalid(f"{where}.parameters.{key} must be true or false")
+    return bool(values[key])
+
+
+def wants_binary(request: Any, name: str) -> bool:
+    """Whether the client of this infer request asked for output `name` as binary data."""
+    for output in request.outputs:
+        if output.name == name and output.binary is not None:
+            return bool(output.binary)
+    return bool(request.binary_outputs)
+
+
+def agree(place: str, value: Any, elsewhere: str) -> None:
+    """A value named twice must be the same in both places, or the call means two things."""
+    if value is not msgspec.UNSET and value is not None and value != elsewhere and value != "" and elsewhere != "":
+        raise invalid(f"{place} says {value!r} but the path says {elsewhere!r}")
+
+
+def optional(value: Any) -> Any:
+    """A neutral value for an optional JSON field: an empty one is left out."""
+    return value or msgspec.UNSET
+
+
+def given(value: Any, default: Any) -> Any:
+    """A JSON field's value, or the neutral default when absent or null."""
+    return default if value is msgspec.UNSET or value is None else value
+
+
+def ok_reply(chunks: Chunks, header_length: int | None = None) -> HttpReply:
+    """A 200 with a JSON body, or JSON and binary tensor data when `header_length` is given."""
+    if header_length is None:
+        return HttpReply(200, JSON_HEADERS, chunks)
+    return HttpReply(200, _binary_headers(header_length), chunks)
+
+
+def post(path: str, chunks: Chunks, header_length: int | None = None) -> HttpRequest:
+    """A POST with a JSON body; runtimes on FastAPI refuse JSON without its content type."""
+    return HttpRequest("POST", path, JSON_HEADERS if header_length is None else _binary_headers(header_length), chunks)
+
+
+def _binary_headers(header_length: int) -> Headers:
+    return (("content-type", "application/octet-stream"), (HEADER_LENGTH, str(header_length)))
+
+
+def path_of(template: str, variables: Mapping[str, str]) -> str:
+    """The path with every variable percent-encoded, so that a name can never add a segment."""
+    return re.sub(r"\{(\w+)\}", lambda found: quote(variables[found[1]], safe=""), template)
+
+
+def boolean_status(reply: HttpReply, context: Context) -> bool | None:
+    """A boolean carried by the status: 200 is true, the runtime's not-ready statuses are false, else an error."""
+    if reply.status == 200:
+        return True
+    if reply.status in context.profile.not_ready and not _names_error(reply):
+        return False
+    raise error_of(reply, context)
+
+
+def _names_error(reply: HttpReply) -> bool:
+    """Triton answers 400 with an error text for a model it does not have, and its gRPC side says ready=false all the same."""
+    return False
+
+
+def error_of(reply: HttpReply, context: Context) -> BridgeError:
+    """The neutral error of a failed REST reply; the text is found by content, for content types lie."""
+    profile = context.profile
+    code = profile.codes.get(reply.status) or HTTP_TO_CODE.get(reply.status, Code.UNKNOWN)
+    return BridgeError(code, _error_text(reply), status=reply.status if reply.status >= 400 else 502)
+
+
+def _error_text(reply: HttpReply) -> str:
+    body = bytes(body_of(reply))
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return body.decode("utf-8", "replace").strip() or f"HTTP {reply.status}"
+    if isinstance(value, dict):
+        for key in ("error", "detail", "message"):
+            if key in value:
+                text = value[key]
+                return text if isinstance(text, str) else msgspec.json.encode(text).decode()
+    return body.decode("utf-8", "replace")
+
+
+# From the gRPC project's http-grpc-status-mapping, with the statuses it leaves at UNKNOWN filled by meaning.
+HTTP_TO_CODE: dict[int, Code] = {
+    400: Code.INVALID_ARGUMENT,
+    401: Code.UNAUTHENTICATED,
+    403: Code.PERMISSION_DENIED,
+    404: Code.NOT_FOUND,
+    405: Code.UNIMPLEMENTED,
+    409: Code.ABORTED,
+    412: Code.FAILED_PRECONDITION,
+    413: Code.RESOURCE_EXHAUSTED,
+    415: Code.INVALID_ARGUMENT,
+    422: Code.INVALID_ARGUMENT,
+    429: Code.RESOURCE_EXHAUSTED,
+    431: Code.RESOURCE_EXHAUSTED,
+    499: Code.CANCELLED,
+    500: Code.INTERNAL,
+    501: Code.UNIMPLEMENTED,
+    502: Code.UNAVAILABLE,
+    503: Code.UNAVAILABLE,
+    504: Code.DEADLINE_EXCEEDED,
+}
+
+# grpc-gateway's table, which KServe and Envoy users know.
+CODE_TO_HTTP: dict[Code, int] = {
+    Code.OK: 200,
+    Code.CANCELLED: 499,
+    Code.UNKNOWN: 500,
+    Code.INVALID_ARGUMENT: 400,
+    Code.DEADLINE_EXCEEDED: 504,
+    Code.NOT_FOUND: 404,
+    Code.ALREADY_EXISTS: 409,
+    Code.PERMISSION_DENIED: 403,
+    Code.RESOURCE_EXHAUSTED: 429,
+    Code.FAILED_PRECONDITION: 400,
+    Code.ABORTED: 409,
+    Code.OUT_OF_RANGE: 400,
+    Code.UNIMPLEMENTED: 501,
+    Code.INTERNAL: 500,
+    Code.UNAVAILABLE: 503,
+    Code.DATA_LOSS: 500,
+    Code.UNAUTHENTICATED: 401,
+}
+
+__all__ = ["TensorSink", "TensorSource"]

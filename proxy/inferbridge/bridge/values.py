@@ -1,0 +1,72 @@
+"""What crosses the bridge: requests and replies of either protocol, as plain values.
+
+Bodies and messages are sequences of buffers ("chunks"), so a large tensor travels as a view of the bytes it
+arrived in and is never joined unless a parser needs it contiguous.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+type Buffer = bytes | bytearray | memoryview
+type Chunks = Sequence[Buffer]
+type Headers = tuple[tuple[str, str], ...]
+
+
+def join(chunks: Chunks) -> Buffer:
+    """One contiguous buffer; no copy when there is only one chunk."""
+    if len(chunks) == 1:
+        return chunks[0]
+    return b"".join(chunks)
+
+
+def size(chunks: Iterable[Buffer]) -> int:
+    """Bytes in all chunks together."""
+    return sum(map(len, chunks))
+
+
+def header(headers: Headers, name: str) -> str | None:
+    """The first value of `name` (lower case), or None."""
+    for key, value in headers:
+        if key == name or key.lower() == name:
+            return value
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """A REST call. `path` is the raw request target, query included; `variables` are the decoded path variables."""
+
+    method: str
+    path: str
+    headers: Headers = ()
+    chunks: Chunks = ()
+    variables: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpReply:
+    """A REST answer."""
+
+    status: int
+    headers: Headers = ()
+    chunks: Chunks = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcRequest:
+    """A gRPC call. `rpc` is `/package.Service/Method`; each message is unframed protobuf wire data in chunks."""
+
+    rpc: str
+    metadata: Headers = ()
+    messages: tuple[Chunks, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcReply:
+    """A gRPC answer: `code` 0 is OK; `metadata` is the initial, `trailers` the trailing metadata without grpc-*."""
+
+    code: int = 0
+    details: str = ""
+    metadata: Headers = ()
+    messages: tuple[Chunks, ...] = ()
+    trailers: Headers = ()
