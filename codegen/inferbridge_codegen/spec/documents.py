@@ -3,7 +3,7 @@
 Types in specs follow this grammar::
 
     type   = scalar | "map<parameter>" | "list<" type ">" | "optional<" scalar ">" | Name
-    scalar = "string" | "bool" | "int64" | "double" | "tensor"
+    scalar = "string" | "bool" | "int64" | "double" | "tensor" | "any"
 """
 
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from inferbridge_codegen.problems import Mark
 from inferbridge_codegen.spec.path_template import PathTemplate
 
-SCALARS = ("string", "bool", "int64", "double", "tensor")
+SCALARS = ("string", "bool", "int64", "double", "tensor", "any")
 PARAMETERS = "map<parameter>"
 
 
@@ -69,7 +69,12 @@ class OperationDocument:
 
 @dataclass(frozen=True, slots=True)
 class LineDocument:
-    """One mapping line: a place on the wire and the operation's field it carries."""
+    """One mapping line: a place on the wire and the operation's field it carries.
+
+    `alias`: a second place of a request's field, which must agree with the first and is never written.
+    `echo`: a reply's place that repeats a field of the request.
+    `constant`: a reply's place that always says the same; anything else from a runtime is an error.
+    """
 
     wire: str
     field: str
@@ -78,6 +83,8 @@ class LineDocument:
     alias: bool
     wire_mark: Mark
     field_mark: Mark
+    echo: bool = False
+    constant: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +95,6 @@ class SideDocument:
     lines: tuple[LineDocument, ...]
     status_field: str
     status_mark: Mark | None
-    echo: tuple[LineDocument, ...]
     mark: Mark
 
 

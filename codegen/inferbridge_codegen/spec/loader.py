@@ -193,8 +193,8 @@ def _rest(reader: Reader, node: Node) -> RestDocument:
 
 def _rest_side(reader: Reader, node: Node | None, mark: Mark) -> SideDocument:
     if node is None:
-        return SideDocument(None, (), "", None, (), mark)
-    parts = reader.map(node, "one side of a rest binding", {"schema": False, "map": False, "status": False, "echo": False})
+        return SideDocument(None, (), "", None, mark)
+    parts = reader.map(node, "one side of a rest binding", {"schema": False, "map": False, "status": False})
     status = reader.map(parts.get("status"), "status", {"field": True, "unset": False}) if "status" in parts else {}
     field = status.get("field")
     return SideDocument(
@@ -202,7 +202,6 @@ def _rest_side(reader: Reader, node: Node | None, mark: Mark) -> SideDocument:
         _lines(reader, parts.get("map")),
         (reader.identifier(field, "field") if field else None) or "",
         field.mark if field else None,
-        _lines(reader, parts.get("echo")),
         node.mark,
     )
 
@@ -211,7 +210,7 @@ def _grpc(reader: Reader, node: Node) -> GrpcDocument:
     parts = reader.map(node, "a grpc binding", {"method": True, "request": False, "reply": True})
     method = parts.get("method")
     sides = [
-        SideDocument(None, _lines(reader, side), "", None, (), side.mark if side else node.mark)
+        SideDocument(None, _lines(reader, side), "", None, side.mark if side else node.mark)
         for side in (parts.get("request"), parts.get("reply"))
     ]
     mark = method.mark if method else node.mark
@@ -222,25 +221,41 @@ def _lines(reader: Reader, node: Node | None) -> tuple[LineDocument, ...]:
     lines = []
     for wire, mark, child in reader.entries(node, "a mapping"):
         reader.check_pattern(wire, mark, _WIRE, "a place on the wire is a dotted path such as inputs[].name")
-        if isinstance(child, MapNode):
-            parts = reader.map(child, f"mapping of {wire}", {"field": True, "converter": False, "raw": False, "alias": False})
-            field = parts.get("field")
-            target = reader.string(field, "field", _WIRE)
-            line = LineDocument(
-                wire,
-                target or "",
-                reader.string(parts.get("converter"), "converter") or "",
-                reader.string(parts.get("raw"), "raw") or "",
-                reader.boolean(parts.get("alias"), "alias") or False,
-                mark,
-                (field or child).mark,
-            )
-        else:
-            target = reader.string(child, f"the field of {wire}", _WIRE)
-            line = LineDocument(wire, target or "", "", "", False, mark, child.mark)
-        if target is not None:
+        line = _long_line(reader, wire, mark, child) if isinstance(child, MapNode) else _short_line(reader, wire, mark, child)
+        if line is not None:
             lines.append(line)
     return tuple(lines)
+
+
+def _short_line(reader: Reader, wire: str, mark: Mark, node: Node) -> LineDocument | None:
+    field = reader.string(node, f"the field of {wire}", _WIRE)
+    return None if field is None else LineDocument(wire, field, "", "", False, mark, node.mark)
+
+
+def _long_line(reader: Reader, wire: str, mark: Mark, node: MapNode) -> LineDocument | None:
+    known = {"field": False, "converter": False, "raw": False, "alias": False, "echo": False, "constant": False}
+    parts = reader.map(node, f"mapping of {wire}", known)
+    sources = [key for key in ("field", "echo", "constant") if key in parts]
+    if len(sources) != 1:
+        reader.problems.add(node.mark, f"mapping of {wire} needs exactly one of field, echo and constant")
+        return None
+    if "constant" in parts:
+        constant = reader.boolean(parts["constant"], "constant")
+        return LineDocument(wire, "", "", "", False, mark, node.mark, constant=constant or False)
+    source = parts[sources[0]]
+    field = reader.string(source, sources[0], _WIRE)
+    if field is None:
+        return None
+    return LineDocument(
+        wire,
+        field,
+        reader.string(parts.get("converter"), "converter") or "",
+        reader.string(parts.get("raw"), "raw") or "",
+        reader.boolean(parts.get("alias"), "alias") or False,
+        mark,
+        source.mark,
+        echo="echo" in parts,
+    )
 
 
 def _runtime(reader: Reader, node: Node, display: str, specs: SpecSet) -> None:
@@ -288,7 +303,7 @@ DATATYPES = ("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "IN
              "BF16", "BYTES")  # fmt: skip
 NAN = ("reject", "null", "literal")
 _SET_QUIRKS = {"parameter_types": PARAMETER_TYPES, "json_missing": DATATYPES, "missing": DATATYPES}
-_BOOLEAN_QUIRKS = ("binary_tensors", "model_versions", "requested_outputs", "ascii_ids")
+_BOOLEAN_QUIRKS = ("binary_tensors", "model_versions", "ascii_ids")
 
 
 def _quirks(reader: Reader, node: Node | None) -> dict[str, object]:

@@ -24,7 +24,6 @@ class RuntimeProfile:
     missing: frozenset[str] = frozenset()
     """Datatypes it does not know at all."""
     model_versions: bool = True
-    requested_outputs: bool = True
     ascii_ids: bool = False
     nan: NanPolicy = "reject"
     """How NaN and Infinity stand in its JSON."""

@@ -1,0 +1,189 @@
+"""The linked, frozen model: every name resolved, every type checked. Rendering reads it and never changes it."""
+
+from dataclasses import dataclass
+
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
+from inferbridge_codegen.spec.documents import PARAMETERS, FieldDocument, RuntimeDocument, TypeRef
+from inferbridge_codegen.spec.path_template import PathTemplate
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of an operation, one of its types, or a REST schema."""
+
+    name: str
+    type: TypeRef
+    doc: str = ""
+    required: bool = False
+    always: bool = False
+    loss: str = "warn"
+    quirk: str = ""
+
+    @classmethod
+    def of(cls, document: FieldDocument) -> "Field":
+        """The field as declared."""
+        return cls(
+            document.name, document.type, document.doc, document.required, document.always, document.loss, document.quirk
+        )
+
+    @property
+    def is_parameters(self) -> bool:
+        """Whether it holds free-form settings by name."""
+        return self.type.base == PARAMETERS
+
+    @property
+    def is_tensor(self) -> bool:
+        """Whether it holds a tensor's elements."""
+        return self.type.base == "tensor"
+
+
+@dataclass(frozen=True, slots=True)
+class Struct:
+    """A structured type: `name` is its class."""
+
+    name: str
+    doc: str
+    fields: tuple[Field, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What is asked for, independent of any API."""
+
+    name: str
+    doc: str
+    idempotent: bool
+    request: Struct
+    reply: Struct
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One value: a place on the wire, and the field of the operation it carries.
+
+    `kind` says how: `value`; `parameters` (a map); `tensor`; `variable` (of the path); `key` (one entry lifted out of
+    a parameters map); `constant`. `wire` is the attribute in the message, `key` the entry's name or the variable's.
+    """
+
+    kind: str
+    wire: str
+    field: Field
+    required: bool = False
+    always: bool = False
+    key: str = ""
+    converter: str = ""
+    alias: bool = False
+    echo: bool = False
+    constant: bool | None = None
+    factory: str = ""
+    """gRPC: class of a parameters map's values, or of a tensor's contents."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A list of messages on the wire and the list of the operation's types it carries."""
+
+    wire: str
+    wire_class: str
+    field: Field
+    item_class: str
+    leaves: tuple[Leaf, ...]
+    unmapped_wire: tuple[Field, ...]
+    """Fields of the wire's items that no line carries."""
+    unmapped_fields: tuple[Field, ...]
+    """Fields of the operation's items that no line carries."""
+    required: bool = False
+    always: bool = False
+
+    def leaf(self, field: str) -> Leaf | None:
+        """The leaf that carries the item's `field`."""
+        return next((leaf for leaf in self.leaves if leaf.field.name == field and leaf.kind != "key"), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """The request or the reply of a binding, in both directions."""
+
+    wire_class: str
+    """Class of the wire message; empty: no body. A leading `list ` would say a JSON array; see `is_list`."""
+    is_list: bool
+    """REST: the body is a JSON array of `wire_class`."""
+    leaves: tuple[Leaf, ...]
+    groups: tuple[Group, ...]
+    unmapped_wire: tuple[Field, ...]
+    unmapped_fields: tuple[Field, ...]
+    status_field: str = ""
+    """REST reply: the boolean field carried by the status."""
+    raw: str = ""
+    """gRPC: the repeated bytes field that holds the tensors' elements, one entry a tensor."""
+
+
+@dataclass(frozen=True, slots=True)
+class RestBinding:
+    """An endpoint as verb and paths."""
+
+    method: str
+    paths: tuple[PathTemplate, ...]
+    request: Side
+    reply: Side
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcBinding:
+    """An endpoint as service and method; `request_class` and `reply_class` are the wire codecs' names."""
+
+    rpc: str
+    request: Side
+    reply: Side
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One callable thing of an API."""
+
+    name: str
+    operation: Operation
+    rest: RestBinding | None
+    grpc: GrpcBinding | None
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """Endpoints over one set of protos: an API's own, or a variant of it."""
+
+    name: str
+    """Empty for the API's own."""
+    endpoints: tuple[Endpoint, ...]
+    protos: tuple[str, ...]
+    descriptors: FileDescriptorSet
+    messages: tuple[Descriptor, ...]
+    """What the bindings reach, in file order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """A family of endpoints with one dialect of errors."""
+
+    name: str
+    title: str
+    errors: str
+    schemas: tuple[Struct, ...]
+    own: Dialect
+    variants: tuple[Dialect, ...]
+
+    @property
+    def package(self) -> str:
+        """Name of its generated package."""
+        return self.name.replace("-", "_")
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The whole spec set."""
+
+    types: tuple[Struct, ...]
+    operations: tuple[Operation, ...]
+    apis: tuple[Api, ...]
+    runtimes: tuple[RuntimeDocument, ...]

@@ -1,0 +1,126 @@
+"""One view of a wire message for the linker, whether a REST schema or a protobuf message declares it.
+
+A place's `kind` is written in the type grammar of the specs, so that both ends of a mapping line compare as text:
+`string`, `list<int64>`, `map<parameter>`, `tensor`, `list<message>` …
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+
+from inferbridge_codegen.model.types import Field
+from inferbridge_codegen.spec.documents import PARAMETERS, TypeDocument, TypeRef
+
+_KINDS = {
+    FieldDescriptor.TYPE_STRING: "string",
+    FieldDescriptor.TYPE_BOOL: "bool",
+    FieldDescriptor.TYPE_INT32: "int64",
+    FieldDescriptor.TYPE_INT64: "int64",
+    FieldDescriptor.TYPE_UINT32: "int64",
+    FieldDescriptor.TYPE_UINT64: "int64",
+    FieldDescriptor.TYPE_FLOAT: "double",
+    FieldDescriptor.TYPE_DOUBLE: "double",
+    FieldDescriptor.TYPE_BYTES: "bytes",
+    FieldDescriptor.TYPE_ENUM: "enum",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class WirePlace:
+    """One field of a wire message."""
+
+    name: str
+    kind: str
+    field: Field
+    item: "WireView | None" = None
+    """What a `list<message>` holds."""
+    factory: str = ""
+    """gRPC: class of a parameters map's values, or of a tensor's contents."""
+
+
+class WireView(Protocol):
+    """A wire message as the linker sees it."""
+
+    @property
+    def class_name(self) -> str:
+        """Its generated class."""
+
+    @property
+    def title(self) -> str:
+        """How errors name it."""
+
+    def places(self) -> Mapping[str, WirePlace]:
+        """Its fields by name."""
+
+
+class SchemaView:
+    """A REST schema."""
+
+    def __init__(self, document: TypeDocument, schemas: Mapping[str, TypeDocument]) -> None:
+        self._document = document
+        self._schemas = schemas
+
+    @property
+    def class_name(self) -> str:
+        return self._document.name
+
+    @property
+    def title(self) -> str:
+        return f"schema {self._document.name}"
+
+    def places(self) -> Mapping[str, WirePlace]:
+        return {name: self._place(Field.of(field)) for name, field in self._document.fields.items()}
+
+    def _place(self, field: Field) -> WirePlace:
+        item = self._schemas.get(field.type.base)
+        if item is None:
+            return WirePlace(field.name, str(field.type), field)
+        kind = "list<message>" if field.type.is_list else "message"
+        return WirePlace(field.name, kind, field, SchemaView(item, self._schemas))
+
+
+class MessageView:
+    """A protobuf message."""
+
+    def __init__(self, descriptor: Descriptor) -> None:
+        self._descriptor = descriptor
+
+    @property
+    def class_name(self) -> str:
+        return class_name(self._descriptor)
+
+    @property
+    def title(self) -> str:
+        return f"message {self._descriptor.full_name}"
+
+    def places(self) -> Mapping[str, WirePlace]:
+        return {field.name: _place(field) for field in self._descriptor.fields}
+
+
+def class_name(descriptor: Descriptor) -> str:
+    """Class of the generated codec: nested names joined by an underscore, without the package."""
+    full, package = str(descriptor.full_name), str(descriptor.file.package)
+    return full.removeprefix(f"{package}.").replace(".", "_")
+
+
+def _place(field: FieldDescriptor) -> WirePlace:
+    kind, item, factory = _kind(field)
+    base = kind.removeprefix("list<").removesuffix(">")
+    mark_free = TypeRef(base, kind.startswith("list<"), False, None)  # type: ignore[arg-type]  # no place in a YAML file
+    return WirePlace(field.name, kind, Field(field.name, mark_free, loss="reject"), item, factory)
+
+
+def _kind(field: FieldDescriptor) -> tuple[str, WireView | None, str]:
+    message = field.message_type
+    if message is None:
+        kind = _KINDS.get(field.type, "unknown")
+        return (f"list<{kind}>" if field.is_repeated else kind), None, ""
+    if message.GetOptions().map_entry:
+        value = message.fields_by_name["value"].message_type
+        is_parameters = value is not None and "bool_param" in value.fields_by_name
+        return (PARAMETERS, None, class_name(value)) if is_parameters else ("map", None, "")
+    if "fp32_contents" in message.fields_by_name:
+        return "tensor", None, class_name(message)
+    return ("list<message>" if field.is_repeated else "message"), MessageView(message), ""

@@ -1,0 +1,68 @@
+"""The seam between the wire and the work: codecs and layer on one side, routing and translation on the other.
+
+For each call the layer hands the application a `RequestHead` and a `Responder`; the application answers with a
+`RequestSink` that takes the body. The responder may be used at once or later, from the event loop, and ignores
+everything after `end` or `abort` or once the client has gone, so the application never asks whether it may speak.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from inferbridge.bridge.errors import BridgeError
+from inferbridge.bridge.values import Buffer, Headers
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """The head of one HTTP request; names are lower case, values have no CR, LF or NUL."""
+
+    method: str
+    target: str
+    """Path and query as sent, origin-form."""
+    authority: str
+    headers: Headers
+    """Without pseudo-headers; hop-by-hop headers removed."""
+    version: str
+    """"1.0", "1.1" or "2"."""
+    tls: bool = False
+    peer: str = ""
+    """Address of the client, host:port."""
+
+
+class Responder(Protocol):
+    """How the application answers one call."""
+
+    def head(self, status: int, headers: Headers) -> None:
+        """Send status and headers; the codec adds what framing needs."""
+
+    def data(self, data: Buffer) -> None:
+        """Send a piece of the body."""
+
+    def end(self, trailers: Headers = ()) -> None:
+        """End the answer; HTTP/1.1 clients get trailers only in a chunked body."""
+
+    def abort(self) -> None:
+        """Cut the answer so that the client can tell (RST_STREAM, or close without the last chunk)."""
+
+
+class RequestSink(Protocol):
+    """How the application takes the body of one call."""
+
+    def on_data(self, data: Buffer) -> None:
+        """A piece of the body."""
+
+    def on_end(self) -> None:
+        """The body is complete."""
+
+    def on_cancel(self) -> None:
+        """The client went away or reset the call; nobody will read an answer."""
+
+
+class Application(Protocol):
+    """What a gateway serves."""
+
+    def open(self, head: RequestHead, responder: Responder) -> RequestSink:
+        """A call begins. May answer at once; what raises here is answered by `refuse`."""
+
+    def refuse(self, error: BridgeError, head: RequestHead | None, responder: Responder) -> None:
+        """Answer a request the codec or the layer could not accept, in the dialect the head asks for (None: unknown)."""

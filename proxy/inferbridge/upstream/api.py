@@ -1,0 +1,53 @@
+"""What a connection pool to one runtime offers, whatever the protocol."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from inferbridge.bridge.errors import BridgeError
+from inferbridge.bridge.values import Buffer, Chunks, Headers
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """One HTTP request to a runtime. For gRPC, `chunks` are already framed (5-byte prefix and message)."""
+
+    method: str
+    path: str
+    headers: Headers
+    """Without host, content-length, te and hop-by-hop headers: the pool adds what its protocol needs."""
+    chunks: Chunks = ()
+    idempotent: bool = False
+    """May be sent again after it may have reached the runtime."""
+
+
+class Receiver(Protocol):
+    """Where the answer goes. Calls come on the event loop, in order; `on_end` or `on_failure` is the last one."""
+
+    def on_head(self, status: int, headers: Headers) -> None:
+        """Status and headers (lower-case names). A gRPC trailers-only answer has its trailers here."""
+
+    def on_data(self, data: Buffer) -> None:
+        """A piece of the body."""
+
+    def on_end(self, trailers: Headers) -> None:
+        """The answer is complete."""
+
+    def on_failure(self, error: BridgeError) -> None:
+        """The call failed in transport: cannot connect, reset, cut off, timed out."""
+
+
+class Call(Protocol):
+    """One call in flight."""
+
+    def cancel(self) -> None:
+        """Stop it: RST_STREAM (CANCEL) on HTTP/2, close on HTTP/1.1. The receiver hears nothing more."""
+
+
+class Pool(Protocol):
+    """Connections to one runtime, shared by the whole process."""
+
+    def send(self, request: UpstreamRequest, receiver: Receiver, timeout: float | None = None) -> Call:
+        """Start a call; never blocks, never raises for network reasons. `timeout` in seconds covers the whole call."""
+
+    async def close(self) -> None:
+        """Close all connections; calls in flight fail with UNAVAILABLE."""
