@@ -154,7 +154,7 @@ def _variant(reader: Reader, name: str, mark: Mark, node: Node) -> VariantDocume
 
 def _endpoints(reader: Reader, node: Node | None) -> tuple[EndpointDocument, ...]:
     found: dict[str, EndpointDocument] = {}
-    for child in reader.list(node, "endpoints"):
+    for child in reader.sequence(node, "endpoints"):
         parts = reader.map(child, "an endpoint", {"name": True, "operation": False, "rest": False, "grpc": False})
         name = reader.identifier(parts.get("name"), "name")
         if name is None:
@@ -177,7 +177,7 @@ def _endpoints(reader: Reader, node: Node | None) -> tuple[EndpointDocument, ...
 def _rest(reader: Reader, node: Node) -> RestDocument:
     parts = reader.map(node, "a rest binding", {"method": True, "paths": True, "request": False, "reply": True})
     templates = []
-    for item in reader.list(parts.get("paths"), "paths"):
+    for item in reader.sequence(parts.get("paths"), "paths"):
         text = reader.string(item, "a path")
         template = path_template.parse(text, item.mark, reader.problems) if text is not None else None
         if template is not None:
@@ -263,7 +263,7 @@ def _runtime(reader: Reader, node: Node, display: str, specs: SpecSet) -> None:
     name = reader.string(top.get("runtime"), "runtime", _SPEC_NAME)
     if name is None:
         return
-    apis = tuple(_runtime_api(reader, item) for item in reader.list(top.get("apis"), "apis"))
+    apis = tuple(_runtime_api(reader, item) for item in reader.sequence(top.get("apis"), "apis"))
     title = reader.string(top.get("title"), "title") or name
     versions = reader.string(top.get("versions"), "versions") or ""
     _declare(reader, specs.runtimes, name, node.mark, RuntimeDocument(name, title, versions, apis, display, node.mark), "runtime")
@@ -284,7 +284,7 @@ def _runtime_api(reader: Reader, node: Node) -> RuntimeApiDocument:
         _quirks(reader, parts.get("quirks")),
         {code: reader.integer(value, code, 400, 599) or 500 for code, value in status.items()},
         _codes(reader, parts.get("codes")),
-        tuple(reader.integer(item, "not_ready", 400, 599) or 503 for item in reader.list(parts.get("not_ready"), "not_ready")),
+        tuple(reader.integer(item, "not_ready", 400, 599) or 503 for item in reader.sequence(parts.get("not_ready"), "not_ready")),
     )
 
 
@@ -313,7 +313,7 @@ def _quirks(reader: Reader, node: Node | None) -> dict[str, object]:
     quirks: dict[str, object] = {}
     for name, child in parts.items():
         if name in _SET_QUIRKS:
-            items = [reader.choice(item, name, _SET_QUIRKS[name]) for item in reader.list(child, name)]
+            items = [reader.choice(item, name, _SET_QUIRKS[name]) for item in reader.sequence(child, name)]
             quirks[name] = tuple(sorted(item for item in items if item))
         elif name == "nan":
             quirks[name] = reader.choice(child, name, NAN) or "reject"
