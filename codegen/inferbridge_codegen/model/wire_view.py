@@ -4,6 +4,7 @@ A place's `kind` is written in the type grammar of the specs, so that both ends 
 `string`, `list<int64>`, `map<parameter>`, `tensor`, `list<message>` …
 """
 
+import keyword
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -103,6 +104,11 @@ def class_name(descriptor: Descriptor) -> str:
     """Class of the generated codec: nested names joined by an underscore, without the package."""
     full, package = str(descriptor.full_name), str(descriptor.file.package)
     return full.removeprefix(f"{package}.").replace(".", "_")
+
+
+def attribute(field: FieldDescriptor) -> str:
+    """The field's name in generated code: Python's keywords get an underscore."""
+    return f"{field.name}_" if keyword.iskeyword(field.name) else str(field.name)
 
 
 def _place(field: FieldDescriptor) -> WirePlace:

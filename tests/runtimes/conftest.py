@@ -1,0 +1,121 @@
+"""Real servers, started once a session when the first test needs them, and clients and proxies in front of them."""
+
+import os
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtimes.environments import Environment, EnvironmentUnavailable, prepare
+from runtimes.programs import Client, Proxy, run_client, run_proxy
+from runtimes.routes import Route
+from runtimes.servers import Server, log_tail, run_mlserver, run_triton
+
+LOGS = pytest.StashKey[dict[str, Path]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Remember the logs of what is running, for the report of a failure."""
+    config.stash[LOGS] = {}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add the end of every log to the report of a failed test."""
+    report = yield
+    if report.failed:
+        for name, log in item.config.stash.get(LOGS, {}).items():
+            report.sections.append((f"end of the {name} log", log_tail(log, 15)))
+    return report
+
+
+def environment(name: str) -> Environment:
+    """The environment, or a skip that says why this machine has none; with INFERBRIDGE_REQUIRE_RUNTIMES a failure."""
+    try:
+        return prepare(name)
+    except EnvironmentUnavailable as problem:
+        if os.environ.get("INFERBRIDGE_REQUIRE_RUNTIMES"):
+            raise
+        pytest.skip(str(problem))
+
+
+@pytest.fixture(scope="session")
+def triton(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Server]:
+    """A Triton Inference Server."""
+    yield from _serve("triton", run_triton, tmp_path_factory, pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def mlserver(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Server]:
+    """An MLServer."""
+    yield from _serve("mlserver", run_mlserver, tmp_path_factory, pytestconfig)
+
+
+def _serve(
+    name: str,
+    run: Callable[[Environment, Path], AbstractContextManager[Server]],
+    folders: pytest.TempPathFactory,
+    config: pytest.Config,
+) -> Iterator[Server]:
+    with run(environment(name), folders.mktemp(name)) as server:
+        config.stash[LOGS][name] = server.log
+        yield server
+
+
+class Lab:
+    """Proxies and clients by what they connect, each started when first asked for."""
+
+    def __init__(self, stack: ExitStack, folders: pytest.TempPathFactory, request: pytest.FixtureRequest) -> None:
+        self._stack = stack
+        self._folders = folders
+        self._request = request
+        self._proxies: dict[tuple[str, str], Proxy] = {}
+        self._clients: dict[Route, Client] = {}
+
+    def server(self, runtime: str) -> Server:
+        """The running server of a runtime."""
+        found: Any = self._request.getfixturevalue(runtime)
+        assert isinstance(found, Server)
+        return found
+
+    def proxy(self, runtime: str, upstream: str) -> Proxy:
+        """The proxy that speaks `upstream`, rest or grpc, to the runtime."""
+        key = (runtime, upstream)
+        if key not in self._proxies:
+            server = self.server(runtime)
+            url = server.rest_url if upstream == "rest" else server.grpc_url
+            folder = self._folders.mktemp(f"proxy-{runtime}-{upstream}")
+            self._proxies[key] = self._stack.enter_context(run_proxy(f"{runtime}={url}", folder))
+            self._request.config.stash[LOGS][f"proxy {runtime} {upstream}"] = self._proxies[key].log
+        return self._proxies[key]
+
+    def client(self, route: Route) -> Client:
+        """The client at the far end of a route."""
+        if route not in self._clients:
+            folder = self._folders.mktemp("client")
+            start = run_client(environment(route.environment), route.client, self._address(route), folder)
+            self._clients[route] = self._stack.enter_context(start)
+        return self._clients[route]
+
+    def _address(self, route: Route) -> str:
+        if not route.direct:
+            return self.proxy(route.runtime, route.upstream).address
+        server = self.server(route.runtime)
+        return f"127.0.0.1:{server.rest_port if route.upstream == 'rest' else server.grpc_port}"
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """Where tests get proxies and clients from."""
+    with ExitStack() as stack:
+        yield Lab(stack, tmp_path_factory, request)
+
+
+@pytest.fixture
+def client(lab: Lab, route: Route) -> Client:
+    """The client of the route a test is parametrized with."""
+    return lab.client(route)

@@ -1,0 +1,247 @@
+"""Real inference servers as child processes: Triton and MLServer on free loopback ports, serving our own models."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtimes.environments import Environment
+
+MODELS = Path(__file__).parent / "models"
+LOADED_MODELS = ("echo", "add", "fail", "reflect")
+START_SECONDS = 90.0  # a loaded machine; an idle one needs 2 to 6
+STOP_SECONDS = 10.0
+ATTEMPTS = 3  # a port found free may be taken before the server binds it
+
+
+class ServerFailed(Exception):
+    """A server did not come up; the message ends with the tail of its log."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running inference server."""
+
+    name: str
+    rest_port: int
+    grpc_port: int
+    log: Path
+
+    @property
+    def rest_url(self) -> str:
+        """Where it speaks REST."""
+        return f"http://127.0.0.1:{self.rest_port}"
+
+    @property
+    def grpc_url(self) -> str:
+        """Where it speaks gRPC, in the form the proxy's `--upstream` takes."""
+        return f"grpc://127.0.0.1:{self.grpc_port}"
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How to start one server."""
+
+    command: Sequence[str | Path]
+    variables: Mapping[str, str]
+
+
+@contextmanager
+def run_triton(environment: Environment, folder: Path) -> Iterator[Server]:
+    """Run the tritonserver of nvidia-pytriton with `models/triton`; `folder` takes its working files."""
+    repository = folder / "models"
+    shutil.copytree(MODELS / "triton", repository)
+    shutil.copytree(repository / "add" / "1", repository / "add" / "2")
+    backends = _triton_backends(environment, folder / "backends")
+
+    def launch(rest_port: int, grpc_port: int) -> Launch:
+        return _triton_launch(environment, repository, backends, rest_port, grpc_port)
+
+    with _run("triton", launch, folder) as server:
+        yield server
+
+
+@contextmanager
+def run_mlserver(environment: Environment, folder: Path) -> Iterator[Server]:
+    """Run MLServer with `models/mlserver`; `folder` takes its working files."""
+    repository = folder / "models"
+    shutil.copytree(MODELS / "mlserver", repository)
+    _split_versions(repository / "add")
+
+    def launch(rest_port: int, grpc_port: int) -> Launch:
+        return _mlserver_launch(environment, repository, rest_port, grpc_port)
+
+    with _run("mlserver", launch, folder) as server:
+        yield server
+
+
+def _triton_backends(environment: Environment, folder: Path) -> Path:
+    """Put the stub for this Python beside the backend library, where Triton looks; the wheel keeps them apart."""
+    bundled = environment.site_packages / "pytriton" / "tritonserver"
+    backend = folder / "python"
+    backend.mkdir(parents=True)
+    for source in (
+        bundled / "backends" / "python" / "libtriton_python.so",
+        bundled / "backends" / "python" / "triton_python_backend_utils.py",
+        bundled / "python_backend_stubs" / environment.interpreter.minor / "triton_python_backend_stub",
+    ):
+        shutil.copy(source, backend)
+        (backend / source.name).chmod(0o755)
+    return folder
+
+
+def _triton_launch(environment: Environment, repository: Path, backends: Path, rest: int, grpc: int) -> Launch:
+    libraries = environment.site_packages / "nvidia_pytriton.libs"
+    command: list[str | Path] = [
+        environment.site_packages / "pytriton" / "tritonserver" / "bin" / "tritonserver",
+        f"--model-repository={repository}",
+        f"--backend-directory={backends}",
+        f"--http-port={rest}",
+        f"--grpc-port={grpc}",
+        "--http-address=127.0.0.1",
+        "--grpc-address=127.0.0.1",
+        "--allow-metrics=false",
+        "--model-control-mode=explicit",
+        "--strict-readiness=true",
+        *(f"--load-model={name}" for name in LOADED_MODELS),
+    ]
+    variables = {
+        # the copied stub no longer finds the bundled libraries by itself, nor the libpython of this environment
+        "LD_LIBRARY_PATH": f"{libraries}:{environment.interpreter.library_folder}",
+        "PATH": f"{environment.python.parent}:{os.environ['PATH']}",  # the stub takes its site-packages from there
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    return Launch(command, variables)
+
+
+def _split_versions(model: Path) -> None:
+    """Turn a model folder of MLServer into one folder for each of the versions 1 and 2."""
+    settings = model / "model-settings.json"
+    text = settings.read_text("utf-8").rstrip().removesuffix("}").rstrip()
+    settings.unlink()
+    for version in ("1", "2"):
+        (model / version).mkdir()
+        (model / version / settings.name).write_text(f'{text},\n "parameters": {{"version": "{version}"}}\n}}\n')
+
+
+def _mlserver_launch(environment: Environment, repository: Path, rest: int, grpc: int) -> Launch:
+    start = "import sys; from mlserver.cli import main; sys.argv[0] = 'mlserver'; main()"
+    variables = {
+        "PYTHONPATH": str(repository),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "MLSERVER_HOST": "127.0.0.1",
+        "MLSERVER_HTTP_PORT": str(rest),
+        "MLSERVER_GRPC_PORT": str(grpc),
+        "MLSERVER_METRICS_ENDPOINT": "",  # no third port
+        "MLSERVER_PARALLEL_WORKERS": "0",
+        "MLSERVER_DEBUG": "false",
+    }
+    return Launch([environment.python, "-c", start, "start", repository], variables)
+
+
+@contextmanager
+def _run(name: str, launch, folder: Path) -> Iterator[Server]:  # type: ignore[no-untyped-def]
+    server, process = _start(name, launch, folder)
+    try:
+        yield server
+    finally:
+        stop_group(process)
+
+
+def _start(name: str, launch, folder: Path) -> tuple[Server, subprocess.Popen[bytes]]:  # type: ignore[no-untyped-def]
+    log = folder / f"{name}.log"
+    for attempt in range(ATTEMPTS):
+        server = Server(name, *free_ports(2), log)
+        process = _spawn(launch(server.rest_port, server.grpc_port), folder, log)
+        problem = _await_ready(server, process)
+        if problem is None:
+            return server, process
+        stop_group(process)
+        if "in use" not in log.read_text("utf-8", "replace") or attempt == ATTEMPTS - 1:
+            break
+    raise ServerFailed(f"{name} {problem}\n{log_tail(log)}")
+
+
+def _spawn(launch: Launch, folder: Path, log: Path) -> subprocess.Popen[bytes]:
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            launch.command,
+            cwd=folder,
+            env=os.environ | launch.variables,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a group of its own: its workers end with it
+        )
+
+
+def _await_ready(server: Server, process: subprocess.Popen[bytes]) -> str | None:
+    """Poll until the server has all its models; else what went wrong."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            return f"ended with {process.returncode} while starting"
+        if _is_ready(server):
+            return None
+        time.sleep(0.05)
+    return f"was not ready after {START_SECONDS:.0f} s"
+
+
+def _is_ready(server: Server) -> bool:
+    if not accepts_connections(server.grpc_port):
+        return False
+    return all(_is_ok(f"{server.rest_url}/v2/models/{model}/ready") for model in LOADED_MODELS)
+
+
+def _is_ok(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as reply:
+            return bool(reply.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def accepts_connections(port: int) -> bool:
+    """Whether something listens on the loopback port."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def free_ports(count: int) -> list[int]:
+    """Loopback ports nothing listened on a moment ago."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def stop_group(process: subprocess.Popen[bytes]) -> None:
+    """End a process and all it started: politely, then for good."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, sign)
+        except ProcessLookupError:
+            break
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            continue
+    process.wait(STOP_SECONDS)
+
+
+def log_tail(log: Path, lines: int = 40) -> str:
+    """The last lines of a log, for a failure report."""
+    return "\n".join(log.read_text("utf-8", "replace").splitlines()[-lines:])
