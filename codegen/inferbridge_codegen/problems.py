@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+_MAX_MESSAGE = 1000
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Mark:
@@ -41,14 +43,14 @@ class SpecError(Exception):
 
 
 class Problems:
-    """Collects problems; the same one twice counts once."""
+    """Collects problems; the same one twice counts once. True when there is one."""
 
     def __init__(self) -> None:
         self._found: set[Problem] = set()
 
     def add(self, mark: Mark, message: str) -> None:
-        """Note one problem."""
-        self._found.add(Problem(mark, message))
+        """Note one problem. The message is cut to 1 000 characters and made one printable line."""
+        self._found.add(Problem(mark, _one_line(message)))
 
     def sorted(self) -> list[Problem]:
         """All problems, by place."""
@@ -61,6 +63,15 @@ class Problems:
 
     def __len__(self) -> int:
         return len(self._found)
+
+
+def _one_line(message: str) -> str:
+    # messages quote the input: a newline or an escape sequence in it must not forge output lines or reach a terminal
+    if len(message) > _MAX_MESSAGE:
+        message = message[: _MAX_MESSAGE - 1] + "…"
+    if message.isprintable():
+        return message
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in message)
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:

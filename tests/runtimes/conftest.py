@@ -1,10 +1,9 @@
 """Real servers, started once a session when the first test needs them, and clients and proxies in front of them."""
 
 import os
-from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -43,44 +42,27 @@ def environment(name: str) -> Environment:
         pytest.skip(str(problem))
 
 
-@pytest.fixture(scope="session")
-def triton(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Server]:
-    """A Triton Inference Server."""
-    yield from _serve("triton", run_triton, tmp_path_factory, pytestconfig)
-
-
-@pytest.fixture(scope="session")
-def mlserver(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Server]:
-    """An MLServer."""
-    yield from _serve("mlserver", run_mlserver, tmp_path_factory, pytestconfig)
-
-
-def _serve(
-    name: str,
-    run: Callable[[Environment, Path], AbstractContextManager[Server]],
-    folders: pytest.TempPathFactory,
-    config: pytest.Config,
-) -> Iterator[Server]:
-    with run(environment(name), folders.mktemp(name)) as server:
-        config.stash[LOGS][name] = server.log
-        yield server
+RUN_SERVER = {"triton": run_triton, "mlserver": run_mlserver}
 
 
 class Lab:
-    """Proxies and clients by what they connect, each started when first asked for."""
+    """Servers, proxies and clients by what they connect, each started when first asked for."""
 
-    def __init__(self, stack: ExitStack, folders: pytest.TempPathFactory, request: pytest.FixtureRequest) -> None:
+    def __init__(self, stack: ExitStack, folders: pytest.TempPathFactory, logs: dict[str, Path]) -> None:
         self._stack = stack
         self._folders = folders
-        self._request = request
+        self._logs = logs
+        self._servers: dict[str, Server] = {}
         self._proxies: dict[tuple[str, str], Proxy] = {}
         self._clients: dict[Route, Client] = {}
 
     def server(self, runtime: str) -> Server:
         """The running server of a runtime."""
-        found: Any = self._request.getfixturevalue(runtime)
-        assert isinstance(found, Server)
-        return found
+        if runtime not in self._servers:
+            start = RUN_SERVER[runtime](environment(runtime), self._folders.mktemp(runtime))
+            self._servers[runtime] = self._stack.enter_context(start)
+            self._logs[runtime] = self._servers[runtime].log
+        return self._servers[runtime]
 
     def proxy(self, runtime: str, upstream: str) -> Proxy:
         """The proxy that speaks `upstream`, rest or grpc, to the runtime."""
@@ -90,7 +72,7 @@ class Lab:
             url = server.rest_url if upstream == "rest" else server.grpc_url
             folder = self._folders.mktemp(f"proxy-{runtime}-{upstream}")
             self._proxies[key] = self._stack.enter_context(run_proxy(f"{runtime}={url}", folder))
-            self._request.config.stash[LOGS][f"proxy {runtime} {upstream}"] = self._proxies[key].log
+            self._logs[f"proxy {runtime} {upstream}"] = self._proxies[key].log
         return self._proxies[key]
 
     def client(self, route: Route) -> Client:
@@ -109,10 +91,10 @@ class Lab:
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Lab]:
-    """Where tests get proxies and clients from."""
+def lab(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Lab]:
+    """Where tests get servers, proxies and clients from."""
     with ExitStack() as stack:
-        yield Lab(stack, tmp_path_factory, request)
+        yield Lab(stack, tmp_path_factory, pytestconfig.stash[LOGS])
 
 
 @pytest.fixture

@@ -244,4 +244,4 @@ def stop_group(process: subprocess.Popen[bytes]) -> None:
 
 def log_tail(log: Path, lines: int = 40) -> str:
     """The last lines of a log, for a failure report."""
-    return "\n".join(log.read_text("utf-8", "replace").splitlines()[-lines:])
+    return "\n".join(line[:300] for line in log.read_text("utf-8", "replace").splitlines()[-lines:])

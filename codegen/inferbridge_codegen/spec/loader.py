@@ -1,7 +1,9 @@
 """Reads a `specs/` folder into documents; every problem is collected with its place, none is raised."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 from inferbridge_codegen.problems import Mark, Problems
 from inferbridge_codegen.spec import path_template
@@ -23,15 +25,23 @@ from inferbridge_codegen.spec.documents import (
     TypeRef,
     VariantDocument,
 )
-from inferbridge_codegen.spec.shape import Reader
-from inferbridge_codegen.spec.yaml_tree import MapNode, Node, load_with_includes
+from inferbridge_codegen.spec.includes import load_with_includes
+from inferbridge_codegen.spec.path_template import PathTemplate
+from inferbridge_codegen.spec.shape import Pattern, Reader
+from inferbridge_codegen.spec.yaml_tree import ListNode, MapNode, Node, Scalar
 
-_TYPE = re.compile(r"^(?:(list|optional)<)?([A-Za-z][A-Za-z0-9]*|map<parameter>)(>)?$")
-_TYPE_NAME = r"^[A-Z][A-Za-z0-9]*$"
-_SPEC_NAME = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
-_WIRE = r"^[A-Za-z_][A-Za-z0-9_]*(\[\])?(\.[A-Za-z_][A-Za-z0-9_]*(\[\])?)*$|^\[\]\.[A-Za-z_][A-Za-z0-9_]*$"
-_RPC = r"^[A-Za-z_][A-Za-z0-9_.]*/[A-Za-z_][A-Za-z0-9_]*$"
-_PROTO = r"^[A-Za-z0-9_][A-Za-z0-9_/-]*\.proto$"
+_TYPE = re.compile(r"(?:(list|optional)<)?([A-Za-z][A-Za-z0-9]*|map<parameter>)(>)?")
+_TYPE_NAME = r"[A-Z][A-Za-z0-9]*"
+_SPEC_NAME = Pattern(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", "lower-case words joined by '-'")
+_WIRE = Pattern(
+    r"[A-Za-z_][A-Za-z0-9_]*(\[\])?(\.[A-Za-z_][A-Za-z0-9_]*(\[\])?)*|\[\]\.[A-Za-z_][A-Za-z0-9_]*",
+    "a dotted path such as inputs[].name",
+)
+_RPC = Pattern(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*/[A-Za-z_][A-Za-z0-9_]*", "package.Service/Method")
+_PROTO = Pattern(
+    r"([A-Za-z0-9_][A-Za-z0-9_-]*/)*[A-Za-z0-9_][A-Za-z0-9_-]*\.proto",
+    "a path below protos/, without '..', such as vendor/service.proto",
+)
 _METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH")
 _LOSS = ("reject", "warn", "ignore")
 QUIRK_CHECKS = ("model_versions", "ascii_ids")
@@ -59,11 +69,13 @@ def load_specs(root: Path, problems: Problems) -> SpecSet:
 def _operations(reader: Reader, node: Node, display: str, specs: SpecSet) -> None:
     top = reader.map(node, "an operations file", {"types": False, "operations": True, "include": False})
     for name, key, child in reader.entries(top.get("types"), "types"):
-        document = _type(reader, name, key, child, "doc")
+        document = _type(reader, name, key, child)
         _declare(reader, specs.types, name, key, document, "type")
     for name, key, child in reader.entries(top.get("operations"), "operations"):
         reader.check_identifier(name, key)
-        parts = reader.map(child, f"operation {name}", {"doc": True, "idempotent": False, "request": True, "reply": True})
+        parts = reader.map(
+            child, f"operation {name}", {"doc": True, "idempotent": False, "request": True, "reply": True}
+        )
         operation = OperationDocument(
             name,
             reader.string(parts.get("doc"), "doc") or "",
@@ -75,16 +87,23 @@ def _operations(reader: Reader, node: Node, display: str, specs: SpecSet) -> Non
         _declare(reader, specs.operations, name, key, operation, "operation")
 
 
-def _declare[T](reader: Reader, table: dict[str, T], name: str, mark: Mark, value: T, kind: str) -> None:
-    if name in table:
-        reader.problems.add(mark, f"{kind} {name!r} is declared twice")
-    table[name] = value
+class _Placed(Protocol):
+    @property
+    def mark(self) -> Mark: ...
 
 
-def _type(reader: Reader, name: str, mark: Mark, node: Node, _: str) -> TypeDocument:
+def _declare[T: _Placed](reader: Reader, table: dict[str, T], name: str, mark: Mark, value: T, kind: str) -> None:
+    first = table.setdefault(name, value)
+    if first is not value:
+        reader.problems.add(mark, f"{kind} {name!r} is already declared at {first.mark}")
+
+
+def _type(reader: Reader, name: str, mark: Mark, node: Node) -> TypeDocument:
     reader.check_pattern(name, mark, _TYPE_NAME, "a type name is CamelCase")
     parts = reader.map(node, f"type {name}", {"doc": True, "fields": True})
-    return TypeDocument(name, reader.string(parts.get("doc"), "doc") or "", _fields(reader, parts.get("fields"), name), mark)
+    return TypeDocument(
+        name, reader.string(parts.get("doc"), "doc") or "", _fields(reader, parts.get("fields"), name), mark
+    )
 
 
 def _fields(reader: Reader, node: Node | None, where: str) -> dict[str, FieldDocument]:
@@ -113,9 +132,10 @@ def _type_ref(reader: Reader, node: Node | None) -> TypeRef | None:
     text = reader.string(node, "type")
     if node is None or text is None:
         return None
-    found = _TYPE.match(text)
+    found = _TYPE.fullmatch(text)
     if not found or (found[1] is None) != (found[3] is None):
-        reader.problems.add(node.mark, f"type {text!r} is none of {', '.join(SCALARS)}, {PARAMETERS}, list<…>, optional<…> or a type")
+        message = f"type {text!r} is none of {', '.join(SCALARS)}, {PARAMETERS}, list<…>, optional<…> and a type's name"
+        reader.problems.add(node.mark, message)
         return None
     return TypeRef(found[2], found[1] == "list", found[1] == "optional", node.mark)
 
@@ -142,7 +162,7 @@ def _api(reader: Reader, node: Node, display: str, specs: SpecSet) -> None:
         display,
         node.mark,
     )
-    _declare(reader, specs.apis, name, node.mark, api, "API")
+    _declare(reader, specs.apis, name, top["api"].mark, api, "API")
 
 
 def _variant(reader: Reader, name: str, mark: Mark, node: Node) -> VariantDocument:
@@ -170,25 +190,48 @@ def _endpoints(reader: Reader, node: Node | None) -> tuple[EndpointDocument, ...
             _grpc(reader, parts["grpc"]) if "grpc" in parts else None,
             child.mark,
         )
-        _declare(reader, found, name, child.mark, endpoint, "endpoint")
+        _declare(reader, found, name, parts["name"].mark, endpoint, "endpoint")
+    _check_routes(reader, found)
     return tuple(found.values())
+
+
+def _check_routes(reader: Reader, endpoints: Mapping[str, EndpointDocument]) -> None:
+    """No two endpoints may answer to the same method and path: the second would never be reached."""
+    taken: dict[str, str] = {}
+    for endpoint in endpoints.values():
+        if endpoint.rest is None:
+            continue
+        for path in endpoint.rest.paths:
+            owner = taken.setdefault(f"{endpoint.rest.method} {path.shape}", endpoint.name)
+            if owner != endpoint.name:
+                message = f"{endpoint.rest.method} {path.text} is already a path of endpoint {owner!r}"
+                reader.problems.add(endpoint.rest.mark, message)
 
 
 def _rest(reader: Reader, node: Node) -> RestDocument:
     parts = reader.map(node, "a rest binding", {"method": True, "paths": True, "request": False, "reply": True})
-    templates = []
-    for item in reader.sequence(parts.get("paths"), "paths"):
-        text = reader.string(item, "a path")
-        template = path_template.parse(text, item.mark, reader.problems) if text is not None else None
-        if template is not None:
-            templates.append(template)
     return RestDocument(
         reader.choice(parts.get("method"), "method", _METHODS) or "GET",
-        tuple(templates),
+        _paths(reader, parts.get("paths")),
         _rest_side(reader, parts.get("request"), node.mark),
         _rest_side(reader, parts.get("reply"), node.mark),
         node.mark,
     )
+
+
+def _paths(reader: Reader, node: Node | None) -> tuple[PathTemplate, ...]:
+    shapes: dict[str, PathTemplate] = {}
+    items = reader.sequence(node, "paths")
+    for item in items:
+        text = reader.string(item, "a path")
+        if text is None or not isinstance(item, Scalar):
+            continue
+        template = path_template.parse(text, item.text_mark, reader.problems)
+        if template is not None and shapes.setdefault(template.shape, template) is not template:
+            reader.problems.add(item.mark, f"path {text!r} matches the same as {shapes[template.shape].text!r}")
+    if isinstance(node, ListNode) and not items:
+        reader.problems.add(node.mark, "paths must not be empty")
+    return tuple(shapes.values())
 
 
 def _rest_side(reader: Reader, node: Node | None, mark: Mark) -> SideDocument:
@@ -196,7 +239,9 @@ def _rest_side(reader: Reader, node: Node | None, mark: Mark) -> SideDocument:
         return SideDocument(None, (), "", None, mark)
     parts = reader.map(node, "one side of a rest binding", {"schema": False, "map": False, "status": False})
     status = reader.map(parts.get("status"), "status", {"field": True, "unset": False}) if "status" in parts else {}
-    field = status.get("field")
+    field, unset = status.get("field"), status.get("unset")
+    if reader.boolean(unset, "unset") is False and unset:
+        reader.problems.add(unset.mark, "unset can only be true: the status alone says so")
     return SideDocument(
         _type_ref(reader, parts.get("schema")) if "schema" in parts else None,
         _lines(reader, parts.get("map")),
@@ -220,8 +265,12 @@ def _grpc(reader: Reader, node: Node) -> GrpcDocument:
 def _lines(reader: Reader, node: Node | None) -> tuple[LineDocument, ...]:
     lines = []
     for wire, mark, child in reader.entries(node, "a mapping"):
-        reader.check_pattern(wire, mark, _WIRE, "a place on the wire is a dotted path such as inputs[].name")
-        line = _long_line(reader, wire, mark, child) if isinstance(child, MapNode) else _short_line(reader, wire, mark, child)
+        reader.check_pattern(wire, mark, _WIRE.regex, f"a place on the wire must be {_WIRE.words}")
+        line = (
+            _long_line(reader, wire, mark, child)
+            if isinstance(child, MapNode)
+            else _short_line(reader, wire, mark, child)
+        )
         if line is not None:
             lines.append(line)
     return tuple(lines)
@@ -239,6 +288,9 @@ def _long_line(reader: Reader, wire: str, mark: Mark, node: MapNode) -> LineDocu
     if len(sources) != 1:
         reader.problems.add(node.mark, f"mapping of {wire} needs exactly one of field, echo and constant")
         return None
+    for key in ("converter", "raw", "alias"):
+        if key in parts and sources != ["field"]:
+            reader.problems.add(parts[key].mark, f"mapping of {wire}: {key} goes with field, not with {sources[0]}")
     if "constant" in parts:
         constant = reader.boolean(parts["constant"], "constant")
         return LineDocument(wire, "", "", "", False, mark, node.mark, constant=constant or False)
@@ -259,18 +311,32 @@ def _long_line(reader: Reader, wire: str, mark: Mark, node: MapNode) -> LineDocu
 
 
 def _runtime(reader: Reader, node: Node, display: str, specs: SpecSet) -> None:
-    top = reader.map(node, "a runtime", {"runtime": True, "title": True, "versions": False, "apis": True, "include": False})
+    top = reader.map(
+        node, "a runtime", {"runtime": True, "title": True, "versions": False, "apis": True, "include": False}
+    )
     name = reader.string(top.get("runtime"), "runtime", _SPEC_NAME)
     if name is None:
         return
     apis = tuple(_runtime_api(reader, item) for item in reader.sequence(top.get("apis"), "apis"))
+    for index, use in enumerate(apis):
+        if use.api and use.api in [earlier.api for earlier in apis[:index]]:
+            reader.problems.add(use.api_mark, f"API {use.api!r} is listed twice")
     title = reader.string(top.get("title"), "title") or name
     versions = reader.string(top.get("versions"), "versions") or ""
-    _declare(reader, specs.runtimes, name, node.mark, RuntimeDocument(name, title, versions, apis, display, node.mark), "runtime")
+    runtime = RuntimeDocument(name, title, versions, apis, display, node.mark)
+    _declare(reader, specs.runtimes, name, top["runtime"].mark, runtime, "runtime")
 
 
 def _runtime_api(reader: Reader, node: Node) -> RuntimeApiDocument:
-    known = {"api": True, "variant": False, "ports": False, "quirks": False, "status": False, "codes": False, "not_ready": False}
+    known = {
+        "api": True,
+        "variant": False,
+        "ports": False,
+        "quirks": False,
+        "status": False,
+        "codes": False,
+        "not_ready": False,
+    }
     parts = reader.map(node, "an API of a runtime", known)
     api, variant = parts.get("api"), parts.get("variant")
     ports = reader.map(parts.get("ports"), "ports", {"rest": False, "grpc": False}) if "ports" in parts else {}
@@ -284,7 +350,10 @@ def _runtime_api(reader: Reader, node: Node) -> RuntimeApiDocument:
         _quirks(reader, parts.get("quirks")),
         {code: reader.integer(value, code, 400, 599) or 500 for code, value in status.items()},
         _codes(reader, parts.get("codes")),
-        tuple(reader.integer(item, "not_ready", 400, 599) or 503 for item in reader.sequence(parts.get("not_ready"), "not_ready")),
+        tuple(
+            reader.integer(item, "not_ready", 400, 599) or 503
+            for item in reader.sequence(parts.get("not_ready"), "not_ready")
+        ),
     )
 
 

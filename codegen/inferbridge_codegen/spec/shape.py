@@ -1,15 +1,23 @@
 """Reads nodes of a YAML tree as the shapes a document expects; what does not fit is a problem with its place."""
 
-import keyword
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from inferbridge_codegen.problems import Mark, Problems, suggestion
+from inferbridge_codegen.spec.names import wrong_identifier
 from inferbridge_codegen.spec.yaml_tree import ListNode, MapNode, Node, Scalar
 
-_IDENTIFIER = re.compile(r"[a-z][a-z0-9_]*")
-_GENERATED_NAMES = frozenset({"self", "context", "request", "reply", "call", "body", "message", "source", "sink", "item"})
-"""Names that the generated functions use for themselves."""
+
+class Pattern(NamedTuple):
+    """What a string must match as a whole, as a regular expression and in words that follow "must be"."""
+
+    regex: str
+    words: str
+
+
+def _is_null(node: Node) -> bool:
+    return isinstance(node, Scalar) and node.value is None
 
 
 class Reader:
@@ -19,24 +27,24 @@ class Reader:
         self.problems = problems
 
     def map(self, node: Node | None, where: str, known: Mapping[str, bool]) -> dict[str, Node]:
-        """The entries of a map with fixed keys; `known` says of each key whether it is required."""
+        """The entries of a map with fixed keys; `known` says of each key whether it is required. Null is an empty map."""
         found: dict[str, Node] = {}
         for name, mark, child in self.entries(node, where):
             if name in known:
                 found[name] = child
             else:
                 self.problems.add(mark, f"{where} has no key {name!r}{suggestion(name, known)}")
-        if isinstance(node, MapNode):
+        if isinstance(node, MapNode) or (node is not None and _is_null(node)):
             for name, required in known.items():
                 if required and name not in found:
                     self.problems.add(node.mark, f"{where} needs the key {name!r}")
         return found
 
     def entries(self, node: Node | None, where: str) -> Iterator[tuple[str, Mark, Node]]:
-        """All entries of a map with free keys."""
+        """All entries of a map with free keys. Null is an empty map."""
         if isinstance(node, MapNode):
             yield from node.entries
-        elif node is not None and not (isinstance(node, Scalar) and node.value is None):
+        elif node is not None and not _is_null(node):
             self.problems.add(node.mark, f"{where} must be a map")
 
     def sequence(self, node: Node | None, where: str) -> Sequence[Node]:
@@ -47,20 +55,20 @@ class Reader:
             self.problems.add(node.mark, f"{where} must be a list")
         return ()
 
-    def string(self, node: Node | None, where: str, pattern: str | None = None) -> str | None:
+    def string(self, node: Node | None, where: str, pattern: Pattern | None = None) -> str | None:
         """A string, matching `pattern` when given."""
         if node is None:
             return None
         if not isinstance(node, Scalar) or not isinstance(node.value, str):
-            hint = f"; quote it: \"{node.text}\"" if isinstance(node, Scalar) and node.value is not None else ""
+            hint = f'; quote it: "{node.text}"' if isinstance(node, Scalar) and not _is_null(node) else ""
             self.problems.add(node.mark, f"{where} must be a string{hint}")
             return None
-        if pattern is not None and not re.fullmatch(pattern, node.value):
-            self.problems.add(node.mark, f"{where} {node.value!r} is not well-formed")
+        if pattern is not None and not re.fullmatch(pattern.regex, node.value):
+            self.problems.add(node.mark, f"{where} {node.value!r} must be {pattern.words}")
             return None
         return node.value
 
-    def strings(self, node: Node | None, where: str, pattern: str | None = None) -> list[str]:
+    def strings(self, node: Node | None, where: str, pattern: Pattern | None = None) -> list[str]:
         """A list of strings."""
         found = [self.string(item, where, pattern) for item in self.sequence(node, where)]
         return [text for text in found if text is not None]
@@ -88,10 +96,13 @@ class Reader:
         """One of some words."""
         if node is None:
             return None
-        text = node.text if isinstance(node, Scalar) else ""
-        if text in options:
-            return text
-        self.problems.add(node.mark, f"{where} {text!r} is none of {', '.join(options)}{suggestion(text, options)}")
+        if not isinstance(node, Scalar) or not node.text:
+            self.problems.add(node.mark, f"{where} must be one of {', '.join(options)}")
+            return None
+        if node.text in options:
+            return node.text
+        hint = suggestion(node.text, options)
+        self.problems.add(node.mark, f"{where} {node.text!r} is none of {', '.join(options)}{hint}")
         return None
 
     def identifier(self, node: Node | None, where: str) -> str | None:
@@ -103,13 +114,10 @@ class Reader:
 
     def check_identifier(self, name: str, mark: Mark) -> bool:
         """Whether generated code can use the name; a problem if not."""
-        if not _IDENTIFIER.fullmatch(name):
-            self.problems.add(mark, f"name {name!r} must be snake_case: a-z, then a-z, 0-9 and _")
-        elif keyword.iskeyword(name) or name in _GENERATED_NAMES:
-            self.problems.add(mark, f"name {name!r} is reserved in generated code; choose another")
-        else:
-            return True
-        return False
+        wrong = wrong_identifier(name)
+        if wrong:
+            self.problems.add(mark, wrong)
+        return not wrong
 
     def check_pattern(self, name: str, mark: Mark, pattern: str, message: str) -> bool:
         """Whether a key is well-formed; a problem with `message` if not."""

@@ -45,6 +45,10 @@ class Policy:
     """How NaN and Infinity stand in JSON between us and a REST client."""
 
 
+class RuntimeFault(BridgeError):
+    """An error that the runtime itself answered with."""
+
+
 @dataclass(slots=True)
 class Context:
     """One call's surroundings; collects its losses."""
@@ -52,9 +56,19 @@ class Context:
     profile: RuntimeProfile
     policy: Policy = Policy()
     losses: list[str] = field(default_factory=list)
+    replying: bool = False
+    """False while the request is translated, True for the reply: what cannot be carried then is not the client's fault."""
 
     def lose(self, name: str, why: str) -> None:
         """Note that field `name` cannot reach the other side: an error unless losses are allowed."""
         if not self.policy.lossy:
-            raise BridgeError(Code.INVALID_ARGUMENT, f"{name}: {why}")
+            raise self.inexpressible(f"{name}: {why}")
         self.losses.append(name)
+
+    def note(self, name: str) -> None:
+        """Note a loss that changes no answer: never an error, always named."""
+        self.losses.append(name)
+
+    def inexpressible(self, message: str) -> BridgeError:
+        """The error for what cannot be carried across."""
+        return BridgeError(Code.INTERNAL if self.replying else Code.INVALID_ARGUMENT, message)

@@ -13,7 +13,7 @@ def model_versions(value: str, name: str, context: Context) -> str:
 
 def ascii_ids(value: str, name: str, context: Context) -> str:
     """MLServer copies the id into a header and fails on anything but ASCII (HTTP 500 / INTERNAL)."""
-    if not value.isascii() and context.profile.ascii_ids:
+    if context.profile.ascii_ids and not value.isascii():
         context.lose(name, f"{context.profile.name} takes ASCII ids only")
         return ""
     return value
@@ -22,10 +22,5 @@ def ascii_ids(value: str, name: str, context: Context) -> str:
 def datatype(value: str, name: str, context: Context) -> str:
     """Refuse a datatype that the runtime does not know, before it fails on it in its own way."""
     if value in context.profile.missing:
-        context.lose(f"{name}.datatype", f"{context.profile.name} does not support {value}")
+        raise context.inexpressible(f"{name}: {context.profile.name} does not support {value}")
     return value
-
-
-def state(value: str) -> str:
-    """MLServer's gRPC side says `State.READY` where its REST side says `READY`."""
-    return value.removeprefix("State.")

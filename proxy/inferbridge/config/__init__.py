@@ -1,1 +1,22 @@
-"""config"""
+"""Settings of the proxy: one YAML file, the environment and flags, read into `Settings`."""
+
+from inferbridge.config.load import EXIT_CODE, SettingsError, load_settings, parse_upstream
+from inferbridge.config.sources import Flags, environment_names
+from inferbridge.config.values import Address, ListenerTls, Log, Secret, Settings, Upstream, UpstreamTls, Url
+
+__all__ = [
+    "EXIT_CODE",
+    "Address",
+    "Flags",
+    "ListenerTls",
+    "Log",
+    "Secret",
+    "Settings",
+    "SettingsError",
+    "Upstream",
+    "UpstreamTls",
+    "Url",
+    "environment_names",
+    "load_settings",
+    "parse_upstream",
+]

@@ -1,0 +1,89 @@
+"""Loads the settings: sources are merged, read by the table, and what no single key can say is checked here."""
+
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+
+from inferbridge.config.kinds import OUTSIDE, SettingsReader
+from inferbridge.config.sources import Flags, environment_tree, file_tree, flags_tree, merge
+from inferbridge.config.table import SETTINGS
+from inferbridge.config.upstreams import Upstreams
+from inferbridge.config.values import Settings, Upstream
+from inferbridge_codegen.problems import Mark, Problem, Problems
+from inferbridge_codegen.spec.yaml_tree import ListNode, MapNode, Node, Scalar
+
+EXIT_CODE = 100
+"""Of a command that found problems in the user's input."""
+_NOWHERE = Mark("configuration", OUTSIDE, OUTSIDE)
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; `problems` says all that is wrong, the message is one line for each."""
+
+    exit_code = EXIT_CODE
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(_line, self.problems)))
+
+
+def _line(problem: Problem) -> str:
+    return f"{problem.mark.file}: {problem.message}" if problem.mark.line == OUTSIDE else str(problem)
+
+
+def load_settings(
+    file: Path | None,
+    environment: Mapping[str, str],
+    flags: Flags,
+    runtimes: Mapping[str, Collection[str]],
+) -> Settings:
+    """The settings of a configuration file, the environment and the flags, the later ones counting more.
+
+    `runtimes` gives every known runtime with the protocols it speaks (`rest`, `grpc`). Raises `SettingsError` with
+    all problems.
+    """
+    problems = Problems()
+    tree = file_tree(file, environment, problems) if file is not None else None
+    tree = merge(tree, environment_tree(environment)) if tree is None or isinstance(tree, MapNode) else tree
+    tree = merge(tree, flags_tree(flags, problems)) if isinstance(tree, MapNode) else tree
+    reader = SettingsReader(problems, runtimes, file.parent if file is not None else Path())
+    settings = SETTINGS.read(reader, tree, "")
+    if settings is not None:
+        _check(settings, tree, problems)
+    if settings is None or len(problems):
+        raise SettingsError(problems.sorted())
+    return settings
+
+
+def parse_upstream(text: str, runtimes: Mapping[str, Collection[str]], mark: Mark | None = None) -> Upstream:
+    """The upstream of a text such as `triton=grpc://127.0.0.1:8001`; raises `SettingsError`."""
+    problems = Problems()
+    place = mark or Mark("upstream", OUTSIDE, OUTSIDE)
+    node = ListNode((Scalar(text, text, place),), place)
+    found = Upstreams().read(SettingsReader(problems, runtimes, Path()), node, "upstreams")
+    if not found or len(problems):
+        raise SettingsError(problems.sorted())
+    return found[0]
+
+
+def _check(settings: Settings, tree: Node, problems: Problems) -> None:
+    if not settings.upstreams:
+        message = "no upstream: give --upstream runtime=URL, or `upstreams:` in the file"
+        problems.add(_place(tree, "upstreams"), message)
+    for address in settings.listen:
+        if not address.loopback and not settings.allow_unauthenticated:
+            problems.add(_place(tree, "listen"), _OPEN.format(address))
+        if address.port and settings.listen.count(address) > 1:
+            problems.add(_place(tree, "listen"), f"{address} is listed twice")
+    if settings.tls.passphrase is not None and settings.tls.certificate is None:
+        problems.add(_place(tree, "tls"), "tls needs a certificate for its passphrase")
+
+
+_OPEN = (
+    "{} can be reached from other machines, and nobody would be authenticated: listen on 127.0.0.1, "
+    "or accept it with --allow-unauthenticated (in the file: `allow_unauthenticated: true`)"
+)
+
+
+def _place(tree: Node, key: str) -> Mark:
+    found = [child.mark for name, _, child in tree.entries if name == key] if isinstance(tree, MapNode) else []
+    return found[0] if found else _NOWHERE

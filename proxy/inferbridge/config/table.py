@@ -1,0 +1,73 @@
+"""The one declaration of every setting: reader, JSON Schema, environment variables and help all come from it."""
+
+from inferbridge.config.kinds import Choice, Count, Field, FilePath, ListOf, Record, Switch, Text, duration, name, size
+from inferbridge.config.upstreams import Upstreams, parse_address
+from inferbridge.config.values import ListenerTls, Log, Secret, Settings
+from inferbridge.gateway.limits import Limits
+
+_MOST = 1 << 40
+_WINDOW = (1 << 31) - 1
+_DAY = 86400.0
+
+
+def _secret(text: str) -> Secret:
+    return Secret(name(text))
+
+
+LIMITS = Record(
+    Limits,
+    {
+        "header_size": Field(size(_MOST), "All header names and values of one request; beyond it 431.", "header_bytes"),
+        "header_fields": Field(Count(1, 1_000_000), "Header fields of one request; beyond it 431."),
+        "target_size": Field(size(_MOST), "Path and query of a request; beyond it 414.", "target_bytes"),
+        "body_size": Field(size(_MOST), "A REST body as sent, and after decompression; beyond it 413.", "body_bytes"),
+        "message_size": Field(size(_WINDOW), "A gRPC message; beyond it RESOURCE_EXHAUSTED.", "message_bytes"),
+        "reply_size": Field(size(_MOST), "A runtime's reply; beyond it the call fails.", "reply_bytes"),
+        "streams": Field(Count(1, 1_000_000), "Concurrent calls on one HTTP/2 connection."),
+        "stream_window": Field(size(_WINDOW), "HTTP/2 flow-control window of one call."),
+        "connection_window": Field(size(_WINDOW), "HTTP/2 flow-control window of one connection."),
+        "connections": Field(Count(1, 1_000_000), "Client connections at one time."),
+        "call_timeout": Field(duration(_DAY), "How long a runtime may take for one call.", "call_seconds"),
+        "idle_timeout": Field(duration(_DAY), "How long a client connection may sit idle.", "idle_seconds"),
+    },
+    "limits",
+)
+
+SETTINGS = Record(
+    Settings,
+    {
+        "listen": Field(
+            ListOf(Text(parse_address, r":[0-9]+$")), "Where to listen, host:port; port 0 is any free one."
+        ),
+        "upstreams": Field(Upstreams(), "The runtimes to send to, each `runtime=URL` or a map."),
+        "limits": Field(LIMITS, "What a client or a runtime may send at most."),
+        "lossy": Field(
+            Choice(("reject", "allow")), "A field the runtime cannot express: refuse the call, or drop and name it."
+        ),
+        "nan": Field(Choice(("reject", "null", "literal")), "How NaN and Infinity stand in JSON."),
+        "tls": Field(
+            Record(
+                ListenerTls,
+                {
+                    "certificate": Field(FilePath(), "PEM file with private key and certificate chain."),
+                    "passphrase": Field(Text(_secret), "Passphrase of the private key."),
+                },
+                "tls",
+            ),
+            "How clients see the proxy over TLS.",
+        ),
+        "allow_unauthenticated": Field(Switch(), "Let other machines connect although nobody is authenticated."),
+        "log": Field(
+            Record(
+                Log,
+                {
+                    "level": Field(Choice(("debug", "info", "warning", "error")), "The least important lines shown."),
+                    "format": Field(Choice(("text", "json")), "How a line looks."),
+                },
+                "log",
+            ),
+            "Lines on stderr.",
+        ),
+    },
+    "the configuration",
+)

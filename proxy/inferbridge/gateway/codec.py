@@ -1,0 +1,45 @@
+"""The one interface between the bytes of a client connection and its calls.
+
+A codec does no I/O and keeps no body: bytes in, events out; commands in, bytes out. Whatever the client sends,
+`receive` does not raise: a broken connection ends in output (an error answer, GOAWAY) and `closing`.
+"""
+
+from typing import Protocol
+
+from inferbridge.bridge.values import Buffer, Headers
+from inferbridge.gateway.events import Event
+
+
+class ServerCodec(Protocol):
+    """One client connection, seen from the server. Commands for a stream that is gone are ignored."""
+
+    @property
+    def closing(self) -> bool:
+        """True: no further call will be accepted; close the connection once the output is written."""
+
+    def receive(self, data: bytes) -> list[Event]:
+        """What `data` completes. Call again, with b"", until there is nothing: answers may free pipelined requests."""
+
+    def proceed(self, stream: int) -> None:
+        """The request is welcome: tell a client that waits for `100 Continue`, unless it was answered already."""
+
+    def acknowledge(self, stream: int, credit: int) -> None:
+        """`credit` bytes of the body were consumed and the client may send as many more."""
+
+    def send_head(self, stream: int, status: int, headers: Headers) -> None:
+        """Begin the answer. ValueError: a name or value that must not go on a wire, or a head was sent already."""
+
+    def send_data(self, stream: int, data: Buffer) -> None:
+        """A piece of the answer's body. ValueError: no head yet, or more than its content-length."""
+
+    def end(self, stream: int, trailers: Headers = ()) -> None:
+        """The answer is complete. ValueError: no head yet, fewer bytes than its content-length, or bad trailers."""
+
+    def reset(self, stream: int) -> None:
+        """Cut the answer so that the client can tell."""
+
+    def queued(self, stream: int) -> int:
+        """Bytes of the answer that wait for the client's flow-control window."""
+
+    def take_output(self) -> bytes:
+        """The bytes to send now; empties the codec's output."""
