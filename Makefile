@@ -1,42 +1,61 @@
-# `make demo` and `make test` set everything up by themselves.
-VENV ?= .venv
-PYTHON ?=
-BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+# make demo   sets up and shows a tour of real calls
+# make test   sets up and runs every check there is
+# Needs POSIX make, sh, and Python >= 3.12 somewhere (.ci/find-python); make PYTHON=/path/to/python3 names one.
+.POSIX:
 
-.DEFAULT_GOAL := help
-.PHONY: help setup test unit lint types generate check clean
+PYTHON =
+BIN = .venv/bin
+SOURCES = codegen proxy generated tests
 
-help: ## Show what there is
-	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+help:
+	@echo 'make setup               a virtual environment in .venv'
+	@echo 'make demo                the proxy between two demo runtimes, with a tour of calls'
+	@echo 'make test                lint, types, drift of generated code, all tests, real servers, other Pythons'
+	@echo 'make test-unit           the tests that need no servers'
+	@echo 'make test-runtimes       the tests against real inference servers (installed on first use)'
+	@echo 'make test-all-pythons    the tests that need no servers under every Python >= 3.12 found'
+	@echo 'make generate            write generated/ from specs/'
+	@echo 'make check               does generated/ fit specs/?'
+	@echo 'make lint types          ruff, mypy --strict'
+	@echo 'make perf                CPU time and throughput beside Envoy'
+	@echo 'make clean               remove all that was made'
 
-setup: $(STAMP) ## Make the virtual environment
+setup:
+	@PYTHON='$(PYTHON)' .ci/setup .venv
 
-$(STAMP): pyproject.toml
-	@python="$$(.ci/find-python $(PYTHON))" || exit 1; \
-	echo "setting up $(VENV) with $$("$$python" --version)"; \
-	"$$python" -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade pip 2>/dev/null
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[proxy,simd]' --group dev
-	@touch $(STAMP)
+demo: setup
+	@$(BIN)/inferbridge demo
 
-test: lint types check unit ## Everything continuous integration checks
+test: lint types check test-unit test-runtimes
+	@.ci/test-other-pythons
 
-unit: $(STAMP) ## The tests
-	$(BIN)/python -m pytest -q
+test-unit: setup
+	$(BIN)/python -m pytest -q -m 'not runtimes'
 
-lint: $(STAMP) ## ruff
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+test-runtimes: setup
+	$(BIN)/python -m pytest -q -m runtimes
 
-types: $(STAMP) ## mypy --strict
-	$(BIN)/mypy
+test-all-pythons: setup
+	@.ci/test-other-pythons --every
 
-generate: $(STAMP) ## Write generated/ from specs/
+generate: setup
 	$(BIN)/inferbridge generate
 
-check: $(STAMP) ## Is generated/ what specs/ says?
+check: setup
 	$(BIN)/inferbridge generate --check
 
-clean: ## Remove the virtual environment
-	rm -rf $(VENV)
+lint: setup
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+
+types: setup
+	$(BIN)/mypy
+
+perf: setup
+	$(BIN)/python -m tests.perf
+
+clean:
+	rm -rf .venv .venv-* .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	find $(SOURCES) -type d -name __pycache__ -exec rm -rf {} +
+
+.PHONY: help setup demo test test-unit test-runtimes test-all-pythons generate check lint types perf clean

@@ -178,7 +178,14 @@ def _build(recipe: Recipe, interpreter: Interpreter, folder: Path) -> None:
     draft = folder.with_name(folder.name + ".draft")
     shutil.rmtree(draft, ignore_errors=True)
     _run([interpreter.executable, "-m", "venv", draft])
-    install = [draft / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    install: list[str | Path] = [
+        draft / "bin" / "python",
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ]
     options = [] if recipe.with_dependencies else ["--no-deps"]
     _run([*install, *options, "--only-binary", ":all:", "--requirement", _requirements(recipe)])
     draft.rename(folder)

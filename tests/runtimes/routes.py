@@ -30,16 +30,26 @@ class Route:
         return self.client in REST_CLIENTS
 
     @property
+    def translated(self) -> bool:
+        """Whether the proxy translates between protocols on the way, instead of passing calls on or being absent."""
+        return not self.direct and self.rest_client != (self.upstream == "rest")
+
+    @property
     def kserve_client(self) -> bool:
         """Whether the client is one of kserve's, which know fewer calls."""
         return self.environment == "kserve"
 
 
-BRIDGED = tuple(
+TRANSLATED = tuple(
     Route(client, runtime, upstream)
     for clients, upstream in ((REST_CLIENTS, "grpc"), (GRPC_CLIENTS, "rest"))
     for client in clients
     for runtime in RUNTIMES
+)
+PASSED_ON = (
+    Route("tritonclient_http", "triton", "rest"),
+    Route("tritonclient_grpc", "triton", "grpc"),
+    Route("tritonclient_grpc", "mlserver", "grpc"),
 )
 DIRECT = (
     Route("tritonclient_http", "triton", "rest", direct=True),
@@ -48,6 +58,6 @@ DIRECT = (
 )
 
 
-def routes(runtime: str | None = None, *, direct: bool = True) -> list[Route]:
+def routes(runtime: str | None = None) -> list[Route]:
     """The routes to one runtime or to all."""
-    return [each for each in (BRIDGED + (DIRECT if direct else ())) if runtime in (None, each.runtime)]
+    return [each for each in (*TRANSLATED, *PASSED_ON, *DIRECT) if runtime in (None, each.runtime)]

@@ -8,7 +8,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +52,9 @@ class Launch:
 
     command: Sequence[str | Path]
     variables: Mapping[str, str]
+
+
+Launcher = Callable[[int, int], Launch]  # from a REST and a gRPC port
 
 
 @contextmanager
@@ -148,7 +151,7 @@ def _mlserver_launch(environment: Environment, repository: Path, rest: int, grpc
 
 
 @contextmanager
-def _run(name: str, launch, folder: Path) -> Iterator[Server]:  # type: ignore[no-untyped-def]
+def _run(name: str, launch: Launcher, folder: Path) -> Iterator[Server]:
     server, process = _start(name, launch, folder)
     try:
         yield server
@@ -156,10 +159,11 @@ def _run(name: str, launch, folder: Path) -> Iterator[Server]:  # type: ignore[n
         stop_group(process)
 
 
-def _start(name: str, launch, folder: Path) -> tuple[Server, subprocess.Popen[bytes]]:  # type: ignore[no-untyped-def]
+def _start(name: str, launch: Launcher, folder: Path) -> tuple[Server, subprocess.Popen[bytes]]:
     log = folder / f"{name}.log"
     for attempt in range(ATTEMPTS):
-        server = Server(name, *free_ports(2), log)
+        rest_port, grpc_port = free_ports(2)
+        server = Server(name, rest_port, grpc_port, log)
         process = _spawn(launch(server.rest_port, server.grpc_port), folder, log)
         problem = _await_ready(server, process)
         if problem is None:

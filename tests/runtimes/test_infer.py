@@ -58,11 +58,11 @@ def test_binary_echo(client: Client, route: Route, datatype: str) -> None:
 
 
 def json_pairs() -> list[Any]:
-    """JSON routes and the datatypes that survive there: without the proxy Triton has no FP16 and rounds FP64 in JSON."""
+    """JSON routes and the datatypes that survive there: Triton's own JSON has no FP16 and rounds FP64."""
     return [
-        *pairs([r for r in JSON_ROUTES if r.direct], _without("BF16", "FP16", "FP64")),
-        *pairs([r for r in JSON_ROUTES if r.kserve_client], _without("BF16", "FP16")),
-        *pairs([r for r in JSON_ROUTES if not r.direct and not r.kserve_client], _without("BF16")),
+        *pairs([r for r in JSON_ROUTES if not r.translated], _without("BF16", "FP16", "FP64")),
+        *pairs([r for r in JSON_ROUTES if r.translated and r.kserve_client], _without("BF16", "FP16")),
+        *pairs([r for r in JSON_ROUTES if r.translated and not r.kserve_client], _without("BF16")),
     ]
 
 
@@ -90,7 +90,9 @@ def speaks_json_upstream(route: Route) -> bool:
     return route.runtime == "mlserver" and route.upstream == "rest"
 
 
-@pytest.mark.parametrize(("route", "datatype"), pairs([r for r in ROUTES if not speaks_json_upstream(r)], tuple(FLOATS)))
+@pytest.mark.parametrize(
+    ("route", "datatype"), pairs([r for r in ROUTES if not speaks_json_upstream(r)], tuple(FLOATS))
+)
 def test_not_a_number_echo(client: Client, route: Route, datatype: str) -> None:
     """Infinities and not-a-numbers cross in binary tensors with sign and payload."""
     sent = tensors.specials(datatype)
@@ -122,7 +124,7 @@ def test_bytes_that_are_no_text_are_refused_where_they_cannot_cross(client: Clie
     assert "BYTES" in outcome["error"]["message"]
 
 
-@pytest.mark.parametrize("route", [r for r in JSON_ROUTES if not r.direct], ids=str)
+@pytest.mark.parametrize("route", [r for r in JSON_ROUTES if r.translated], ids=str)
 def test_bytes_that_are_no_text_are_no_json(client: Client, route: Route) -> None:
     """BYTES that are no UTF-8, asked for as JSON, are an error, never a damaged text."""
     sent = tensors.not_text()

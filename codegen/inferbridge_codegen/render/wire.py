@@ -11,6 +11,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from inferbridge_codegen.model.wire_view import attribute, class_name
 from inferbridge_codegen.render.environment import render
+from inferbridge_codegen.render.lines import Lines, wrapped
 
 _VARINTS = {
     FieldDescriptor.TYPE_INT32: "int32",
@@ -35,9 +36,6 @@ _BOUNDS = {
     "uint32": (0, (1 << 32) - 1),
     "uint64": (0, (1 << 64) - 1),
 }
-WIDTH = 120
-"""Columns of generated source."""
-type Lines = list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,14 +147,6 @@ def _python(field: FieldDescriptor) -> tuple[str, str]:
 
 _SIZE = ["size = data[at]", "at += 1", "if size > 127:", "    size, at = wire.length(data, at - 1)", "stop = at + size"]
 _VALUE = ["value = data[at]", "at += 1", "if value > 127:", "    value, at = wire.varint(data, at - 1)"]
-
-
-def wrapped(statement: str, indent: int) -> Lines:
-    """A statement ending in a call, its arguments on a line of their own when it is too long, as formatters do."""
-    if indent + len(statement) <= WIDTH:
-        return [statement]
-    head, _, arguments = statement[:-1].partition("(")
-    return [f"{head}(", f"    {arguments}", ")"]
 
 
 def _wire_type(field: FieldDescriptor) -> int:

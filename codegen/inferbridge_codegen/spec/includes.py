@@ -16,7 +16,7 @@ MAX_CHAIN = 32
 
 
 def load_with_includes(path: Path, root: Path, problems: Problems) -> Node | None:
-    """The tree of `path` merged with those it includes, or None after a problem. Never raises for what is in the files."""
+    """The tree of `path` merged with those it includes, or None after a problem; nothing is raised."""
     file = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
     return _Includes(root, problems).load(path, file, (), Mark(file, 1, 1))
 

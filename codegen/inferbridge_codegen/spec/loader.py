@@ -264,7 +264,7 @@ def _grpc(reader: Reader, node: Node) -> GrpcDocument:
 
 def _lines(reader: Reader, node: Node | None) -> tuple[LineDocument, ...]:
     lines = []
-    for wire, mark, child in reader.entries(node, "a mapping"):
+    for wire, mark, child in reader.entries(node, "mapping lines"):
         reader.check_pattern(wire, mark, _WIRE.regex, f"a place on the wire must be {_WIRE.words}")
         line = (
             _long_line(reader, wire, mark, child)
@@ -372,7 +372,7 @@ DATATYPES = ("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "IN
              "BF16", "BYTES")  # fmt: skip
 NAN = ("reject", "null", "literal")
 _SET_QUIRKS = {"parameter_types": PARAMETER_TYPES, "json_missing": DATATYPES, "missing": DATATYPES}
-_BOOLEAN_QUIRKS = ("binary_tensors", "model_versions", "ascii_ids")
+_BOOLEAN_QUIRKS = ("binary_tensors", "json_doubles", "model_versions", "ascii_ids")
 
 
 def _quirks(reader: Reader, node: Node | None) -> dict[str, object]:

@@ -6,7 +6,7 @@ Grammar::
     segment  = literal | "{" variable "}"      a variable is a whole segment and occurs once
     literal  = one or more of A-Z a-z 0-9 . _ ~ : @ -    but not "." or ".."
 
-There is no query and no percent-encoding in a template. A problem points at the first character that breaks the grammar.
+There is no query and no percent-encoding in a template. A problem points at the first character that breaks it.
 """
 
 import re

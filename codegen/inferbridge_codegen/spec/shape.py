@@ -27,7 +27,7 @@ class Reader:
         self.problems = problems
 
     def map(self, node: Node | None, where: str, known: Mapping[str, bool]) -> dict[str, Node]:
-        """The entries of a map with fixed keys; `known` says of each key whether it is required. Null is an empty map."""
+        """The entries of a map with fixed keys; `known` says whether a key is required. Null is an empty map."""
         found: dict[str, Node] = {}
         for name, mark, child in self.entries(node, where):
             if name in known:

@@ -7,8 +7,9 @@ characters that YAML forbids but lets be written as escapes.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import yaml
 
@@ -54,7 +55,7 @@ class MapNode:
 
 type Node = Scalar | ListNode | MapNode
 
-_CORE = (
+_CORE: tuple[tuple[re.Pattern[str], Callable[[str], Value]], ...] = (
     (re.compile(r"(?:|~|null|Null|NULL)"), lambda _: None),
     (re.compile(r"true|True|TRUE|false|False|FALSE"), lambda text: text[0] in "tT"),
     (re.compile(r"[-+]?[0-9]+"), int),
@@ -106,7 +107,7 @@ def _events(text: str, file: str) -> Iterator[yaml.Event]:
         raise _RefusedError(_place(text, error.position, file), message) from None
     try:
         while loader.check_event():
-            yield loader.get_event()
+            yield loader.get_event()  # type: ignore[no-untyped-call]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark or loader.get_mark()
         raise _RefusedError(_mark(mark, file), f"not valid YAML: {error.problem or error.context}") from None
@@ -116,8 +117,13 @@ def _events(text: str, file: str) -> Iterator[yaml.Event]:
         raise _RefusedError(_mark(loader.get_mark(), file), message) from None
 
 
-def _mark(mark: yaml.Mark, file: str) -> Mark:
-    return Mark(file, mark.line + 1, mark.column + 1)
+class _Position(Protocol):
+    line: int
+    column: int
+
+
+def _mark(mark: _Position | None, file: str) -> Mark:
+    return Mark(file, mark.line + 1, mark.column + 1) if mark else Mark(file, 1, 1)
 
 
 class _Builder:
@@ -151,8 +157,9 @@ class _Builder:
     def _refuse(self, event: yaml.Event, mark: Mark, depth: int) -> None:
         if isinstance(event, yaml.AliasEvent):
             raise _RefusedError(mark, f"alias *{event.anchor} is not allowed; write the value out")
-        if getattr(event, "anchor", None):
-            raise _RefusedError(mark, f"anchor &{event.anchor} is not allowed; write the value out")
+        anchor = getattr(event, "anchor", None)
+        if anchor:
+            raise _RefusedError(mark, f"anchor &{anchor} is not allowed; write the value out")
         tag = getattr(event, "tag", None)
         if tag:
             shown = f"!!{tag.removeprefix(_CORE_TAG)}" if tag.startswith(_CORE_TAG) else tag
@@ -194,5 +201,5 @@ def _resolve(text: str) -> Value:
         return text
     for pattern, convert in _CORE:
         if pattern.fullmatch(text):
-            return convert(text)  # type: ignore[no-any-return, operator]  # the table pairs each pattern with its type
+            return convert(text)
     return text

@@ -17,6 +17,8 @@ class RuntimeProfile:
     variant: str = ""
     """The dialect of the proto it speaks; empty is the API's own."""
     parameter_types: frozenset[str] = frozenset({"bool", "int64", "uint64", "string", "double"})
+    json_doubles: bool = False
+    """Its REST side takes double parameters even where its gRPC side has no place for them."""
     binary_tensors: bool = False
     """REST: speaks the binary tensor data extension."""
     json_missing: frozenset[str] = frozenset()

@@ -1,9 +1,14 @@
 """Rules of gRPC bindings that every generated gRPC half-bridge shares."""
 
-from inferbridge.bridge.context import Context
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from inferbridge.bridge.context import Context, RuntimeFault
 from inferbridge.bridge.errors import BridgeError, Code, invalid
-from inferbridge.bridge.values import Buffer, GrpcReply, GrpcRequest, join
-from inferbridge.bridge.wire import WireError
+from inferbridge.bridge.parameters import Parameter, decode_parameters, encode_parameters
+from inferbridge.bridge.rest import BINARY_PARAMETERS
+from inferbridge.bridge.values import Buffer, Chunks, GrpcReply, GrpcRequest, join
+from inferbridge.bridge.wire import Unknown, WireError
 
 
 def request_message(request: GrpcRequest) -> Buffer:
@@ -28,15 +33,51 @@ def error_of(reply: GrpcReply) -> BridgeError:
         code = Code(reply.code)
     except ValueError:
         code = Code.UNKNOWN
-    return BridgeError(code, reply.details)
+    return RuntimeFault(code, reply.details)
 
 
-def refuse_unknown(unknown: list[tuple[str, int]], context: Context) -> None:
-    """Fields that our copy of the proto does not know cannot be translated."""
-    for message, number in unknown:
-        context.lose(f"{message} field {number}", "not in the proto this proxy was generated from, so it cannot be translated")
+def read[T](decode: Callable[[Buffer, Unknown], T], data: Buffer, context: Context) -> T:
+    """Decode a message; fields that our copy of the proto does not know cannot be translated."""
+    unknown: Unknown = []
+    try:
+        message = decode(data, unknown)
+    except WireError as error:
+        raise context.inexpressible(f"malformed message: {error}") from None
+    for name, number in unknown:
+        context.lose(f"{name} field {number}", "not in the proto this proxy was generated from")
+    return message
 
 
-def malformed(error: WireError) -> BridgeError:
-    """A message that is not valid protobuf."""
-    return invalid(f"malformed message: {error}")
+def write[T](encode: Callable[[T], Chunks], message: T, context: Context) -> Chunks:
+    """Encode a message."""
+    try:
+        return encode(message)
+    except WireError as error:
+        raise context.inexpressible(str(error)) from None
+
+
+def parameters_of(entries: Mapping[str, Any], where: str) -> dict[str, Parameter]:
+    """The neutral parameters of a protobuf map, without those that only steer the REST binary extension."""
+    if not entries:
+        return {}
+    values = decode_parameters(entries, where)
+    return {key: value for key, value in values.items() if key not in BINARY_PARAMETERS}
+
+
+def parameters_to(
+    values: Mapping[str, Parameter], factory: Callable[..., Any], where: str, context: Context
+) -> dict[str, Any]:
+    """The protobuf map of neutral parameters. A reply goes to a client, who knows what the API's own proto knows."""
+    if not values:
+        return {}
+    kinds = ALL_KINDS if context.replying else context.profile.parameter_types
+    return encode_parameters(values, factory, kinds, where, context.lose)
+
+
+ALL_KINDS = frozenset({"bool", "int64", "uint64", "string", "double"})
+
+
+def demand(name: str, value: bool, wanted: bool) -> None:
+    """A constant of the binding says otherwise."""
+    if value is not wanted:
+        raise BridgeError(Code.INTERNAL, f"the runtime answered {name}={value}")

@@ -19,8 +19,9 @@ def ascii_ids(value: str, name: str, context: Context) -> str:
     return value
 
 
-def datatype(value: str, name: str, context: Context) -> str:
+def datatype(value: str, name: str, context: Context, *, in_json: bool = False) -> None:
     """Refuse a datatype that the runtime does not know, before it fails on it in its own way."""
     if value in context.profile.missing:
         raise context.inexpressible(f"{name}: {context.profile.name} does not support {value}")
-    return value
+    if in_json and value in context.profile.json_missing:
+        raise context.inexpressible(f"{name}: {context.profile.name} does not take {value} as JSON")

@@ -8,15 +8,16 @@ from urllib.parse import quote
 
 import msgspec
 
-from inferbridge.bridge.context import Context
+from inferbridge.bridge.context import Context, NanPolicy, RuntimeFault
 from inferbridge.bridge.errors import BridgeError, Code, invalid
-from inferbridge.bridge.json_tensors import TensorSink, TensorSource
-from inferbridge.bridge.parameters import check_json_parameters
+from inferbridge.bridge.json_tensors import TensorSource
+from inferbridge.bridge.parameters import Parameter, check_finite, check_json_parameters
 from inferbridge.bridge.values import Buffer, Chunks, Headers, HttpReply, HttpRequest, header, join
 
 JSON_HEADERS: Headers = (("content-type", "application/json"),)
 HEADER_LENGTH = "inference-header-content-length"
 """Length in bytes of the JSON part of a body in the binary tensor data extension."""
+encode = msgspec.json.Encoder().encode
 MAX_INFLATED = 64 * 1024 * 1024
 BINARY_PARAMETERS = frozenset({"binary_data_size", "binary_data", "binary_data_output"})
 
@@ -47,17 +48,17 @@ def _inflate(body: Buffer, window_bits: int) -> bytes:
     return plain
 
 
-def open_body(message: HttpRequest | HttpReply, nan: str) -> TensorSource:
+def open_body(message: HttpRequest | HttpReply, nan: NanPolicy) -> TensorSource:
     """The body as JSON part and binary tail, split where the Inference-Header-Content-Length header says."""
     body = body_of(message)
     text = header(message.headers, HEADER_LENGTH)
     if text is None:
-        return TensorSource(body, None, nan)  # type: ignore[arg-type]  # NanPolicy, narrowed by the callers
+        return TensorSource(body, None, nan)
     if not text.isascii() or not text.isdigit() or int(text) > len(body):
         raise invalid(f"Inference-Header-Content-Length {text!r} is not a length within the body of {len(body)} bytes")
     if int(text) == 0:
         raise invalid("Inference-Header-Content-Length 0 (a raw body without JSON) needs the model's metadata; send JSON")
-    return TensorSource(body, int(text), nan)  # type: ignore[arg-type]  # as above
+    return TensorSource(body, int(text), nan)
 
 
 def read_json[T](decoder: msgspec.json.Decoder[T], text: bytes) -> T:
@@ -117,20 +118,54 @@ def wants_binary(request: Any, name: str) -> bool:
     return bool(request.binary_outputs)
 
 
+def parameters_to(
+    values: Mapping[str, Parameter], where: str, context: Context, **steering: bool | int | None
+) -> dict[str, Any] | msgspec.UnsetType:
+    """The JSON object of neutral parameters, with those of the binary extension that are not None added."""
+    steer = {key: value for key, value in steering.items() if value is not None}
+    if not values:
+        return steer or msgspec.UNSET
+    check_finite(values, where)
+    if not context.replying:
+        kinds = context.profile.parameter_types
+        values = {key: value for key, value in values.items() if _has_kind(key, value, kinds, where, context)}
+    return {**values, **steer}
+
+
+def _has_kind(key: str, value: Parameter, kinds: frozenset[str], where: str, context: Context) -> bool:
+    # over JSON a runtime tells kinds apart by itself; only doubles are dropped by some (runtime profile)
+    if isinstance(value, float) and "double" not in kinds and not context.profile.json_doubles:
+        context.lose(f"{where}[{key}]", f"{context.profile.name} has no parameters of type double")
+        return False
+    return True
+
+
+def request_nan(context: Context) -> NanPolicy:
+    """How NaN may be written in a request to this runtime."""
+    return "literal" if context.profile.nan == "literal" else "reject"
+
+
+def reply_nan(context: Context) -> NanPolicy:
+    """How NaN is read from this runtime. A null stands for NaN and both infinities: only read when the user allows."""
+    if context.profile.nan == "literal":
+        return "literal"
+    return "reject" if context.policy.nan == "reject" else "null"
+
+
 def agree(place: str, value: Any, elsewhere: str) -> None:
     """A value named twice must be the same in both places, or the call means two things."""
     if value is not msgspec.UNSET and value is not None and value != elsewhere and value != "" and elsewhere != "":
         raise invalid(f"{place} says {value!r} but the path says {elsewhere!r}")
 
 
-def optional(value: Any) -> Any:
+def optional[T](value: T) -> T | msgspec.UnsetType:
     """A neutral value for an optional JSON field: an empty one is left out."""
     return value or msgspec.UNSET
 
 
-def given(value: Any, default: Any) -> Any:
+def given[T](value: T | None | msgspec.UnsetType, default: T) -> T:
     """A JSON field's value, or the neutral default when absent or null."""
-    return default if value is msgspec.UNSET or value is None else value
+    return default if value is None or isinstance(value, msgspec.UnsetType) else value
 
 
 def ok_reply(chunks: Chunks, header_length: int | None = None) -> HttpReply:
@@ -140,39 +175,50 @@ def ok_reply(chunks: Chunks, header_length: int | None = None) -> HttpReply:
     return HttpReply(200, _binary_headers(header_length), chunks)
 
 
-def post(path: str, chunks: Chunks, header_length: int | None = None) -> HttpRequest:
-    """A POST with a JSON body; runtimes on FastAPI refuse JSON without its content type."""
-    return HttpRequest("POST", path, JSON_HEADERS if header_length is None else _binary_headers(header_length), chunks)
+def call(method: str, path: str, chunks: Chunks | None = None, header_length: int | None = None) -> HttpRequest:
+    """A request; runtimes on FastAPI refuse JSON without its content type."""
+    if chunks is None:
+        return HttpRequest(method, path)
+    headers = JSON_HEADERS if header_length is None else _binary_headers(header_length)
+    return HttpRequest(method, path, headers, chunks)
 
 
 def _binary_headers(header_length: int) -> Headers:
     return (("content-type", "application/octet-stream"), (HEADER_LENGTH, str(header_length)))
 
 
-def path_of(template: str, variables: Mapping[str, str]) -> str:
-    """The path with every variable percent-encoded, so that a name can never add a segment."""
-    return re.sub(r"\{(\w+)\}", lambda found: quote(variables[found[1]], safe=""), template)
+def segment(value: str, name: str) -> str:
+    """A path variable percent-encoded, so that it can never add a segment or leave one."""
+    if value in {"", ".", ".."}:
+        raise invalid(f"{name} {value!r} cannot stand in a path")
+    return quote(value, safe="!$&'()*+,;=:@")
 
 
-def boolean_status(reply: HttpReply, context: Context) -> bool | None:
+def boolean_status(reply: HttpReply, context: Context) -> bool:
     """A boolean carried by the status: 200 is true, the runtime's not-ready statuses are false, else an error."""
     if reply.status == 200:
         return True
-    if reply.status in context.profile.not_ready and not _names_error(reply):
+    if reply.status in context.profile.not_ready:
         return False
     raise error_of(reply, context)
 
 
-def _names_error(reply: HttpReply) -> bool:
-    """Triton answers 400 with an error text for a model it does not have, and its gRPC side says ready=false all the same."""
-    return False
+def status_reply(value: bool, chunks: Chunks, context: Context) -> HttpReply:
+    """The answer whose status carries a boolean."""
+    return HttpReply(200 if value else context.profile.not_ready[0], JSON_HEADERS, chunks)
+
+
+def check_status(reply: HttpReply, context: Context) -> None:
+    """Raise what a failed reply says."""
+    if not 200 <= reply.status < 300:
+        raise error_of(reply, context)
 
 
 def error_of(reply: HttpReply, context: Context) -> BridgeError:
     """The neutral error of a failed REST reply; the text is found by content, for content types lie."""
     profile = context.profile
     code = profile.codes.get(reply.status) or HTTP_TO_CODE.get(reply.status, Code.UNKNOWN)
-    return BridgeError(code, _error_text(reply), status=reply.status if reply.status >= 400 else 502)
+    return RuntimeFault(code, _error_text(reply), status=reply.status if reply.status >= 400 else 502)
 
 
 def _error_text(reply: HttpReply) -> str:
@@ -181,11 +227,10 @@ def _error_text(reply: HttpReply) -> str:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError):
         return body.decode("utf-8", "replace").strip() or f"HTTP {reply.status}"
-    if isinstance(value, dict):
-        for key in ("error", "detail", "message"):
-            if key in value:
-                text = value[key]
-                return text if isinstance(text, str) else msgspec.json.encode(text).decode()
+    for key in ("error", "detail", "message"):
+        if isinstance(value, dict) and key in value:
+            text = value[key]
+            return text if isinstance(text, str) else msgspec.json.encode(text).decode()
     return body.decode("utf-8", "replace")
 
 
@@ -231,5 +276,3 @@ CODE_TO_HTTP: dict[Code, int] = {
     Code.DATA_LOSS: 500,
     Code.UNAUTHENTICATED: 401,
 }
-
-__all__ = ["TensorSink", "TensorSource"]

@@ -1,51 +1,107 @@
 """Rules of the protobuf wire format that every generated codec shares.
 
-Generated readers walk `data` between `at` and `end`. They do not check each length against `end`: a piece that ends
-past it leaves `at` beyond `end`, which the reader's last line refuses, and nothing is allocated by the length alone.
-What the wire allows and a codec does not know is skipped here and named in `unknown`, for the caller to judge.
+A message is a run of fields: a tag (`number << 3 | wire type`, a varint), then a value. Wire types: 0 varint, 1 eight
+bytes, 2 length and that many bytes, 3 and 4 the ends of a group (only ever skipped here), 5 four bytes.
 
-Source of the rules: protobuf encoding specification; where it leaves room, google.protobuf's upb.
+Reading. Generated readers walk `data` from `at` to `end`. They do not check every length against `end`: a value that
+ends past it leaves `at` beyond `end`, which the reader refuses when it stops; a slice past the end allocates nothing.
+What Python raises on the way (`BROKEN`) becomes a `WireError` that names the field and the offset, built only then.
+
+Writing. Generated writers append the pieces of a message back to front, so that a nested message's length is known
+when its tag is due and its pieces need no second list; `chunks` turns them round. Big buffers are never copied.
+
+Source of the rules: the protobuf encoding specification; where it leaves room, google.protobuf (upb).
 """
 
 import math
 import struct
-from collections.abc import Callable, Sequence
-from typing import Any
+from array import array
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from inferbridge.bridge.values import Buffer, Chunks
+from inferbridge.bridge.values import Buffer
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 type Unknown = list[tuple[str, int]]
-"""(full name of the message, field number) of every field that the codec does not know."""
+"""(full name of the message, field number) of the fields that the codec does not know, at most MAX_UNKNOWN of them."""
 
 MAX_DEPTH = 100
-JOIN_BELOW = 16 * 1024
-"""Bytes; smaller messages leave as one chunk, larger ones keep their big fields as views."""
-_LONG_RUN = 64
-"""Bytes of packed varints above which numpy pays for itself."""
+"""Messages and groups may nest this deep below the outermost."""
+MAX_UNKNOWN = 64
+"""Two bytes of wire make an unknown field; remembering each would let a small message fill the memory."""
+MAX_SIZE = (1 << 31) - 1
+"""Bytes of a message or field."""
+VIEW_FROM = 4096
+"""Bytes from which a buffer travels as a view; copying fewer costs less than a view does."""
+JOIN_BELOW = 4 * VIEW_FROM
+"""Bytes; a smaller message leaves as one chunk."""
+_LONG_RUN = 384
+"""Bytes of packed varints from which numpy pays for itself."""
+_SEGMENT = 1 << 16
+"""Bytes of packed varints that are decoded at a time, which bounds the memory this takes."""
+_MASK32 = (1 << 32) - 1
 _MASK64 = (1 << 64) - 1
 
 
 class WireError(ValueError):
-    """The bytes are not a valid message, or a value does not fit its field."""
+    """The bytes are not a valid message, or a value does not fit its field.
+
+    `field` is the path of the field inside the message; `offset` is in bytes from the start of what was decoded and is
+    None for an error of encoding.
+    """
+
+    def __init__(self, reason: str, field: str = "", offset: int | None = None) -> None:
+        super().__init__(reason, field, offset)
+        self.reason = reason
+        self.field = field
+        self.offset = offset
+
+    def __str__(self) -> str:
+        place = f"{self.field}: " if self.field else ""
+        return place + self.reason + ("" if self.offset is None else f" at byte {self.offset}")
 
 
-BROKEN = (IndexError, UnicodeDecodeError)
-"""What reading invalid bytes may raise beside `WireError`."""
+BROKEN = (IndexError, UnicodeDecodeError, struct.error, WireError)
+"""What reading invalid bytes may raise inside a reader."""
 
 
-def broken(error: Exception) -> WireError:
-    """One of `BROKEN` in the words of the wire format."""
-    return WireError("truncated" if isinstance(error, IndexError) else "a string is not valid UTF-8")
+def located(error: Exception, names: Mapping[int, str], tag: int, at: int) -> WireError:
+    """One of `BROKEN`, raised while the field of `tag` was read, as an error that says where."""
+    name = names.get(tag >> 3, f"field {tag >> 3}")
+    if not isinstance(error, WireError):
+        reason = "the string is not valid UTF-8" if isinstance(error, UnicodeDecodeError) else "truncated"
+        return WireError(reason, name, at)
+    if error.offset is None:
+        return WireError(error.reason, name, at)
+    return WireError(error.reason, f"{name}.{error.field}", error.offset)
 
 
-def ended(at: int, end: int, message: str) -> None:
-    """Refuse a message whose last field does not end where the message does."""
-    if at != end:
-        raise WireError(f"truncated in {message}")
+def truncated() -> WireError:
+    """A field ends past the end of its message."""
+    return WireError("truncated")
 
 
-def varint(data: Buffer, at: int) -> tuple[int, int]:
-    """The varint at `at`, modulo 2**64, and where it ends."""
+def too_deep() -> WireError:
+    """Messages nest deeper than MAX_DEPTH."""
+    return WireError(f"nested deeper than {MAX_DEPTH} levels")
+
+
+def readable(buffer: Buffer) -> bytes | memoryview:
+    """What readers walk: bytes, which index fastest, or a view where copying would cost more."""
+    if isinstance(buffer, bytes):
+        return buffer
+    return bytes(buffer) if len(buffer) < VIEW_FROM else octets(memoryview(buffer))
+
+
+# Reading: integers
+
+
+def read_varint(data: Buffer, at: int) -> tuple[int, int]:
+    """The varint at `at` modulo 2**64, and where it ends."""
     value = shift = 0
     for _ in range(10):
         byte = data[at]
@@ -57,181 +113,204 @@ def varint(data: Buffer, at: int) -> tuple[int, int]:
     raise WireError("a varint is longer than 10 bytes")
 
 
-def length(data: Buffer, at: int) -> tuple[int, int]:
-    """A length of two or more bytes at `at`."""
-    start = at
-    value, at = varint(data, at)
-    if at - start > 5 or value > 0x7FFFFFFF:
+def read_size(data: Buffer, at: int) -> tuple[int, int]:
+    """A length, and where it ends."""
+    value, stop = read_varint(data, at)
+    if stop - at > 5 or value > MAX_SIZE:
         raise WireError("a length is larger than 2 GiB")
-    return value, at
+    return value, stop
 
 
-def tag(data: Buffer, at: int) -> tuple[int, int]:
-    """A tag of two or more bytes at `at`."""
-    start = at
-    value, at = varint(data, at)
-    if at - start > 5 or value > 0xFFFFFFFF:
+def read_tag(data: Buffer, at: int) -> tuple[int, int]:
+    """A tag, and where it ends."""
+    value, stop = read_varint(data, at)
+    if stop - at > 5 or value > _MASK32:
         raise WireError("a field number is out of range")
-    return value, at
+    return value, stop
 
 
-def int32(value: int) -> int:
-    """A varint as int32: the low 32 bits, signed."""
-    value &= 0xFFFFFFFF
-    return value - (1 << 32) if value >> 31 else value
+class Integer(NamedTuple):
+    """An integer type of the wire."""
+
+    bits: int
+    low: int
+    high: int
+    zigzag: bool = False
+
+    def of_varint(self, value: int) -> int:
+        """The number that a varint (0 to 2**64 - 1) stands for; its excess bits are dropped."""
+        value &= (1 << self.bits) - 1
+        if self.zigzag:
+            return (value >> 1) ^ -(value & 1)
+        return value - (1 << self.bits) if value > self.high else value
+
+    def to_varint(self, value: int) -> int:
+        """The varint of a number in range."""
+        return (value << 1) ^ (value >> self.bits) if self.zigzag else value & _MASK64
+
+    def of_varints(self, values: "NDArray[np.uint64]") -> list[int]:
+        """`of_varint` of each."""
+        if self.bits == 32:
+            values = values.astype("<u4").astype("<u8")
+        if self.zigzag:
+            values = (values >> 1) ^ (0 - (values & 1))
+        if self.low == 0:
+            return values.tolist()
+        return values.astype(f"<i{self.bits // 8}").tolist() if not self.zigzag else values.view("<i8").tolist()
 
 
-def int64(value: int) -> int:
-    """A varint as int64."""
-    return value - (1 << 64) if value >> 63 else value
+INT32 = Integer(32, -(1 << 31), (1 << 31) - 1)
+INT64 = Integer(64, -(1 << 63), (1 << 63) - 1)
+UINT32 = Integer(32, 0, _MASK32)
+UINT64 = Integer(64, 0, _MASK64)
+SINT32 = Integer(32, -(1 << 31), (1 << 31) - 1, zigzag=True)
+SINT64 = Integer(64, -(1 << 63), (1 << 63) - 1, zigzag=True)
 
 
-def uint32(value: int) -> int:
-    """A varint as uint32: the low 32 bits."""
-    return value & 0xFFFFFFFF
+def read_integer(data: Buffer, at: int, kind: Integer) -> tuple[int, int]:
+    """A number written as a varint, and where it ends."""
+    value, at = read_varint(data, at)
+    return kind.of_varint(value), at
 
 
-def uint64(value: int) -> int:
-    """A varint as uint64."""
-    return value
+# Reading: fields
+
+read_float = struct.Struct("<f").unpack_from
+read_double = struct.Struct("<d").unpack_from
+read_fixed32 = struct.Struct("<I").unpack_from
+read_fixed64 = struct.Struct("<Q").unpack_from
+read_sfixed32 = struct.Struct("<i").unpack_from
+read_sfixed64 = struct.Struct("<q").unpack_from
 
 
-def sint32(value: int) -> int:
-    """A zigzag varint as sint32."""
-    value &= 0xFFFFFFFF
-    return (value >> 1) ^ -(value & 1)
-
-
-def sint64(value: int) -> int:
-    """A zigzag varint as sint64."""
-    return (value >> 1) ^ -(value & 1)
-
-
-def skip(data: Buffer, at: int, end: int, tag_value: int, message: str, unknown: Unknown) -> int:
-    """Pass over an unknown field whose tag was just read; answers where it ends."""
-    if tag_value >> 3 == 0:
-        raise WireError(f"field number 0 in {message}")
-    unknown.append((message, tag_value >> 3))
-    return _skip(data, at, end, tag_value, 0)
-
-
-def _skip(data: Buffer, at: int, end: int, tag_value: int, depth: int) -> int:
-    kind = tag_value & 7
-    if kind == 0:
-        return varint(data, at)[1]
-    if kind == 1:
-        return at + 8
-    if kind == 5:
-        return at + 4
-    if kind == 2:
-        size, at = length(data, at)
-        return at + size
-    if kind == 3 and depth < MAX_DEPTH:
-        return _skip_group(data, at, end, tag_value, depth + 1)
-    raise WireError(f"wire type {kind} where none may be" if kind != 3 else "groups are nested too deeply")
-
-
-def _skip_group(data: Buffer, at: int, end: int, opening: int, depth: int) -> int:
-    while at < end:
-        inner, at = tag(data, at)
-        if inner >> 3 == 0:
-            raise WireError("field number 0 in a group")
-        if inner & 7 == 4:
-            if inner >> 3 != opening >> 3:
-                raise WireError("a group ends that did not begin")
-            return at
-        at = _skip(data, at, end, inner, depth)
-    raise WireError("a group does not end")
-
-
-def packed(data: Buffer, at: int, stop: int, end: int, convert: Callable[[int], int], values: list[int]) -> None:
-    """Append a run of varints to `values`."""
+def take(data: Buffer, at: int, stop: int, end: int) -> Buffer:
+    """A bytes field: a view, or a copy of few bytes."""
     if stop > end:
-        raise WireError("truncated in a packed field")
-    run = bytes(data[at:stop])
-    if run.isascii():
-        # every varint is one byte: small enough that no conversion but zigzag can change it
-        values.extend(run if convert not in {sint32, sint64} else map(convert, run))
-    elif len(run) < _LONG_RUN:
-        at = 0
-        while at < len(run):
-            value, at = varint(run, at)
-            values.append(convert(value))
-    else:
-        values.extend(map(convert, _many_varints(run)))
+        raise truncated()
+    return data[at:stop] if stop - at < VIEW_FROM else memoryview(data)[at:stop]
 
 
-def _many_varints(run: bytes) -> list[int]:
-    import numpy as np  # noqa: PLC0415  # 170 ms that small messages never need
+def take_run(data: Buffer, at: int, stop: int, end: int, width: int) -> Buffer:
+    """A packed run of numbers of `width` bytes, as it is on the wire."""
+    if (stop - at) % width:
+        raise WireError(f"{stop - at} bytes are not a whole number of {width}-byte elements")
+    return take(data, at, stop, end)
+
+
+def append_run(first: Buffer, second: Buffer) -> Buffer:
+    """Two runs of one field after each other; nearly always there is only one."""
+    if not len(first):
+        return second
+    # a bytearray grows in place, so a run sent element by element takes linear time
+    whole = first if isinstance(first, bytearray) else bytearray(first)
+    whole += second
+    return whole
+
+
+def take_bools(data: Buffer, at: int, stop: int, end: int) -> Buffer:
+    """A packed run of bools as one byte each, 0 or 1."""
+    run = bytes(take(data, at, stop, end))
+    if not run.translate(None, b"\0\1"):
+        return run
+    values: list[int] = []
+    read_run(run, 0, len(run), len(run), UINT64, values)
+    return bytes(map(bool, values))
+
+
+def read_run(data: Buffer, at: int, stop: int, end: int, kind: Integer, values: list[int]) -> None:
+    """Append a packed run of varints to `values`."""
+    run = bytes(take(data, at, stop, end))
+    if run.isascii() and not kind.zigzag:
+        values.extend(run)  # every varint is one byte, and so is its own value
+        return
+    if len(run) >= _LONG_RUN:
+        _read_long_run(run, kind, values)
+        return
+    at, end = 0, len(run)
+    while at < end:
+        value, at = read_varint(run, at)
+        values.append(kind.of_varint(value))
+
+
+def _read_long_run(run: bytes, kind: Integer, values: list[int]) -> None:
+    at, end = 0, len(run)
+    while at < end:
+        stop = min(at + _SEGMENT, end)
+        while run[stop - 1] > 127:
+            stop -= 1
+            if stop <= at:
+                raise WireError("a varint is longer than 10 bytes")
+            if stop + 10 < min(at + _SEGMENT, end):
+                raise WireError("a varint is longer than 10 bytes")
+        if stop < end <= at + _SEGMENT:
+            raise truncated()
+        values.extend(kind.of_varints(_varints(run[at:stop])))
+        at = stop
+
+
+def _varints(run: bytes) -> "NDArray[np.uint64]":
+    """The varints of a run that ends with the last byte of one."""
+    import numpy as np  # noqa: PLC0415  # 170 ms that text-only use never needs
 
     octets = np.frombuffer(run, np.uint8)
-    ends = np.flatnonzero(octets < 128)
-    if octets[-1] >= 128:
-        raise WireError("truncated in a packed field")
-    starts = np.concatenate(([0], ends[:-1] + 1))
-    sizes = ends - starts + 1
-    if sizes.max() > 10:
+    stops = np.flatnonzero(octets < 128) + 1
+    starts = np.concatenate(([0], stops[:-1]))
+    sizes = stops - starts
+    longest = int(sizes.max())
+    if longest > 10:
         raise WireError("a varint is longer than 10 bytes")
-    places = np.arange(len(octets)) - np.repeat(starts, sizes)
-    groups = (octets & 127).astype(np.uint64) << (places * 7).astype(np.uint64)
-    values: list[int] = np.bitwise_or.reduceat(groups, starts).tolist()
+    values = (octets[starts] & 127).astype(np.uint64)
+    for place in range(1, longest):
+        longer = np.flatnonzero(sizes > place)
+        groups = (octets[starts[longer] + place] & 127).astype(np.uint64)
+        values[longer] |= groups << np.uint64(7 * place)
     return values
 
 
-def packed_bools(data: Buffer, at: int, stop: int, end: int) -> bytes:
-    """A run of bools as one byte each, 0 or 1."""
-    run = bytes(data[at:stop])
-    if stop <= end and not run.translate(None, b"\0\1"):
-        return run
-    values: list[int] = []
-    packed(data, at, stop, end, uint64, values)
-    return bytes(1 if value else 0 for value in values)
+def skip(data: Buffer, at: int, end: int, tag: int, depth: int, message: str, unknown: Unknown) -> int:
+    """Pass over a field of `message` that the codec does not know, its tag already read; answers where it ends."""
+    stop = _skip_value(data, at, end, tag, depth)
+    if len(unknown) < MAX_UNKNOWN:
+        unknown.append((message, tag >> 3))
+    return stop
 
 
-def fixed_run(view: memoryview, at: int, stop: int, end: int, width: int) -> memoryview:
-    """A run of fixed-width numbers, as it is."""
-    if stop > end or (stop - at) % width:
-        raise WireError("truncated in a packed field")
-    return view[at:stop]
+def _skip_value(data: Buffer, at: int, end: int, tag: int, depth: int) -> int:
+    if tag < 8:
+        raise WireError("field number 0")
+    match tag & 7:
+        case 0:
+            return read_varint(data, at)[1]
+        case 1:
+            return at + 8
+        case 2:
+            size, at = read_size(data, at)
+            return at + size
+        case 3:
+            return _skip_group(data, at, end, tag, depth + 1)
+        case 5:
+            return at + 4
+        case 4:
+            raise WireError("the end of a group that did not begin")
+        case wire_type:
+            raise WireError(f"wire type {wire_type} does not exist")
 
 
-def joined(first: Buffer, second: Buffer) -> Buffer:
-    """Two runs of one field after each other; almost always the first is empty."""
-    return b"".join((first, second)) if len(first) else second
+def _skip_group(data: Buffer, at: int, end: int, opening: int, depth: int) -> int:
+    if depth > MAX_DEPTH:
+        raise too_deep()
+    while at < end:
+        tag, at = read_tag(data, at)
+        if tag == opening + 1:
+            return at
+        at = _skip_value(data, at, end, tag, depth)
+    raise WireError("a group does not end")
 
 
-def take(view: memoryview, at: int, stop: int, end: int) -> memoryview:
-    """A bytes field, without a copy."""
-    if stop > end:
-        raise WireError("truncated in a bytes field")
-    return view[at:stop]
+# Writing
 
 
-def number(form: struct.Struct, data: Buffer, at: int, end: int) -> Any:
-    """A fixed-width number."""
-    if at + form.size > end:
-        raise WireError("truncated in a number")
-    return form.unpack_from(data, at)[0]
-
-
-FLOAT = struct.Struct("<f")
-DOUBLE = struct.Struct("<d")
-FIXED32 = struct.Struct("<I")
-FIXED64 = struct.Struct("<Q")
-SFIXED32 = struct.Struct("<i")
-SFIXED64 = struct.Struct("<q")
-
-# One- and two-byte varints, which are nearly all of them.
-VARINTS: tuple[bytes, ...] = tuple(
-    bytes((value,)) if value < 128 else bytes((value & 127 | 128, value >> 7)) for value in range(1 << 14)
-)
-_TABLE = len(VARINTS)
-
-
-def put_varint(value: int) -> bytes:
-    """The varint of a number from 0 to 2**64 - 1."""
-    if value < _TABLE:
-        return VARINTS[value]
+def _varint_of(value: int) -> bytes:
     out = bytearray()
     while value > 127:
         out.append(value & 127 | 128)
@@ -240,80 +319,134 @@ def put_varint(value: int) -> bytes:
     return bytes(out)
 
 
-def put_int(value: int, low: int, high: int, field: str) -> bytes:
-    """The varint of a checked integer; negative ones take ten bytes."""
-    if low <= value <= high:
-        return VARINTS[value] if 0 <= value < _TABLE else put_varint(value & _MASK64)
-    raise WireError(f"{field}: {value} is not from {low} to {high}")
+_VARINTS: tuple[bytes, ...] = tuple(map(_varint_of, range(1 << 14)))
+"""Varints of one and two bytes, which are nearly all of them."""
 
 
-def put_zigzag(value: int, bits: int, field: str) -> bytes:
-    """The zigzag varint of a checked integer."""
-    if -(1 << (bits - 1)) <= value < 1 << (bits - 1):
-        return put_varint((value << 1) ^ (value >> (bits - 1)))
-    raise WireError(f"{field}: {value} does not fit {bits} bits")
+def varint(value: int) -> bytes:
+    """The varint of a number from 0 to 2**64 - 1."""
+    return _VARINTS[value] if value < 16384 else _varint_of(value)
 
 
-def put_number(form: struct.Struct, value: float, field: str) -> bytes:
-    """A fixed-width number."""
+@cache
+def heads(tag: int) -> tuple[bytes, ...]:
+    """The tag followed by each of the one-byte varints."""
+    return tuple(varint(tag) + _VARINTS[value] for value in range(128))
+
+
+def head(tag: int, value: int) -> bytes:
+    """The tag followed by a varint."""
+    return varint(tag) + varint(value)
+
+
+def integer(tag: int, value: int, kind: Integer, field: str) -> bytes:
+    """An integer field; negative numbers that are not zigzag take ten bytes."""
+    return varint(tag) + _checked(value, kind, field)
+
+
+def _checked(value: int, kind: Integer, field: str) -> bytes:
+    if kind.low <= value <= kind.high:
+        return varint(kind.to_varint(value))
+    raise WireError(f"{value} is not from {kind.low} to {kind.high}", field)
+
+
+_FORMS = {form: struct.Struct(f"<{form}") for form in "fdIQiq"}
+
+
+def number(tag: int, value: float, form: str, field: str) -> bytes:
+    """A fixed-width field; `form` is struct's letter."""
     try:
-        return form.pack(value)
+        return varint(tag) + _FORMS[form].pack(value)
     except (struct.error, OverflowError):
-        raise WireError(f"{field}: {value} does not fit") from None
+        raise WireError(f"{value!r} does not fit", field) from None
 
 
-def is_negative_zero(value: float) -> bool:
-    """Minus zero is not the default of a float field and must be sent."""
-    return value == 0 and math.copysign(1.0, value) < 0
+def is_set(value: float) -> bool:
+    """Whether a number is not a field's default: +0 is, -0 is not."""
+    return value != 0 or math.copysign(1.0, value) < 0
 
 
-def put_text(value: str, field: str) -> bytes:
-    """UTF-8 of a string."""
+def octets(buffer: Buffer) -> Buffer:
+    """The same memory counted in bytes: the length of a view of an array counts elements."""
+    if isinstance(buffer, memoryview) and (buffer.itemsize != 1 or buffer.ndim != 1):
+        return buffer.cast("B") if buffer.nbytes else b""
+    return buffer
+
+
+def run_of(buffer: Buffer, width: int, field: str) -> Buffer:
+    """A packed run of numbers of `width` bytes."""
+    buffer = octets(buffer)
+    if len(buffer) % width:
+        raise WireError(f"{len(buffer)} bytes are not a whole number of {width}-byte elements", field)
+    return buffer
+
+
+def bools_of(buffer: Buffer, field: str) -> Buffer:
+    """A packed run of bools: bytes 0 and 1, which is how the wire has them."""
+    buffer = octets(buffer)
+    if bytes(buffer).translate(None, b"\0\1"):
+        raise WireError("a bool is neither 0 nor 1", field)
+    return buffer
+
+
+def integers_of(values: Sequence[int], kind: Integer, field: str) -> bytes:
+    """A packed run of varints."""
+    if len(values) < _LONG_RUN // 4:
+        return b"".join([_checked(value, kind, field) for value in values])
     try:
-        return value.encode()
-    except UnicodeEncodeError:
-        raise WireError(f"{field}: a lone surrogate cannot be sent") from None
+        numbers = array("Q" if kind.low == 0 else "q", values)
+    except OverflowError:
+        numbers = array("b")
+    if not numbers or min(numbers) < kind.low or max(numbers) > kind.high:
+        return b"".join([_checked(value, kind, field) for value in values])  # raises at the first that does not fit
+    return _put_long_run(numbers, kind)
 
 
-def put_packed(values: Sequence[int], low: int, high: int, field: str) -> bytes:
-    """A run of varints."""
-    if len(values) < _LONG_RUN:
-        return b"".join([put_int(value, low, high, field) for value in values])
-    return _put_many(values, low, high, field)
+def _put_long_run(numbers: "array[int]", kind: Integer) -> bytes:
+    import numpy as np  # noqa: PLC0415  # 170 ms that text-only use never needs
 
-
-def _put_many(values: Sequence[int], low: int, high: int, field: str) -> bytes:
-    import numpy as np  # noqa: PLC0415  # 170 ms that small messages never need
-
-    if min(values) < low or max(values) > high:
-        wrong = next(value for value in values if not low <= value <= high)
-        raise WireError(f"{field}: {wrong} is not from {low} to {high}")
-    rest = np.array(values, np.int64 if low < 0 else np.uint64).view(np.uint64)
+    signed = np.frombuffer(numbers, numbers.typecode)
+    values = ((signed << 1) ^ (signed >> 63)).view(np.uint64) if kind.zigzag else signed.view(np.uint64)
     columns = []
-    while True:
-        columns.append(rest & np.uint64(127))
-        rest = rest >> np.uint64(7)
-        if not rest.any():
-            break
-    table = np.stack(columns, axis=1).astype(np.uint8)
-    used = table.shape[1] - np.argmax(table[:, ::-1] != 0, axis=1)
-    used[~table.any(axis=1)] = 1
-    column = np.arange(table.shape[1])
-    table[column < used[:, None] - 1] |= 128
-    return bytes(table[column < used[:, None]].tobytes())
+    more = values > 127
+    table_used = [np.ones(len(values), bool)]
+    while more.any():
+        columns.append((values & 127 | np.where(more, 128, 0).astype(np.uint64)).astype(np.uint8))
+        table_used.append(more)
+        values = values >> np.uint64(7)
+        more = values > 127
+    columns.append(values.astype(np.uint8))
+    return bytes(np.stack(columns, axis=1)[np.stack(table_used, axis=1)].tobytes())
 
 
-def chunks(parts: list[Buffer], size: int) -> Chunks:
-    """The parts of a message as few chunks: small ones joined, big ones left where they are."""
+def unsendable(error: UnicodeEncodeError, message: Any, name: str) -> WireError:
+    """A string of `message` (a struct named `name`) is not Unicode; says which field holds it."""
+    for field in message.__struct_fields__:
+        value = getattr(message, field)
+        held = (value,) if isinstance(value, str) else value if isinstance(value, list | dict) else ()
+        values = [*held, *held.values()] if isinstance(held, dict) else held
+        if any(item is error.object for item in values):
+            return WireError("a lone surrogate is not Unicode text", f"{name}.{field}")
+    return WireError("a lone surrogate is not Unicode text", name)
+
+
+def chunks(parts: list[Buffer], size: int) -> list[Buffer]:
+    """A message of `size` bytes, whose parts were written back to front, as few chunks: big buffers stay views."""
+    parts.reverse()
     if size < JOIN_BELOW:
-        return (b"".join(parts),)
+        return [b"".join(parts)]
+    if size > MAX_SIZE:
+        raise WireError(f"a message of {size} bytes is larger than 2 GiB")
     out: list[Buffer] = []
     small: list[Buffer] = []
     for part in parts:
-        if len(part) < JOIN_BELOW // 4:
+        if len(part) < VIEW_FROM:
             small.append(part)
-        else:
-            out.extend((b"".join(small), part))
+            continue
+        if small:
+            out.append(b"".join(small))
             small = []
-    out.append(b"".join(small))
-    return [part for part in out if len(part)]
+        out.append(part)
+    if small:
+        out.append(b"".join(small))
+    return out

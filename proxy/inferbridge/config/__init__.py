@@ -2,20 +2,18 @@
 
 from inferbridge.config.load import EXIT_CODE, SettingsError, load_settings, parse_upstream
 from inferbridge.config.sources import Flags, environment_names
-from inferbridge.config.values import Address, ListenerTls, Log, Secret, Settings, Upstream, UpstreamTls, Url
+from inferbridge.config.values import Listener, ListenerTls, Log, Secret, Settings, Upstream
 
 __all__ = [
     "EXIT_CODE",
-    "Address",
     "Flags",
+    "Listener",
     "ListenerTls",
     "Log",
     "Secret",
     "Settings",
     "SettingsError",
     "Upstream",
-    "UpstreamTls",
-    "Url",
     "environment_names",
     "load_settings",
     "parse_upstream",

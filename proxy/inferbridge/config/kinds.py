@@ -48,6 +48,11 @@ class SettingsReader(Reader):
         return Path(path).expanduser() if mark.line == OUTSIDE else self._folder / Path(path).expanduser()
 
 
+def scalar(schema: Schema) -> Schema:
+    """The schema of a scalar in a file, where `${VARIABLE}` may stand for any value."""
+    return {"anyOf": [schema, {"type": "string", "pattern": r"\$\{"}]}
+
+
 class Kind[T](Protocol):
     """A kind of setting; `read` answers None after a problem."""
 
@@ -77,7 +82,9 @@ class Text[T]:
             return None
 
     def schema(self) -> Schema:
-        return {"type": "string", **({"pattern": self.pattern} if self.pattern else {"minLength": 1})}
+        return (
+            scalar({"type": "string", "pattern": self.pattern}) if self.pattern else {"type": "string", "minLength": 1}
+        )
 
 
 def name(text: str) -> str:
@@ -136,7 +143,7 @@ class Measure:
 
     def schema(self) -> Schema:
         text: Schema = {"type": "string", "pattern": f"^{self.grammar.pattern}$"}
-        return {"anyOf": [text, {"type": "integer", "minimum": 1}]} if self.units is _SIZES else text
+        return {"anyOf": [scalar(text), {"type": "integer", "minimum": 1}]} if self.units is _SIZES else scalar(text)
 
 
 def size(maximum: int) -> Measure:
@@ -164,7 +171,7 @@ class Count:
         return None
 
     def schema(self) -> Schema:
-        return {"type": "integer", "minimum": self.minimum, "maximum": self.maximum}
+        return scalar({"type": "integer", "minimum": self.minimum, "maximum": self.maximum})
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +186,7 @@ class Switch:
         return None
 
     def schema(self) -> Schema:
-        return {"type": "boolean"}
+        return scalar({"type": "boolean"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +199,7 @@ class Choice:
         return reader.choice(node, where, self.options)
 
     def schema(self) -> Schema:
-        return {"enum": list(self.options)}
+        return scalar({"enum": list(self.options)})
 
 
 @dataclass(frozen=True, slots=True)

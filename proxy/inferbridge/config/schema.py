@@ -5,7 +5,7 @@ from inferbridge.config.table import SETTINGS
 
 
 def settings_schema() -> Schema:
-    """JSON Schema 2020-12 for editors and CI. `${VARIABLE}` stands for any value, so the patterns let it through."""
+    """JSON Schema 2020-12, for editors and CI."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "inferbridge configuration",

@@ -1,7 +1,7 @@
 """The one declaration of every setting: reader, JSON Schema, environment variables and help all come from it."""
 
 from inferbridge.config.kinds import Choice, Count, Field, FilePath, ListOf, Record, Switch, Text, duration, name, size
-from inferbridge.config.upstreams import Upstreams, parse_address
+from inferbridge.config.upstreams import Upstreams, parse_listener
 from inferbridge.config.values import ListenerTls, Log, Secret, Settings
 from inferbridge.gateway.limits import Limits
 
@@ -37,7 +37,7 @@ SETTINGS = Record(
     Settings,
     {
         "listen": Field(
-            ListOf(Text(parse_address, r":[0-9]+$")), "Where to listen, host:port; port 0 is any free one."
+            ListOf(Text(parse_listener, r":[0-9]+$")), "Where to listen, host:port; port 0 is any free one."
         ),
         "upstreams": Field(Upstreams(), "The runtimes to send to, each `runtime=URL` or a map."),
         "limits": Field(LIMITS, "What a client or a runtime may send at most."),

@@ -1,21 +1,19 @@
 """Reads upstreams: `runtime=URL` in one text, or a map with every setting."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
-from functools import partial
-from urllib.parse import urlsplit
 
-from inferbridge.config.kinds import FilePath, ListOf, Record, Schema, SettingsReader, Switch, Text, name
-from inferbridge.config.kinds import Field as F
-from inferbridge.config.values import SCHEMES, Address, Protocol, Upstream, UpstreamTls, Url
+from inferbridge.config.kinds import Field, FilePath, ListOf, Record, Schema, SettingsReader, Switch, Text, name, scalar
+from inferbridge.config.values import Listener, Upstream
+from inferbridge.upstream.address import Address, parse_address
+from inferbridge.upstream.tls import TlsSettings, client_context
 from inferbridge_codegen.problems import Mark, suggestion
 from inferbridge_codegen.spec.yaml_tree import MapNode, Node, Scalar
 
-_PORTS = {"http": 80, "https": 443, "grpcs": 443}
 _UPSTREAM_PATTERN = r"^[^=:/]+=(https?|grpcs?)://.+$"
 
 
-def parse_address(text: str) -> Address:
+def parse_listener(text: str) -> Listener:
     """`host:port`; an IPv6 host is in brackets, an empty one is every interface."""
     host, colon, port = text.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
@@ -24,46 +22,23 @@ def parse_address(text: str) -> Address:
         raise ValueError("must have its IPv6 host in brackets, such as [::1]:8080")
     if not colon or not port.isascii() or not port.isdecimal() or int(port) > 65535 or set(host) & set("/@ []"):
         raise ValueError("must be host:port, such as 127.0.0.1:8080")
-    return Address(host, int(port))
+    return Listener(host, int(port))
 
 
-def parse_url(text: str) -> Url:
-    """`scheme://host[:port]`; http, https and grpcs have a usual port, grpc must name one."""
-    parts = _split(text)
-    if parts.scheme not in SCHEMES:
-        raise ValueError(
-            f"must start with one of {', '.join(f'{scheme}://' for scheme in SCHEMES)}{suggestion(parts.scheme, SCHEMES)}"
-        )
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("must not contain a user name or password")
-    if parts.path.strip("/") or parts.query or parts.fragment:
-        raise ValueError("must be scheme://host:port without path, query or fragment")
-    port = parts.port if parts.port is not None else _PORTS.get(parts.scheme)
-    if not parts.hostname or set(parts.hostname) & set(" []"):
-        raise ValueError("must name a host")
-    if not port:
-        raise ValueError("must name a port, such as :8001")
-    return Url(parts.scheme, parts.hostname, port)
+@dataclass(frozen=True, slots=True)
+class Url:
+    """The URL of a runtime; a wrong one is not repeated in full, it may hold credentials."""
 
+    def read(self, reader: SettingsReader, node: Node, where: str) -> Address | None:
+        text = reader.text(node, where)
+        try:
+            return None if text is None else parse_address(text)
+        except ValueError as error:
+            reader.problems.add(node.mark, str(error))
+            return None
 
-def _split(text: str):  # type: ignore[no-untyped-def]  # SplitResult is not worth an import of its own
-    parts = urlsplit(text)
-    try:
-        _ = parts.port
-    except ValueError:
-        raise ValueError("must name a port from 1 to 65535") from None
-    return parts
-
-
-def split_upstream(text: str) -> tuple[str, Url]:
-    """Runtime and URL of `runtime=URL`."""
-    runtime, equals, url = text.partition("=")
-    if not equals or not runtime or ":" in runtime or "/" in runtime:
-        raise ValueError("must be runtime=URL, such as triton=grpc://127.0.0.1:8001")
-    try:
-        return runtime, parse_url(url)
-    except ValueError as error:
-        raise ValueError(f"has a URL that {error}") from None
+    def schema(self) -> Schema:
+        return scalar({"type": "string", "pattern": "^(https?|grpcs?)://"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +52,7 @@ class Runtime:
         return None
 
     def schema(self) -> Schema:
-        return {"type": "string", "pattern": "^[a-z][a-z0-9]*(-[a-z0-9]+)*$"}
+        return scalar({"type": "string", "pattern": "^[a-z][a-z0-9]*(-[a-z0-9]+)*$"})
 
 
 def known_runtime(reader: SettingsReader, runtime: str, mark: Mark) -> bool:
@@ -91,17 +66,34 @@ def known_runtime(reader: SettingsReader, runtime: str, mark: Mark) -> bool:
     return False
 
 
+@dataclass(frozen=True, slots=True)
+class FileName:
+    """A file that can be read, by name."""
+
+    def read(self, reader: SettingsReader, node: Node, where: str) -> str | None:
+        path = FilePath().read(reader, node, where)
+        return None if path is None else str(path)
+
+    def schema(self) -> Schema:
+        return FilePath().schema()
+
+
 UPSTREAM_TLS = Record(
-    UpstreamTls,
+    TlsSettings,
     {
-        "ca": F(FilePath(), "PEM file of the authorities to trust instead of the system's."),
-        "certificate": F(FilePath(), "PEM file of our own certificate chain, for a runtime that asks for one."),
-        "key": F(FilePath(), "PEM file of the private key of `certificate`."),
-        "server_name": F(Text(name), "Name in the runtime's certificate when it is not the host of the URL."),
-        "insecure": F(Switch(), "Accept any certificate."),
+        "ca": Field(FileName(), "PEM file of the authorities to trust instead of the system's.", "ca_file"),
+        "certificate": Field(
+            FileName(), "PEM file of our own chain, for a runtime that asks for one.", "client_certificate"
+        ),
+        "key": Field(FileName(), "PEM file of its private key, when it is not in `certificate`.", "client_key"),
+        "server_name": Field(Text(name), "Name in the runtime's certificate when it is not the host of the URL."),
+        "verify": Field(Switch(), "false accepts any certificate."),
     },
     "tls of an upstream",
 )
+
+
+_NO_TLS = TlsSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,24 +101,24 @@ class _Written:
     """An upstream as written in a map; the name may follow from the runtime."""
 
     runtime: str
-    url: Url
+    url: Address
     name: str = ""
     models: tuple[str, ...] = ("*",)
-    tls: UpstreamTls = UpstreamTls()
+    tls: TlsSettings = _NO_TLS
 
 
 UPSTREAM = Record(
     _Written,
     {
-        "name": F(Text(name), "Name in logs and errors; the runtime's unless given."),
-        "runtime": F(Runtime(), "What runs there.", required=True),
-        "url": F(
-            Text(parse_url, r"^(https?|grpcs?)://"),
+        "name": Field(Text(name), "Name in logs and errors; the runtime's unless given."),
+        "runtime": Field(Runtime(), "What runs there.", required=True),
+        "url": Field(
+            Url(),
             "http, https, grpc (HTTP/2 without TLS) or grpcs, host and port.",
             required=True,
         ),
-        "models": F(ListOf(Text(name)), "Globs of the models it serves; all unless given."),
-        "tls": F(UPSTREAM_TLS, "Trust, for https and grpcs."),
+        "models": Field(ListOf(Text(name)), "Globs of the models it serves; all unless given."),
+        "tls": Field(UPSTREAM_TLS, "Trust, for https and grpcs."),
     },
     "an upstream",
 )
@@ -151,18 +143,12 @@ class Upstreams:
         return tuple(found.values())
 
     def _item(self, reader: SettingsReader, node: Node) -> _Written | None:
-        if isinstance(node, Scalar):
-            split = Text(split_upstream).read(reader, node, "upstream")
-            item = _Written(*split) if split and known_runtime(reader, split[0], node.mark) else None
-        else:
-            item = UPSTREAM.read(reader, node, "upstream")
+        item = _short(reader, node) if isinstance(node, Scalar) else UPSTREAM.read(reader, node, "upstream")
         return item if item is not None and _consistent(reader, node, item) else None
 
     def schema(self) -> Schema:
-        return {
-            "type": "array",
-            "items": {"anyOf": [{"type": "string", "pattern": _UPSTREAM_PATTERN}, UPSTREAM.schema()]},
-        }
+        text = scalar({"type": "string", "pattern": _UPSTREAM_PATTERN})
+        return {"type": "array", "items": {"anyOf": [text, UPSTREAM.schema()]}}
 
 
 def _mark(node: Node, key: str) -> Mark:
@@ -177,23 +163,41 @@ def _free_name(runtime: str, taken: Collection[str]) -> str:
     return named
 
 
+def _short(reader: SettingsReader, node: Scalar) -> _Written | None:
+    text = reader.text(node, "an upstream")
+    runtime, equals, url = (text or "").partition("=")
+    if text is None:
+        return None
+    if not equals or not runtime or ":" in runtime or "/" in runtime:
+        reader.problems.add(node.mark, "an upstream must be runtime=URL, such as triton=grpc://127.0.0.1:8001")
+        return None
+    address = Url().read(reader, Scalar(url, url, node.mark), "an upstream")
+    known = known_runtime(reader, runtime, node.mark)
+    return _Written(runtime, address) if known and address is not None else None
+
+
 def _consistent(reader: SettingsReader, node: Node, item: _Written) -> bool:
     """What no single key can say: protocol, TLS and key pair belong together."""
-    add = partial(reader.problems.add, _mark(node, "tls"))
-    before = len(reader.problems)
-    _check_protocol(reader.runtimes, item.runtime, item.url, partial(reader.problems.add, _mark(node, "url")))
-    if item.tls != UpstreamTls() and not item.url.secure:
-        add(f"tls needs a https or grpcs url, {item.url} is without TLS")
-    if (item.tls.certificate is None) != (item.tls.key is None):
-        add("tls needs certificate and key together")
-    if item.tls.insecure and item.tls.ca is not None:
-        add("tls is insecure, so ca would have no effect; remove one of them")
-    return len(reader.problems) == before
+    spoken, tls, found = reader.runtimes[item.runtime], item.tls, []
+    protocol = "grpc" if item.url.scheme.startswith("grpc") else "rest"
+    if protocol not in spoken:
+        only = ", ".join(sorted(spoken))
+        found.append(("url", f"{item.url}: {item.runtime} does not speak {protocol}, only {only}"))
+    if tls != _NO_TLS and not item.url.tls:
+        found.append(("tls", f"tls needs a https or grpcs url, {item.url} is without TLS"))
+    elif not tls.verify and tls.ca_file is not None:
+        found.append(("tls", "verify is false, so ca would have no effect; remove one of them"))
+    elif problem := _unusable(tls):
+        found.append(("tls", problem))
+    for key, message in found:
+        reader.problems.add(_mark(node, key), message)
+    return not found
 
 
-def _check_protocol(
-    runtimes: Mapping[str, Collection[Protocol] | Collection[str]], runtime: str, url: Url, add: partial[None]
-) -> None:
-    spoken = runtimes[runtime]
-    if url.protocol not in spoken:
-        add(f"{url}: {runtime} does not speak {url.protocol}, only {', '.join(sorted(spoken))}")
+def _unusable(tls: TlsSettings) -> str:
+    """Why the files do not make a TLS client, or an empty string."""
+    try:
+        client_context(tls, ())
+    except ValueError as error:
+        return str(error)
+    return ""

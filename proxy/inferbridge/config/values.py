@@ -7,15 +7,10 @@ from typing import Literal
 
 from inferbridge.bridge.context import NanPolicy, Policy
 from inferbridge.gateway.limits import Limits
+from inferbridge.upstream.address import Address
+from inferbridge.upstream.tls import TlsSettings
 
-type Protocol = Literal["rest", "grpc"]
-SCHEMES: dict[str, tuple[Protocol, bool]] = {
-    "http": ("rest", False),
-    "https": ("rest", True),
-    "grpc": ("grpc", False),
-    "grpcs": ("grpc", True),
-}
-"""URL scheme to (protocol, whether it is under TLS); grpc is HTTP/2 with prior knowledge."""
+_NO_TLS = TlsSettings()
 
 
 class Secret:
@@ -41,7 +36,7 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class Listener:
     """Where to listen; an empty host is every interface, port 0 is any free one."""
 
     host: str
@@ -60,53 +55,21 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
-class Url:
-    """Where a runtime listens."""
-
-    scheme: str
-    host: str
-    port: int
-
-    @property
-    def protocol(self) -> Protocol:
-        """What is spoken there."""
-        return SCHEMES[self.scheme][0]
-
-    @property
-    def secure(self) -> bool:
-        """Whether it is spoken under TLS."""
-        return SCHEMES[self.scheme][1]
-
-    def __str__(self) -> str:
-        return f"{self.scheme}://{Address(self.host, self.port)}"
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamTls:
-    """How to trust a runtime, and how to prove ourselves to it; all files are PEM."""
-
-    ca: Path | None = None
-    """Authorities to trust instead of the system's."""
-    certificate: Path | None = None
-    """Our certificate chain, with `key`, for a runtime that asks for one."""
-    key: Path | None = None
-    server_name: str | None = None
-    """The name in the runtime's certificate when it is not the host of its URL."""
-    insecure: bool = False
-    """Accept any certificate."""
-
-
-@dataclass(frozen=True, slots=True)
 class Upstream:
     """One running runtime."""
 
     name: str
     runtime: str
     """Name of its description under `specs/runtimes`."""
-    url: Url
+    url: Address
     models: tuple[str, ...] = ("*",)
     """Globs (`*`, `?`, `[…]`) of the models it serves."""
-    tls: UpstreamTls = UpstreamTls()
+    tls: TlsSettings = _NO_TLS
+
+    @property
+    def protocol(self) -> Literal["rest", "grpc"]:
+        """What is spoken there."""
+        return "grpc" if self.url.scheme.startswith("grpc") else "rest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +94,7 @@ class Log:
 class Settings:
     """Everything the proxy is told."""
 
-    listen: tuple[Address, ...] = (Address("127.0.0.1", 8080),)
+    listen: tuple[Listener, ...] = (Listener("127.0.0.1", 8080),)
     upstreams: tuple[Upstream, ...] = ()
     limits: Limits = field(default_factory=Limits)
     lossy: Literal["reject", "allow"] = "reject"

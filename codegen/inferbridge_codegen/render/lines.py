@@ -1,0 +1,28 @@
+"""Lines of Python source, in the layout that formatters leave alone."""
+
+from collections.abc import Iterable, Sequence
+
+WIDTH = 120
+"""Columns of generated source."""
+type Lines = list[str]
+
+
+def indented(lines: Iterable[str]) -> Lines:
+    """One level deeper."""
+    return [f"    {line}" for line in lines]
+
+
+def call(function: str, arguments: Sequence[Lines]) -> Lines:
+    """A call with one argument a line, or an empty one."""
+    if not arguments:
+        return [f"{function}()"]
+    inner = [line for argument in arguments for line in (*argument[:-1], f"{argument[-1]},")]
+    return [f"{function}(", *indented(inner), ")"]
+
+
+def wrapped(statement: str, indent: int) -> Lines:
+    """A statement ending in a call, its arguments on a line of their own when it is too long."""
+    if indent + len(statement) <= WIDTH:
+        return [statement]
+    head, _, arguments = statement[:-1].partition("(")
+    return [f"{head}(", f"    {arguments}", ")"]

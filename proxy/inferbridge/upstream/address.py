@@ -1,0 +1,80 @@
+"""Where an upstream is: `http`, `https`, `grpc` (HTTP/2 with prior knowledge) and `grpcs` (HTTP/2 over TLS) URLs."""
+
+import os
+import re
+import socket
+import ssl
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import SplitResult, urlsplit
+
+type Scheme = Literal["http", "https", "grpc", "grpcs"]
+
+_SCHEMES: dict[str, Scheme] = {"http": "http", "https": "https", "grpc": "grpc", "grpcs": "grpcs"}
+_DEFAULT_PORTS: dict[Scheme, int | None] = {"http": 80, "https": 443, "grpc": None, "grpcs": 443}
+_HOST = re.compile(r"[A-Za-z0-9._\-]+|[0-9A-Fa-f:.]+(%[A-Za-z0-9._\-]+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One upstream endpoint."""
+
+    scheme: Scheme
+    host: str
+    """Name or address to connect to; an IPv6 address has no brackets."""
+    port: int
+
+    @property
+    def tls(self) -> bool:
+        """The connection is encrypted."""
+        return self.scheme in ("https", "grpcs")
+
+    @property
+    def authority(self) -> str:
+        """What `Host` and `:authority` say: no port when it is the scheme's own."""
+        host = f"[{self.host.split('%')[0]}]" if ":" in self.host else self.host
+        return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+
+def parse_address(url: str) -> Address:
+    """The address `url` names; ValueError says what is wrong with it."""
+    try:
+        parts = urlsplit(url)
+        given = parts.port
+    except ValueError as error:
+        raise ValueError(f"upstream URL {url!r}: {error}") from None
+    scheme = _SCHEMES.get(parts.scheme)
+    if scheme is None or not parts.netloc:
+        raise ValueError(f"upstream URL {url!r}: expected http://, https://, grpc:// or grpcs:// and host:port")
+    _refuse_extras(url, parts)
+    if not parts.hostname or not _HOST.fullmatch(parts.hostname):
+        raise ValueError(f"upstream URL {url!r}: {parts.hostname or ''!r} is not a host name or address")
+    port = _DEFAULT_PORTS[scheme] if given is None else given
+    if not port:
+        raise ValueError(f"upstream URL {url!r}: a port is needed, as in {scheme}://{parts.hostname}:8001")
+    return Address(scheme, parts.hostname, port)
+
+
+def _refuse_extras(url: str, parts: SplitResult) -> None:
+    if parts.username is not None or parts.password is not None:
+        raise ValueError(f"upstream URL {parts.scheme}://…@{parts.hostname}: credentials do not belong in the URL")
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ValueError(f"upstream URL {url!r}: nothing may follow host:port (paths come from the endpoints)")
+
+
+def describe(error: BaseException) -> str:
+    """Why connecting failed, in words, without errno numbers and socket addresses."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            return f"certificate refused: {error.verify_message}"
+        case ssl.SSLError():
+            return f"TLS: {error.reason or error}".replace("_", " ").lower().replace("tls:", "TLS:")
+        case socket.gaierror():
+            return (error.strerror or str(error)).lower()
+        case OSError(errno=int(number)) if number > 0:
+            return os.strerror(number).lower()
+    return str(error) or type(error).__name__

@@ -1,0 +1,79 @@
+"""Opening connections: address resolution, TCP, TLS with ALPN, within one time limit."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable
+
+from inferbridge.bridge.errors import BridgeError, Code
+from inferbridge.upstream.address import Address, describe
+from inferbridge.upstream.tls import TlsSettings, client_context
+
+CONNECT_SECONDS = 5.0
+CLOSE_SECONDS = 1.0
+_FIRST_ADDRESS_SECONDS = 0.25
+_UNACKNOWLEDGED_MILLISECONDS = 20_000
+
+
+class Connector:
+    """Opens connections to one address."""
+
+    def __init__(self, address: Address, tls: TlsSettings | None, alpn: str) -> None:
+        self.address = address
+        self._tls = (tls or TlsSettings()) if address.tls else None
+        self._alpn = alpn
+        if self._tls is not None:
+            client_context(self._tls, (alpn,))  # unusable files are the configuration's fault, known at once
+
+    async def open[P: asyncio.Protocol](self, factory: Callable[[], P]) -> P:
+        """A connected protocol; OSError, ssl.SSLError or ValueError when there is none to be had."""
+        context = None if self._tls is None else client_context(self._tls, (self._alpn,))
+        server_name = None if self._tls is None else self._tls.server_name or self.address.host
+        transport, protocol = await asyncio.get_running_loop().create_connection(
+            factory,
+            self.address.host,
+            self.address.port,
+            ssl=context,
+            server_hostname=server_name,
+            happy_eyeballs_delay=_FIRST_ADDRESS_SECONDS,
+        )
+        self._check_alpn(transport)
+        _notice_dead_peers(transport)
+        return protocol
+
+    def _check_alpn(self, transport: asyncio.Transport) -> None:
+        tls_object = transport.get_extra_info("ssl_object")
+        if tls_object is None or self._alpn != "h2" or tls_object.selected_alpn_protocol() == "h2":
+            return
+        transport.abort()
+        raise ValueError("the server does not offer HTTP/2 by ALPN")
+
+    def failure(self, error: BaseException) -> BridgeError:
+        """What a call is told when no connection could be opened because of `error`."""
+        reason = f"no answer within {CONNECT_SECONDS:g} s" if isinstance(error, TimeoutError) else describe(error)
+        return BridgeError(Code.UNAVAILABLE, f"cannot connect to {self.address}: {reason}")
+
+
+def _notice_dead_peers(transport: asyncio.Transport) -> None:
+    """Have the kernel end connections whose peer has vanished without a word."""
+    connected = transport.get_extra_info("socket")
+    if connected is None or connected.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    with contextlib.suppress(OSError):
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_MILLISECONDS)
+
+
+async def close_transports(transports: list[tuple[asyncio.Transport, asyncio.Future[None]]]) -> None:
+    """Close, give what is buffered a moment to leave, then cut; each future ends when its connection is gone."""
+    if not transports:
+        return
+    for transport, _ in transports:
+        transport.close()
+    gone = [future for _, future in transports]
+    _, stuck = await asyncio.wait(gone, timeout=CLOSE_SECONDS)
+    if stuck:
+        for transport, _ in transports:
+            transport.abort()
+        await asyncio.wait(gone, timeout=CLOSE_SECONDS)

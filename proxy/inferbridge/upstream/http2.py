@@ -1,0 +1,336 @@
+"""gRPC upstreams: calls multiplexed over one HTTP/2 connection.
+
+The pool has at most one connection that takes new calls. It is opened by the first call that finds none, and calls
+wait in a bounded queue while it is being opened and while the runtime's MAX_CONCURRENT_STREAMS are in use. After
+GOAWAY a connection finishes what it has and the next call opens another.
+
+What is sent again, and when (gRFC A6 calls the first two transparent retries):
+
+* GOAWAY with a last stream below ours, or REFUSED_STREAM: the runtime has not looked at the request. Sent again.
+* The connection broke before anything of the answer came: only if the request is marked idempotent, once.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from functools import partial
+from typing import Final
+
+from inferbridge.bridge.errors import BridgeError, Code
+from inferbridge.bridge.values import Buffer
+from inferbridge.gateway.limits import Limits
+from inferbridge.upstream.address import Address, describe
+from inferbridge.upstream.api import Call, Receiver, UpstreamRequest
+from inferbridge.upstream.call import ActiveCall
+from inferbridge.upstream.connecting import CONNECT_SECONDS, Connector, close_transports
+from inferbridge.upstream.frames import ErrorCode
+from inferbridge.upstream.header_blocks import ProtocolViolation, encode_fields, encode_route
+from inferbridge.upstream.headers import EncodedHead
+from inferbridge.upstream.http2_codec import Http2Codec, Stream
+from inferbridge.upstream.tls import TlsSettings
+
+MAX_WAITING: Final = 1024
+_MAX_ATTEMPTS: Final = 3
+_JOIN_BYTES: Final = 1 << 16
+
+# The table of the gRPC specification ("HTTP2 Transport Mapping, Errors"); what is not in it is INTERNAL.
+_RESET_CODES: Final = {
+    ErrorCode.REFUSED_STREAM: Code.UNAVAILABLE,
+    ErrorCode.CANCEL: Code.CANCELLED,
+    ErrorCode.ENHANCE_YOUR_CALM: Code.RESOURCE_EXHAUSTED,
+    ErrorCode.INADEQUATE_SECURITY: Code.PERMISSION_DENIED,
+}
+
+
+class Http2Call(ActiveCall):
+    """One call; also the handler of its stream."""
+
+    __slots__ = ("block", "connection", "pool", "refused", "stream")
+
+    def __init__(self, pool: "Http2Pool", request: UpstreamRequest, receiver: Receiver) -> None:
+        super().__init__(request, receiver, pool.url, pool.reply_limit)
+        self.pool = pool
+        self.block = b""
+        self.connection: Http2Connection | None = None
+        self.stream: Stream | None = None
+        self.refused = False
+
+    def abandon(self) -> None:
+        """Reset the stream; a call still waiting is passed over when its turn comes."""
+        if self.connection is not None and self.stream is not None:
+            self.connection.codec.reset(self.stream)
+            self.connection.flush_soon()
+        self.connection = self.stream = None
+
+    def on_reset(self, code: int, reason: str) -> None:
+        """The runtime (or our codec) has ended the stream."""
+        self.connection = self.stream = None
+        if code == ErrorCode.REFUSED_STREAM and not self.refused and not self.answered:
+            self.refused = True
+            self.pool.again(self)
+            return
+        self.fail(BridgeError(_RESET_CODES.get(code, Code.INTERNAL), f"{self.upstream} ended the call: {reason}"))
+
+    def on_unprocessed(self) -> None:
+        """The runtime goes away without having looked at the request."""
+        self.connection = self.stream = None
+        if self.attempts < _MAX_ATTEMPTS:
+            self.pool.again(self)
+        else:
+            self.fail(BridgeError(Code.UNAVAILABLE, f"{self.upstream} is going away"))
+
+    def on_lost(self, error: BridgeError) -> None:
+        """The connection broke."""
+        self.connection = self.stream = None
+        if self.request.idempotent and not self.answered and self.attempts == 1 and error.code is Code.UNAVAILABLE:
+            self.pool.again(self)
+        else:
+            self.fail(error)
+
+
+class Http2Connection(asyncio.Protocol):
+    """One connection: moves bytes between a transport and the codec."""
+
+    def __init__(self, pool: "Http2Pool", loop: asyncio.AbstractEventLoop, header_bytes: int) -> None:
+        self._pool = pool
+        self._loop = loop
+        self.codec = Http2Codec(header_bytes)
+        self.ready = loop.create_future()
+        """Done when the peer has sent its SETTINGS."""
+        self.gone: asyncio.Future[None] = loop.create_future()
+        """Done when the connection is closed."""
+        self._transport: asyncio.Transport | None = None
+        self._flush_planned = False
+        self._receiving = False
+        self._violation: ProtocolViolation | None = None
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """The transport; there is one from `connection_made` on."""
+        assert self._transport is not None
+        return self._transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send preface and SETTINGS."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._pool.connection_made(self)
+        self._flush()
+
+    def start(self, call: Http2Call) -> None:
+        """Send a call; the codec must have room for it."""
+        call.attempts += 1
+        call.connection = self
+        call.stream = self.codec.open(call.block, call.chunks, call)
+        if not self._flush_planned and not self._receiving:
+            self.flush_soon()
+
+    def flush_soon(self) -> None:
+        """Send what the codec has, together with what else this turn of the event loop brings."""
+        if not self._flush_planned and not self._receiving:
+            self._flush_planned = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_planned = False
+        output = self.codec.output
+        transport = self._transport
+        if not output or transport is None or transport.is_closing():
+            return
+        self.codec.output = []
+        if max(map(len, output)) < _JOIN_BYTES:
+            transport.write(b"".join(output))
+        else:
+            transport.writelines(output)
+
+    def data_received(self, data: bytes) -> None:
+        """Let the codec work, then send what came of it."""
+        codec = self.codec
+        self._receiving = True
+        try:
+            codec.receive(data)
+        except ProtocolViolation as violation:
+            self._violate(violation)
+            return
+        finally:
+            self._receiving = False
+        if not self.ready.done() and codec.ready:
+            self.ready.set_result(None)
+        self._pool.connection_moved(self)
+        if codec.output:
+            self._flush()
+
+    def _violate(self, violation: ProtocolViolation) -> None:
+        self._violation = violation
+        self.codec.close(violation.code, str(violation))
+        self._flush()
+        self.transport.close()
+        self._lose(BridgeError(Code.INTERNAL, f"{self._pool.url} broke HTTP/2: {violation}"))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Whatever is not finished is lost."""
+        reason = self.codec.goaway_reason or ("closed by the runtime" if error is None else describe(error))
+        self._lose(BridgeError(Code.UNAVAILABLE, f"connection to {self._pool.url} lost: {reason}"))
+        if not self.gone.done():
+            self.gone.set_result(None)
+        self._pool.connection_lost(self)
+
+    def _lose(self, error: BridgeError) -> None:
+        self.codec.draining = True
+        if not self.ready.done():
+            self.ready.set_exception(ConnectionError(str(self._violation or "closed by the runtime before SETTINGS")))
+            self.ready.exception()  # retrieved: nobody may be waiting any more
+        self.fail_all(error)
+
+    def fail_all(self, error: BridgeError) -> None:
+        """End every call on this connection."""
+        streams, self.codec.streams = self.codec.streams, {}
+        for stream in streams.values():
+            handler = stream.handler
+            assert isinstance(handler, Http2Call)
+            handler.on_lost(error)
+
+
+class Http2Pool:
+    """A `Pool` over HTTP/2."""
+
+    def __init__(self, address: Address, limits: Limits, tls: TlsSettings | None, max_waiting: int = MAX_WAITING) -> None:
+        self.url = str(address)
+        self.reply_limit = limits.reply_bytes
+        self._connector = Connector(address, tls, "h2")
+        self._header_bytes = limits.header_bytes
+        self._head = EncodedHead(
+            partial(encode_route, "https" if address.tls else "http", address.authority), encode_fields
+        )
+        self._max_waiting = max_waiting
+        self._waiting: deque[Http2Call] = deque()
+        self._current: Http2Connection | None = None
+        self._connections: set[Http2Connection] = set()
+        self._connecting: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def send(self, request: UpstreamRequest, receiver: Receiver, timeout: float | None = None) -> Call:
+        """Start a call, see `Pool.send`."""
+        call = Http2Call(self, request, receiver)
+        try:
+            call.block = self._head(request.method, request.path, request.headers)
+        except BridgeError as error:
+            asyncio.get_running_loop().call_soon(call.fail, error)
+            return call
+        if timeout is not None:
+            call.timer = asyncio.get_running_loop().call_later(timeout, call.expire, timeout)
+        current = self._current
+        if current is not None and not self._waiting and current.codec.can_open():
+            current.start(call)
+        else:
+            self._wait(call)
+        return call
+
+    def again(self, call: Http2Call) -> None:
+        """Send a call once more that the runtime has not processed."""
+        if self._closed:
+            call.fail(self._closed_error())
+            return
+        self._waiting.appendleft(call)
+        asyncio.get_running_loop().call_soon(self._pump)
+
+    def _wait(self, call: Http2Call) -> None:
+        if self._closed:
+            asyncio.get_running_loop().call_soon(call.fail, self._closed_error())
+        elif len(self._waiting) >= self._max_waiting:
+            error = BridgeError(Code.UNAVAILABLE, f"{self.url}: {self._max_waiting} calls are waiting already")
+            asyncio.get_running_loop().call_soon(call.fail, error)
+        else:
+            self._waiting.append(call)
+            self._pump()
+
+    def _pump(self) -> None:
+        """Start waiting calls while there is room, and open a connection when none can take them."""
+        waiting = self._waiting
+        while waiting and waiting[0].finished:
+            waiting.popleft()
+        if not waiting or self._closed:
+            return
+        current = self._current
+        if current is None:
+            self._connect()
+            return
+        while waiting and current.codec.can_open():
+            call = waiting.popleft()
+            if not call.finished:
+                current.start(call)
+
+    def _connect(self) -> None:
+        if self._connecting is None:
+            self._connecting = asyncio.get_running_loop().create_task(self._open())
+
+    async def _open(self) -> None:
+        loop = asyncio.get_running_loop()
+        connection: Http2Connection | None = None
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                connection = await self._connector.open(lambda: Http2Connection(self, loop, self._header_bytes))
+                await connection.ready
+        except (OSError, ValueError) as error:
+            self._connecting = None
+            if connection is not None:
+                connection.transport.abort()
+            self._fail_waiting(self._connector.failure(error))
+        except asyncio.CancelledError:
+            if connection is not None:
+                connection.transport.abort()
+            raise
+        else:
+            self._connecting = None
+            if not connection.codec.draining:
+                self._current = connection
+            self._pump()
+
+    def _fail_waiting(self, error: BridgeError) -> None:
+        waiting, self._waiting = self._waiting, deque()
+        for call in waiting:
+            call.fail(error)
+
+    def connection_made(self, connection: Http2Connection) -> None:
+        """A connection exists and must be closed in the end."""
+        self._connections.add(connection)
+
+    def connection_moved(self, connection: Http2Connection) -> None:
+        """Something arrived on a connection: streams may have ended, limits changed, GOAWAY come."""
+        codec = connection.codec
+        if codec.draining:
+            if self._current is connection:
+                self._current = None
+            if not codec.streams:
+                codec.close()
+                connection.flush_soon()
+                asyncio.get_running_loop().call_soon(connection.transport.close)
+        if self._waiting:
+            self._pump()
+
+    def connection_lost(self, connection: Http2Connection) -> None:
+        """A connection is no more."""
+        self._connections.discard(connection)
+        if self._current is connection:
+            self._current = None
+        if self._waiting:
+            self._pump()
+
+    def _closed_error(self) -> BridgeError:
+        return BridgeError(Code.UNAVAILABLE, f"{self.url}: the connection pool is closed")
+
+    async def close(self) -> None:
+        """Close all connections; calls in flight and waiting fail."""
+        self._closed = True
+        if self._connecting is not None:
+            self._connecting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._connecting
+            self._connecting = None
+        self._fail_waiting(self._closed_error())
+        connections = list(self._connections)
+        for connection in connections:
+            connection.fail_all(self._closed_error())
+            connection.codec.close()
+            connection._flush()
+        await close_transports([(connection.transport, connection.gone) for connection in connections])
