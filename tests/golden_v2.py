@@ -10,8 +10,8 @@ connection headers are left out.
 
 import base64
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +44,13 @@ def index() -> dict[str, Any]:
     return found
 
 
-def cases(protocol: str) -> Iterator[Case]:
+def cases(protocol: str) -> list[Case]:
     """All cases of one protocol, in the order of the files."""
-    for runtime, entry in index().items():
-        for group in entry["groups"]:
-            for case in _load(runtime, group):
-                if case.protocol == protocol:
-                    yield case
+    groups = [(runtime, group) for runtime, entry in index().items() for group in entry["groups"]]
+    return [case for runtime, group in groups for case in _load(runtime, group) if case.protocol == protocol]
 
 
+@cache
 def _load(runtime: str, group: str) -> list[Case]:
     recorded = json.loads((FOLDER / runtime / f"{group}.json").read_text("utf-8"))
     return [Case(runtime, group, each["name"], each["request"], each["reply"]) for each in recorded]

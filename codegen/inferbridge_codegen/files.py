@@ -34,8 +34,8 @@ def _compare(path: str, content: bytes, place: Path) -> Drift | None:
 def _diff(path: str, before: bytes, after: bytes) -> str:
     if path.endswith(".binpb"):
         return f"{path}: {len(before)} bytes differ from {len(after)}\n"
-    lines = [text.decode(errors="replace").splitlines(keepends=True) for text in (before, after)]
-    return "".join(difflib.unified_diff(*lines, f"a/{path}", f"b/{path}"))
+    old, new = (text.decode(errors="replace").splitlines(keepends=True) for text in (before, after))
+    return "".join(difflib.unified_diff(old, new, f"a/{path}", f"b/{path}"))
 
 
 def _present(folder: Path) -> Iterator[str]:

@@ -20,21 +20,19 @@ APIS: Mapping[str, Api] = {
                 idempotent=True,
                 rest=RestHalf(
                     "GET",
-                    (
-                        "/v2/health/live",
-                    ),
+                    ("/v2/health/live",),
                     open_inference.server_live_rest_decode_request,
                     open_inference.server_live_rest_encode_request,
                     open_inference.server_live_rest_decode_reply,
                     open_inference.server_live_rest_encode_reply,
-),
+                ),
                 grpc=GrpcHalf(
                     "/inference.GRPCInferenceService/ServerLive",
                     open_inference.server_live_grpc_decode_request,
                     open_inference.server_live_grpc_encode_request,
                     open_inference.server_live_grpc_decode_reply,
                     open_inference.server_live_grpc_encode_reply,
-),
+                ),
             ),
             "server_ready": Endpoint(
                 name="server_ready",
@@ -42,21 +40,19 @@ APIS: Mapping[str, Api] = {
                 idempotent=True,
                 rest=RestHalf(
                     "GET",
-                    (
-                        "/v2/health/ready",
-                    ),
+                    ("/v2/health/ready",),
                     open_inference.server_ready_rest_decode_request,
                     open_inference.server_ready_rest_encode_request,
                     open_inference.server_ready_rest_decode_reply,
                     open_inference.server_ready_rest_encode_reply,
-),
+                ),
                 grpc=GrpcHalf(
                     "/inference.GRPCInferenceService/ServerReady",
                     open_inference.server_ready_grpc_decode_request,
                     open_inference.server_ready_grpc_encode_request,
                     open_inference.server_ready_grpc_decode_reply,
                     open_inference.server_ready_grpc_encode_reply,
-),
+                ),
             ),
             "model_ready": Endpoint(
                 name="model_ready",
@@ -64,22 +60,19 @@ APIS: Mapping[str, Api] = {
                 idempotent=True,
                 rest=RestHalf(
                     "GET",
-                    (
-                        "/v2/models/{model}/ready",
-                        "/v2/models/{model}/versions/{version}/ready",
-                    ),
+                    ("/v2/models/{model}/ready", "/v2/models/{model}/versions/{version}/ready"),
                     open_inference.model_ready_rest_decode_request,
                     open_inference.model_ready_rest_encode_request,
                     open_inference.model_ready_rest_decode_reply,
                     open_inference.model_ready_rest_encode_reply,
-),
+                ),
                 grpc=GrpcHalf(
                     "/inference.GRPCInferenceService/ModelReady",
                     open_inference.model_ready_grpc_decode_request,
                     open_inference.model_ready_grpc_encode_request,
                     open_inference.model_ready_grpc_decode_reply,
                     open_inference.model_ready_grpc_encode_reply,
-),
+                ),
             ),
             "server_metadata": Endpoint(
                 name="server_metadata",
@@ -87,21 +80,19 @@ APIS: Mapping[str, Api] = {
                 idempotent=True,
                 rest=RestHalf(
                     "GET",
-                    (
-                        "/v2",
-                    ),
+                    ("/v2",),
                     open_inference.server_metadata_rest_decode_request,
                     open_inference.server_metadata_rest_encode_request,
                     open_inference.server_metadata_rest_decode_reply,
                     open_inference.server_metadata_rest_encode_reply,
-),
+                ),
                 grpc=GrpcHalf(
                     "/inference.GRPCInferenceService/ServerMetadata",
                     open_inference.server_metadata_grpc_decode_request,
                     open_inference.server_metadata_grpc_encode_request,
                     open_inference.server_metadata_grpc_decode_reply,
                     open_inference.server_metadata_grpc_encode_reply,
-),
+                ),
             ),
             "model_metadata": Endpoint(
                 name="model_metadata",
@@ -109,22 +100,19 @@ APIS: Mapping[str, Api] = {
                 idempotent=True,
                 rest=RestHalf(
                     "GET",
-                    (
-                        "/v2/models/{model}",
-                        "/v2/models/{model}/versions/{version}",
-                    ),
+                    ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"),
                     open_inference.model_metadata_rest_decode_request,
                     open_inference.model_metadata_rest_encode_request,
                     open_inference.model_metadata_rest_decode_reply,
                     open_inference.model_metadata_rest_encode_reply,
-),
+                ),
                 grpc=GrpcHalf(
                     "/inference.GRPCInferenceService/ModelMetadata",
                     open_inference.model_metadata_grpc_decode_request,
                     open_inference.model_metadata_grpc_encode_request,
                     open_inference.model_metadata_grpc_decode_reply,
                     open_inference.model_metadata_grpc_encode_reply,
-),
+                ),
             ),
             "infer": Endpoint(
                 name="infer",
@@ -132,22 +120,19 @@ APIS: Mapping[str, Api] = {
                 idempotent=False,
                 rest=RestHalf(
                     "POST",
-                    (
-                        "/v2/models/{model}/infer",
-                        "/v2/models/{model}/versions/{version}/infer",
-                    ),
+                    ("/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer"),
                     open_inference.infer_rest_decode_request,
                     open_inference.infer_rest_encode_request,
                     open_inference.infer_rest_decode_reply,
                     open_inference.infer_rest_encode_reply,
-),
+                ),
                 grpc=GrpcHalf(
                     "/inference.GRPCInferenceService/ModelInfer",
                     open_inference.infer_grpc_decode_request,
                     open_inference.infer_grpc_encode_request,
                     open_inference.infer_grpc_decode_reply,
                     open_inference.infer_grpc_encode_reply,
-),
+                ),
             ),
             "repository_index": Endpoint(
                 name="repository_index",
@@ -155,21 +140,19 @@ APIS: Mapping[str, Api] = {
                 idempotent=True,
                 rest=RestHalf(
                     "POST",
-                    (
-                        "/v2/repository/index",
-                    ),
+                    ("/v2/repository/index",),
                     open_inference.repository_index_rest_decode_request,
                     open_inference.repository_index_rest_encode_request,
                     open_inference.repository_index_rest_decode_reply,
                     open_inference.repository_index_rest_encode_reply,
-),
+                ),
                 grpc=GrpcHalf(
                     "/inference.GRPCInferenceService/RepositoryIndex",
                     open_inference.repository_index_grpc_decode_request,
                     open_inference.repository_index_grpc_encode_request,
                     open_inference.repository_index_grpc_decode_reply,
                     open_inference.repository_index_grpc_encode_reply,
-),
+                ),
             ),
             "model_load": Endpoint(
                 name="model_load",
@@ -177,21 +160,19 @@ APIS: Mapping[str, Api] = {
                 idempotent=False,
                 rest=RestHalf(
                     "POST",
-                    (
-                        "/v2/repository/models/{model}/load",
-                    ),
+                    ("/v2/repository/models/{model}/load",),
                     open_inference.model_load_rest_decode_request,
                     open_inference.model_load_rest_encode_request,
                     open_inference.model_load_rest_decode_reply,
                     open_inference.model_load_rest_encode_reply,
-),
+                ),
                 grpc=GrpcHalf(
                     "/inference.GRPCInferenceService/RepositoryModelLoad",
                     open_inference.model_load_grpc_decode_request,
                     open_inference.model_load_grpc_encode_request,
                     open_inference.model_load_grpc_decode_reply,
                     open_inference.model_load_grpc_encode_reply,
-),
+                ),
             ),
             "model_unload": Endpoint(
                 name="model_unload",
@@ -199,21 +180,19 @@ APIS: Mapping[str, Api] = {
                 idempotent=False,
                 rest=RestHalf(
                     "POST",
-                    (
-                        "/v2/repository/models/{model}/unload",
-                    ),
+                    ("/v2/repository/models/{model}/unload",),
                     open_inference.model_unload_rest_decode_request,
                     open_inference.model_unload_rest_encode_request,
                     open_inference.model_unload_rest_decode_reply,
                     open_inference.model_unload_rest_encode_reply,
-),
+                ),
                 grpc=GrpcHalf(
                     "/inference.GRPCInferenceService/RepositoryModelUnload",
                     open_inference.model_unload_grpc_decode_request,
                     open_inference.model_unload_grpc_encode_request,
                     open_inference.model_unload_grpc_decode_reply,
                     open_inference.model_unload_grpc_encode_reply,
-),
+                ),
             ),
         },
         variants={
@@ -224,7 +203,7 @@ APIS: Mapping[str, Api] = {
                     open_inference_mlserver.model_metadata_grpc_encode_request,
                     open_inference_mlserver.model_metadata_grpc_decode_reply,
                     open_inference_mlserver.model_metadata_grpc_encode_reply,
-),
+                ),
             },
             "kserve": {
                 "model_load": GrpcHalf(
@@ -233,14 +212,14 @@ APIS: Mapping[str, Api] = {
                     open_inference_kserve.model_load_grpc_encode_request,
                     open_inference_kserve.model_load_grpc_decode_reply,
                     open_inference_kserve.model_load_grpc_encode_reply,
-),
+                ),
                 "model_unload": GrpcHalf(
                     "/inference.GRPCInferenceService/RepositoryModelUnload",
                     open_inference_kserve.model_unload_grpc_decode_request,
                     open_inference_kserve.model_unload_grpc_encode_request,
                     open_inference_kserve.model_unload_grpc_decode_reply,
                     open_inference_kserve.model_unload_grpc_encode_reply,
-),
+                ),
             },
         },
     ),

@@ -14,7 +14,9 @@ BAD_INPUT = 100
 """Exit code for problems found in the user's input."""
 
 specs_option = click.option(
-    "--specs", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Spec folder; default: the one shipped."
+    "--specs",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Spec folder; default: the one shipped.",
 )
 
 
@@ -66,7 +68,110 @@ def generate(specs: Path | None, out: Path | None, check: bool, show_diff: bool)
 def lint(specs: Path | None) -> None:
     """Check specs: every problem with its place."""
     model = _load(specs)
-    click.echo(f"{len(model.apis)} APIs, {len(model.operations)} operations, {len(model.runtimes)} runtimes: no problems", err=True)
+    click.echo(
+        f"{len(model.apis)} APIs, {len(model.operations)} operations, {len(model.runtimes)} runtimes: no problems",
+        err=True,
+    )
+
+
+@main.command()
+@specs_option
+@click.argument("client")
+@click.argument("runtime")
+def explain(specs: Path | None, client: str, runtime: str) -> None:
+    """Show what becomes of each field between CLIENT and RUNTIME, such as open-inference/rest and triton/grpc."""
+    from inferbridge_codegen import explain as explaining
+
+    model = _load(specs)
+    try:
+        passages = explaining.explain(explaining.find(model, client), explaining.find(model, runtime))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    for passage in passages:
+        click.echo(f"{passage.endpoint}{' (passed through)' if passage.same_binding else ''}")
+        for title, rows in (("request", passage.request), ("reply", passage.reply)):
+            for row in rows:
+                fate = "" if row.client and row.runtime else f"  [{row.loss}]"
+                click.echo(f"  {title:8}{row.field:24}{row.client or '-':36}{row.runtime or '-'}{fate}")
+
+
+@main.command()
+@specs_option
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def matrix(specs: Path | None, form: str) -> None:
+    """Show all pairs of clients and runtimes: endpoints both speak, and fields that cannot cross."""
+    import json
+
+    from inferbridge_codegen.explain import ends
+    from inferbridge_codegen.explain import explain as explain_pair
+
+    model = _load(specs)
+    known = ends(model)
+    clients = [end for name, end in known.items() if name.partition("/")[0] in {api.name for api in model.apis}]
+    runtimes = [end for end in known.values() if end not in clients]
+    pairs = [
+        {
+            "client": client.name,
+            "runtime": runtime.name,
+            "endpoints": {passage.endpoint: passage.lost for passage in explain_pair(client, runtime)},
+        }
+        for client in clients
+        for runtime in runtimes
+    ]
+    if form == "json":
+        click.echo(json.dumps(pairs, indent=2))
+        return
+    for pair in pairs:
+        endpoints = pair["endpoints"]
+        assert isinstance(endpoints, dict)  # as built above
+        lost = [f"{name}: {', '.join(fields)}" for name, fields in endpoints.items() if fields]
+        click.echo(f"{pair['client']:22} -> {pair['runtime']:16} {len(endpoints)} endpoints; {'; '.join(lost) or 'all fields cross'}")
+
+
+@main.command()
+@click.option("--client", required=True, help="What the client speaks: API/rest or API/grpc.")
+@click.option("--runtime", required=True, help="What the runtime speaks: API or runtime, then /rest or /grpc.")
+@click.option("--reply", is_flag=True, help='Lines are {"request": …, "reply": …}; translate the reply for the client.')
+@click.option("--lossy", is_flag=True, help="Drop and name what cannot be carried, instead of refusing the call.")
+@click.option("--nan", type=click.Choice(["reject", "null", "literal"]), default="reject", show_default=True)
+def translate(client: str, runtime: str, reply: bool, lossy: bool, nan: str) -> None:
+    """Translate calls offline: JSON lines on stdin, JSON lines on stdout, one call a line."""
+    import json
+
+    from inferbridge.bridge.context import Policy
+    from inferbridge.translate import Translator
+
+    try:
+        translator = Translator(client, runtime, Policy(lossy, nan))  # type: ignore[arg-type]  # click checked the words
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    for number, line in enumerate(click.get_text_stream("stdin"), 1):
+        if not line.strip():
+            continue
+        try:
+            form = json.loads(line)
+            result = translator.reply(form) if reply else translator.call(form)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            click.echo(f"<stdin>:{number}:1: not a call in JSON form: {error}", err=True)
+            sys.exit(BAD_INPUT)
+        click.echo(json.dumps(result, ensure_ascii=False))
+
+
+@main.command()
+@click.option("-c", "--config", type=click.Path(path_type=Path, dir_okay=False), help="Configuration file (YAML).")
+@click.option("--listen", multiple=True, metavar="HOST:PORT", help="Where to listen; repeatable.")
+@click.option("--upstream", multiple=True, metavar="RUNTIME=URL", help="A runtime, such as triton=grpc://127.0.0.1:8001.")
+@click.option("--allow-unauthenticated", is_flag=True, help="Let machines other than this one connect, though nobody is authenticated.")
+@click.option("--check", is_flag=True, help="Check the configuration and exit.")
+def proxy(config: Path | None, listen: tuple[str, ...], upstream: tuple[str, ...], allow_unauthenticated: bool, check: bool) -> None:
+    """Run the gateway in front of runtimes."""
+    from inferbridge.run import load, serve
+
+    settings = load(config, listen, upstream, allow_unauthenticated)
+    if check:
+        click.echo("the configuration is valid", err=True)
+        return
+    serve(settings)
 
 
 if __name__ == "__main__":

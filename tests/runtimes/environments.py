@@ -5,7 +5,7 @@ holds a digest of all it was made from: the requirements file and the Python. It
 renamed when complete, under a file lock, so parallel test runs share one and an interrupted build is never used.
 A moved environment keeps working through its interpreter (``bin/python -m ...``), not through its console scripts.
 
-``python tests/runtimes/environments.py`` prepares all of them ahead of a test run.
+``python tests/runtimes/environments.py`` prepares those of the tests ahead of a run.
 """
 
 import fcntl
@@ -64,6 +64,7 @@ class Recipe:
     pythons: tuple[str, ...]  # accepted minor versions, the preferred one first
     embeds_python: bool = False  # a program in it loads libpython, so a static Python does not do
     with_dependencies: bool = True
+    for_tests: bool = True
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ RECIPES = {
         Recipe("mlserver", ("3.11", "3.12", "3.10")),
         Recipe("tritonclient", ("3.11", "3.12", "3.13")),
         Recipe("kserve", ("3.11", "3.12", "3.13")),
+        Recipe("envoy", ("3.13", "3.12", "3.11"), for_tests=False),  # for tests/perf
     )
 }
 
@@ -208,9 +210,9 @@ def _tell(line: str) -> None:
 
 
 def main() -> int:
-    """Prepare every environment; 1 when one failed, unavailable ones are only named."""
+    """Prepare every environment the tests use; 1 when one failed, unavailable ones are only named."""
     failed = False
-    for name in RECIPES:
+    for name in (recipe.name for recipe in RECIPES.values() if recipe.for_tests):
         try:
             _tell(f"{name}: {prepare(name).folder}")
         except EnvironmentUnavailable as problem:

@@ -32,6 +32,7 @@ class Proxy:
 
     address: str  # host:port, for HTTP/1.1, HTTP/2 without TLS and TLS alike
     log: Path
+    pid: int
 
 
 @contextmanager
@@ -51,7 +52,7 @@ def run_proxy(upstream: str, folder: Path) -> Iterator[Proxy]:
             start_new_session=True,
         )
     try:
-        yield Proxy(_await_address(process, log), log)
+        yield Proxy(_await_address(process, log), log, process.pid)
     finally:
         stop_group(process)
 

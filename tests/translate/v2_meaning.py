@@ -71,7 +71,7 @@ class Unrouted(Exception):
 def of_rest_call(call: dict[str, Any]) -> Meaning:
     """The meaning of a REST call."""
     path = call["path"].partition("?")[0]
-    if not path.startswith("/v2/") and path != "/v2":
+    if path == "/v2/" or not (path + "/").startswith("/v2/"):
         raise Unrouted(path)
     parts = path.removeprefix("/v2").removeprefix("/")
     segments = parts.split("/")
@@ -124,10 +124,10 @@ def _infer_call(call: dict[str, Any], model: str, version: str) -> Meaning:
         "call": "ModelInfer",
         "model": model,
         "version": version,
-        "id": _text(fields.get("id", ""), "id"),
+        "id": "" if fields.get("id") is None else _text(fields["id"], "id"),
         "parameters": _json_parameters(fields),
         "inputs": [_json_tensor(tensor, reader) for tensor in inputs],
-        "outputs": [_json_requested(output) for output in fields.get("outputs", [])],
+        "outputs": [_json_requested(output) for output in fields.get("outputs") or []],
     }
     reader.finish()
     return meaning
@@ -160,7 +160,7 @@ def of_rest_reply(reply: dict[str, Any], call: str) -> Meaning:
 
 
 def _infer_reply(reply: dict[str, Any]) -> Meaning:
-    fields, binary = _json_and_binary(reply)
+    fields, binary = _json_and_binary(reply, lenient=True)
     reader = _Binary(binary)
     return {
         "reply": "ModelInfer",
@@ -168,8 +168,15 @@ def _infer_reply(reply: dict[str, Any]) -> Meaning:
         "version": fields.get("model_version") or "",
         "id": fields.get("id") or "",
         "parameters": _json_parameters(fields),
-        "outputs": [_json_tensor(tensor, reader) for tensor in fields["outputs"]],
+        "outputs": [_json_tensor(_with_nan(tensor), reader) for tensor in fields["outputs"]],
     }
+
+
+def _with_nan(tensor: dict[str, Any]) -> dict[str, Any]:
+    """An output whose nulls, MLServer's and KServe's word for it, are not-a-number."""
+    if "data" not in tensor or not tensor["datatype"].startswith("FP"):
+        return tensor
+    return tensor | {"data": [float("nan") if element is None else element for element in tensor["data"]]}
 
 
 def _error_text(reply: dict[str, Any]) -> str:
@@ -196,14 +203,14 @@ def _without_empty(value: Any) -> Any:
 # --- JSON with binary tensors
 
 
-def _json_and_binary(call: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+def _json_and_binary(call: dict[str, Any], *, lenient: bool = False) -> tuple[dict[str, Any], bytes]:
     body = _inflated(golden_v2.body(call), golden_v2.header(call, "content-encoding"))
     length = golden_v2.header(call, "inference-header-content-length")
     if length is None:
-        return _json_object(body), b""
+        return _json_object(body, lenient=lenient), b""
     if not length.isdecimal() or int(length) > len(body):
         raise Unreadable("bad Inference-Header-Content-Length")
-    return _json_object(body[: int(length)]), body[int(length) :]
+    return _json_object(body[: int(length)], lenient=lenient), body[int(length) :]
 
 
 def _inflated(body: bytes, encoding: str | None) -> bytes:
@@ -219,9 +226,10 @@ def _inflated(body: bytes, encoding: str | None) -> bytes:
     return body
 
 
-def _json_object(body: bytes) -> dict[str, Any]:
+def _json_object(body: bytes, *, lenient: bool = False) -> dict[str, Any]:
+    """The object; `lenient` lets Triton's NaN and Infinity pass, which are no JSON."""
     try:
-        fields = json.loads(body, parse_constant=_no_constant)
+        fields = json.loads(body, parse_constant=None if lenient else _no_constant)
     except ValueError as problem:
         raise Unreadable(str(problem)) from None
     if not isinstance(fields, dict):
@@ -392,7 +400,7 @@ class Messages:
         files = descriptor_pb2.FileDescriptorSet.FromString((DESCRIPTORS / f"v2_{runtime}.binpb").read_bytes())
         self._pool = descriptor_pool.DescriptorPool()
         for file in files.file:
-            self._pool.Add(file)  # type: ignore[no-untyped-call]
+            self._pool.Add(file)
 
     def parse(self, name: str, data: bytes) -> Any:
         """The message `inference.<name>`."""
@@ -402,7 +410,7 @@ class Messages:
         except message.DecodeError as problem:
             raise Unreadable(str(problem)) from None
 
-    def build(self, name: str, **fields: Any) -> Any:
+    def build(self, name: str, /, **fields: Any) -> Any:
         """A new message `inference.<name>`."""
         return message_factory.GetMessageClass(self._pool.FindMessageTypeByName(f"inference.{name}"))(**fields)
 
@@ -416,6 +424,8 @@ def of_grpc_call(call: dict[str, Any], messages: Messages) -> Meaning:
     if name not in ("ModelReady", "ModelMetadata", "ModelInfer", "RepositoryIndex") and "RepositoryModel" not in name:
         raise Unrouted(name)
     request = messages.parse(f"{name}Request", data)
+    if name != "RepositoryIndex" and not (getattr(request, "model_name", "") or getattr(request, "name", "")):
+        raise Unreadable("REST has no empty model name")
     if name in ("ModelReady", "ModelMetadata"):
         return {"call": name, "model": request.name, "version": request.version}
     if name == "ModelInfer":

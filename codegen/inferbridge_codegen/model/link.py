@@ -6,7 +6,17 @@ from pathlib import Path
 from google.protobuf.descriptor import Descriptor
 
 from inferbridge_codegen.model.mapping import SideContext, link_side
-from inferbridge_codegen.model.types import Api, Dialect, Endpoint, Field, GrpcBinding, Model, Operation, RestBinding, Struct
+from inferbridge_codegen.model.types import (
+    Api,
+    Dialect,
+    Endpoint,
+    Field,
+    GrpcBinding,
+    Model,
+    Operation,
+    RestBinding,
+    Struct,
+)
 from inferbridge_codegen.model.wire_view import MessageView, SchemaView
 from inferbridge_codegen.problems import Mark, Problems, suggestion
 from inferbridge_codegen.protos.compile import compile_protos
@@ -56,7 +66,8 @@ class Linker:
         self._specs = specs
         self._problems = problems
         self._types = {
-            name: Struct(name, document.doc, _fields(document.fields.values())) for name, document in specs.types.items()
+            name: Struct(name, document.doc, _fields(document.fields.values()))
+            for name, document in specs.types.items()
         }
         self._operations = {name: self._operation(document) for name, document in specs.operations.items()}
 
@@ -109,7 +120,9 @@ class Linker:
 
     def _api(self, document: ApiDocument) -> Api | None:
         if document.errors not in DIALECTS:
-            message = f"errors {document.errors!r} is none of {', '.join(DIALECTS)}{suggestion(document.errors, DIALECTS)}"
+            message = (
+                f"errors {document.errors!r} is none of {', '.join(DIALECTS)}{suggestion(document.errors, DIALECTS)}"
+            )
             self._problems.add(document.mark, message)
         own = self._dialect(document, "", document.protos, document.endpoints)
         variants = [self._variant(document, variant) for variant in document.variants]

@@ -153,7 +153,10 @@ def _list_target(lines: list[LineDocument], context: SideContext) -> Field | Non
             context.problems.add(line.field_mark, f"{line.wire} is in a list but {line.field or 'its field'} is not")
             return None
         if line.field.partition("[].")[0] != first.field.partition("[].")[0]:
-            context.problems.add(line.field_mark, f"the list {line.wire.partition('[].')[0]} maps to two lists: {', '.join(sorted(names))}")
+            context.problems.add(
+                line.field_mark,
+                f"the list {line.wire.partition('[].')[0]} maps to two lists: {', '.join(sorted(names))}",
+            )
             return None
     target = _field(context.struct, first.field.partition("[].")[0], first.field_mark, context.problems)
     if target is not None and (not target.type.is_list or target.type.base not in context.types):

@@ -25,7 +25,13 @@ class Field:
     def of(cls, document: FieldDocument) -> "Field":
         """The field as declared."""
         return cls(
-            document.name, document.type, document.doc, document.required, document.always, document.loss, document.quirk
+            document.name,
+            document.type,
+            document.doc,
+            document.required,
+            document.always,
+            document.loss,
+            document.quirk,
         )
 
     @property

@@ -106,6 +106,14 @@ def class_name(descriptor: Descriptor) -> str:
     return full.removeprefix(f"{package}.").replace(".", "_")
 
 
+def message_of(field: FieldDescriptor) -> Descriptor:
+    """The message of a field that holds one."""
+    message = field.message_type
+    if message is None:
+        raise TypeError(f"{field.full_name} holds no message")
+    return message
+
+
 def attribute(field: FieldDescriptor) -> str:
     """The field's name in generated code: Python's keywords get an underscore."""
     return f"{field.name}_" if keyword.iskeyword(field.name) else str(field.name)
@@ -125,8 +133,9 @@ def _kind(field: FieldDescriptor) -> tuple[str, WireView | None, str]:
         return (f"list<{kind}>" if field.is_repeated else kind), None, ""
     if message.GetOptions().map_entry:
         value = message.fields_by_name["value"].message_type
-        is_parameters = value is not None and "bool_param" in value.fields_by_name
-        return (PARAMETERS, None, class_name(value)) if is_parameters else ("map", None, "")
+        if value is not None and "bool_param" in value.fields_by_name:
+            return PARAMETERS, None, class_name(value)
+        return "map", None, ""
     if "fp32_contents" in message.fields_by_name:
         return "tensor", None, class_name(message)
     return ("list<message>" if field.is_repeated else "message"), MessageView(message), ""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from inferbridge_codegen.model.types import Api, Dialect, Endpoint, Field, GrpcBinding, Group, Leaf, RestBinding, Side
 from inferbridge_codegen.render.environment import render
-from inferbridge_codegen.render.lines import Lines, call, indented, wrapped
+from inferbridge_codegen.render.lines import Lines, call, indented, wrapped, wrapped_head
 
 _DEFAULTS = {"string": '""', "bool": "False", "int64": "0", "double": "0.0", "tensor": 'b""'}
 
@@ -23,6 +23,11 @@ class Function:
     returns: str
     doc: str
     body: Lines
+
+    @property
+    def head(self) -> Lines:
+        """The `def` line, its arguments on lines of their own when it is too long."""
+        return wrapped_head(self.name, self.arguments.split(", "), self.returns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +205,11 @@ def _refuse_unmapped(side: Side, wire: Wire) -> Lines:
         if field.name != side.raw:
             lines += _unmapped(field, f"{_message(wire)}.{field.name}", field.name, wire)
     for group in side.groups:
-        inner = [line for field in group.unmapped_wire for line in _unmapped(field, f"item.{field.name}", f"{group.wire}[].{field.name}", wire)]
+        inner = [
+            line
+            for field in group.unmapped_wire
+            for line in _unmapped(field, f"item.{field.name}", f"{group.wire}[].{field.name}", wire)
+        ]
         if inner:
             lines += [f"for item in {_items(group, wire)}:", *indented(inner)]
     return lines
@@ -209,7 +218,11 @@ def _refuse_unmapped(side: Side, wire: Wire) -> Lines:
 def _unmapped(field: Field, place: str, name: str, wire: Wire) -> Lines:
     if field.loss == "ignore":
         return []
-    act = f'context.lose("{name}", "has no place in the operation")' if field.loss == "reject" else f'context.note("{name}")'
+    act = (
+        f'context.lose("{name}", "has no place in the operation")'
+        if field.loss == "reject"
+        else f'context.note("{name}")'
+    )
     return [f"if {_is_set(place, wire)}:", f"    {act}"]
 
 
@@ -218,7 +231,9 @@ def _checks_of_leaves(side: Side, wire: Wire) -> Lines:
     for leaf in side.leaves:
         place = f"{_message(wire)}.{leaf.wire}"
         if leaf.alias:
-            variable = next(other.key for other in side.leaves if other.kind == "variable" and other.field == leaf.field)
+            variable = next(
+                other.key for other in side.leaves if other.kind == "variable" and other.field == leaf.field
+            )
             lines.append(f'rest.agree("{leaf.wire}", {place}, call.variables.get("{variable}", ""))')
         elif leaf.kind == "constant":
             lines.append(f'grpc.demand("{leaf.wire}", {place}, {leaf.constant})')
@@ -232,9 +247,17 @@ def _arguments(side: Side, wire: Wire) -> list[Lines]:
         if not leaf.alias and not leaf.echo and leaf.kind != "constant"
     ]
     for group in side.groups:
-        made = call(f"operations.{group.item_class}", [[f"{leaf.field.name}={_read_leaf(leaf, 'item', f'{group.wire}[].', wire, group)}"] for leaf in group.leaves])
+        made = call(
+            f"operations.{group.item_class}",
+            [
+                [f"{leaf.field.name}={_read_leaf(leaf, 'item', f'{group.wire}[].', wire, group)}"]
+                for leaf in group.leaves
+            ],
+        )
         tensors = any(leaf.kind == "tensor" for leaf in group.leaves) and not wire.is_rest
-        loop = f"for index, item in enumerate({_items(group, wire)})" if tensors else f"for item in {_items(group, wire)}"
+        loop = (
+            f"for index, item in enumerate({_items(group, wire)})" if tensors else f"for item in {_items(group, wire)}"
+        )
         arguments.append([f"{group.field.name}=[", *indented([*made, loop]), "]"])
     return arguments
 
@@ -291,7 +314,11 @@ def _prepare(side: Side, wire: Wire) -> Lines:
     for field in side.unmapped_fields:
         lines += _loss(field, f"{value}.{field.name}", field.name, wire)
     for group in side.groups:
-        inner = [line for field in group.unmapped_fields for line in _loss(field, f"item.{field.name}", f"{group.field.name}[].{field.name}", wire)]
+        inner = [
+            line
+            for field in group.unmapped_fields
+            for line in _loss(field, f"item.{field.name}", f"{group.field.name}[].{field.name}", wire)
+        ]
         if inner:
             lines += [f"for item in {value}.{group.field.name}:", *indented(inner)]
     if not wire.reply:
@@ -318,7 +345,11 @@ def _loss(field: Field, place: str, name: str, wire: Wire) -> Lines:
     if field.loss == "ignore":
         return []
     other = "REST" if wire.is_rest else "gRPC"
-    act = f'context.lose("{name}", "the {other} side has no place for it")' if field.loss == "reject" else f'context.note("{name}")'
+    act = (
+        f'context.lose("{name}", "the {other} side has no place for it")'
+        if field.loss == "reject"
+        else f'context.note("{name}")'
+    )
     return [f"if {place}:", f"    {act}"]
 
 
@@ -327,14 +358,20 @@ def _sink(side: Side, wire: Wire, value: str) -> Lines:
     name = group.field.name
     nan = "context.policy.nan" if wire.reply else "rest.request_nan(context)"
     binary = "rest.wants_binary(request, item.name)" if wire.reply else "binary"
-    arguments = [[f"{leaf.wire}={_write_leaf(leaf, 'item', f'{group.wire}[].', wire, in_tensor=True)}"] for leaf in group.leaves]
+    arguments = [
+        [f"{leaf.wire}={_write_leaf(leaf, 'item', f'{group.wire}[].', wire, in_tensor=True)}"] for leaf in group.leaves
+    ]
     made = call(f"schemas.{group.wire_class}", arguments)
     return [
         f"sink = TensorSink({nan})",
         *([] if wire.reply else ["binary = context.profile.binary_tensors"]),
         f"{name} = []",
         f"for item in {value}.{name}:",
-        *([] if wire.reply else [f'    quirks.datatype(item.datatype, "{name}[].datatype", context, in_json=not binary)']),
+        *(
+            []
+            if wire.reply
+            else [f'    quirks.datatype(item.datatype, "{name}[].datatype", context, in_json=not binary)']
+        ),
         f"    data, size = sink.put(item.data, item.datatype, item.shape, item.name, {binary})",
         f"    {name}.append(",
         *indented(indented([*made[:-1], made[-1]])),
@@ -342,7 +379,9 @@ def _sink(side: Side, wire: Wire, value: str) -> Lines:
     ]
 
 
-def _write_leaf(leaf: Leaf, item: str, prefix: str, wire: Wire, *, in_tensor: bool = False, keys: Iterable[Leaf] = ()) -> str:
+def _write_leaf(
+    leaf: Leaf, item: str, prefix: str, wire: Wire, *, in_tensor: bool = False, keys: Iterable[Leaf] = ()
+) -> str:
     place = f"{item}.{leaf.field.name}"
     if leaf.kind == "constant":
         return str(leaf.constant)
@@ -355,8 +394,10 @@ def _write_leaf(leaf: Leaf, item: str, prefix: str, wire: Wire, *, in_tensor: bo
     if leaf.kind == "parameters" and not wire.is_rest:
         return f'grpc.parameters_to({place}, wire.{leaf.factory}, "{prefix}{leaf.wire}", context)'
     if leaf.kind == "parameters":
-        steering = ", binary_data_size=size" if in_tensor else "".join(
-            f", {key.key}=binary or None" for key in keys if not key.field.type.is_optional
+        steering = (
+            ", binary_data_size=size"
+            if in_tensor
+            else "".join(f", {key.key}=binary or None" for key in keys if not key.field.type.is_optional)
         )
         return f'rest.parameters_to({place}, "{prefix}{leaf.wire}", context{steering})'
     if leaf.converter:
@@ -403,7 +444,9 @@ def _path(binding: RestBinding) -> Lines:
     ordered = sorted(binding.paths, key=lambda path: -len(path.variables))
     lines: Lines = []
     for position, path in enumerate(ordered):
-        text = "/" + "/".join(f"{{{_segment(name, fields[name])}}}" if is_variable else name for name, is_variable in path.segments)
+        text = "/" + "/".join(
+            f"{{{_segment(name, fields[name])}}}" if is_variable else name for name, is_variable in path.segments
+        )
         assign = f'path = f"{text}"' if path.variables else f'path = "{text}"'
         optional = [_value(fields[name]) for name in path.variables if not fields[name].required]
         if not optional:

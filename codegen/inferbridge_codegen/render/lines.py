@@ -26,3 +26,12 @@ def wrapped(statement: str, indent: int) -> Lines:
         return [statement]
     head, _, arguments = statement[:-1].partition("(")
     return [f"{head}(", f"    {arguments}", ")"]
+
+
+def wrapped_head(name: str, arguments: Sequence[str], returns: str) -> Lines:
+    """A `def` line."""
+    inside = ", ".join(arguments)
+    line = f"def {name}({inside}) -> {returns}:"
+    if len(line) <= WIDTH:
+        return [line]
+    return [f"def {name}(", f"    {inside}", f") -> {returns}:"]

@@ -17,7 +17,9 @@ def render_operations(model: Model) -> str:
 
 def render_schemas(api: Api) -> str:
     """Source of the JSON bodies of an API."""
-    return render("schemas.py.jinja", api=api, structs=[(struct, _fields(struct, _json)) for struct in _ordered(api.schemas)])
+    return render(
+        "schemas.py.jinja", api=api, structs=[(struct, _fields(struct, _json)) for struct in _ordered(api.schemas)]
+    )
 
 
 def _ordered(structs: Iterable[Struct]) -> list[Struct]:

@@ -1,41 +1,40 @@
 """Renders straight-line protobuf codecs: one struct, one reader and one writer a message.
 
-The statements of each field are made here, from the descriptor; the template only lays them out. Rules that do not
-depend on the field live in `inferbridge.bridge.wire`.
+The statements of each field are made here, from its descriptor; the template lays them out. Rules that do not depend
+on the field live in `inferbridge.bridge.wire`. Writers work back to front; see there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from inferbridge_codegen.model.wire_view import attribute, class_name
 from inferbridge_codegen.render.environment import render
-from inferbridge_codegen.render.lines import Lines, wrapped
+from inferbridge_codegen.render.lines import WIDTH, Lines, indented
 
-_VARINTS = {
-    FieldDescriptor.TYPE_INT32: "int32",
-    FieldDescriptor.TYPE_INT64: "int64",
-    FieldDescriptor.TYPE_UINT32: "uint32",
-    FieldDescriptor.TYPE_UINT64: "uint64",
-    FieldDescriptor.TYPE_SINT32: "sint32",
-    FieldDescriptor.TYPE_SINT64: "sint64",
-    FieldDescriptor.TYPE_ENUM: "int32",
+_INTEGERS = {
+    FieldDescriptor.TYPE_INT32: "INT32",
+    FieldDescriptor.TYPE_INT64: "INT64",
+    FieldDescriptor.TYPE_UINT32: "UINT32",
+    FieldDescriptor.TYPE_UINT64: "UINT64",
+    FieldDescriptor.TYPE_SINT32: "SINT32",
+    FieldDescriptor.TYPE_SINT64: "SINT64",
+    FieldDescriptor.TYPE_ENUM: "INT32",
 }
 _FIXED = {
-    FieldDescriptor.TYPE_FLOAT: ("FLOAT", 4),
-    FieldDescriptor.TYPE_DOUBLE: ("DOUBLE", 8),
-    FieldDescriptor.TYPE_FIXED32: ("FIXED32", 4),
-    FieldDescriptor.TYPE_FIXED64: ("FIXED64", 8),
-    FieldDescriptor.TYPE_SFIXED32: ("SFIXED32", 4),
-    FieldDescriptor.TYPE_SFIXED64: ("SFIXED64", 8),
+    FieldDescriptor.TYPE_FLOAT: ("float", "f", 4),
+    FieldDescriptor.TYPE_DOUBLE: ("double", "d", 8),
+    FieldDescriptor.TYPE_FIXED32: ("fixed32", "I", 4),
+    FieldDescriptor.TYPE_FIXED64: ("fixed64", "Q", 8),
+    FieldDescriptor.TYPE_SFIXED32: ("sfixed32", "i", 4),
+    FieldDescriptor.TYPE_SFIXED64: ("sfixed64", "q", 8),
 }
-_BOUNDS = {
-    "int32": (-(1 << 31), (1 << 31) - 1),
-    "int64": (-(1 << 63), (1 << 63) - 1),
-    "uint32": (0, (1 << 32) - 1),
-    "uint64": (0, (1 << 64) - 1),
-}
+_FLOATS = {FieldDescriptor.TYPE_FLOAT, FieldDescriptor.TYPE_DOUBLE}
+_RESERVED = {"Buffer", "Unknown", "annotations", "msgspec", "wire"}
+"""Names of the generated module that a message cannot take."""
+_VARINT, _EIGHT_BYTES, _SIZED, _FOUR_BYTES = 0, 1, 2, 5
+"""Wire types."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +47,16 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One field of a struct."""
+    """One field of a struct. `write` appends its pieces back to front."""
 
+    number: int
     name: str
+    label: str
+    """The field's name in the proto."""
     type: str
     default: str
     branches: tuple[Branch, ...]
+    """How it is read; the first is how it is nearly always written."""
     write: Lines
 
 
@@ -64,125 +67,241 @@ class Codec:
     name: str
     full_name: str
     slots: tuple[Slot, ...]
-    entries: tuple["Codec", ...]
-    """Map entries, read as (key, value)."""
+    entries: tuple["Entry", ...]
+    is_recursive: bool
 
     @property
-    def nests(self) -> bool:
-        """Whether its writer writes other messages."""
-        return self._writes("nested = []")
+    def branches(self) -> list[Branch]:
+        """In the order of the tests a reader makes: what is rare comes last."""
+        usual = [slot.branches[0] for slot in self.slots]
+        return usual + [branch for slot in self.slots for branch in slot.branches[1:]]
 
     @property
-    def has_pieces(self) -> bool:
-        """Whether its writer writes strings, bytes or runs."""
-        return self._writes("piece = ")
+    def locals(self) -> Lines:
+        """Declarations of the writer's variables whose first assignment does not show their type."""
+        lines = [line for slot in self.slots for line in slot.write]
+        return ["piece: Buffer"] if any("piece = " in line or "for piece in" in line for line in lines) else []
 
-    def _writes(self, statement: str) -> bool:
-        return any(line.strip().startswith(statement) for slot in self.slots for line in slot.write)
+    @property
+    def encodes_text(self) -> bool:
+        """Whether its writer may meet a lone surrogate."""
+        return any(".encode()" in line for slot in self.slots for line in slot.write)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """The entries of a map field, which exist only on the wire."""
+
+    name: str
+    full_name: str
+    key: Slot
+    value: Slot
+    value_type: str
+    """With None while no value was read: a message."""
+    missing_value: str
+    """What a missing value stands for, where that is not its default."""
+
+    @property
+    def branches(self) -> tuple[Branch, ...]:
+        return *self.key.branches, *self.value.branches
 
 
 def render_wire(messages: Sequence[Descriptor], sources: Sequence[str]) -> str:
-    """Source of a module with a codec for each message; `sources` are named in its header."""
-    names = [class_name(message) for message in messages]
-    if len(set(names)) != len(names):
-        twice = sorted(name for name in set(names) if names.count(name) > 1)
-        raise ValueError(f"messages with the same generated name: {', '.join(twice)}")
-    return render("wire.py.jinja", codecs=[_codec(message) for message in messages], sources=sources)
+    """Source of a module with a codec for each message; `sources` are named in its header.
+
+    `messages` holds every message that one of them contains. ValueError for one that is missing, for names that
+    collide, and for what the codecs do not do: proto2's groups, required fields and closed enums.
+    """
+    _check_names(messages)
+    for message in messages:
+        _check_fields(message, {other.full_name for other in messages})
+    codecs = [_codec(message) for message in messages]
+    tags = sorted({_tag(field, _SIZED) for field in _fields_with_heads(messages)})
+    return render("wire.py.jinja", codecs=codecs, sources=sources, tags=tags, fit=_fit)
+
+
+def _check_names(messages: Sequence[Descriptor]) -> None:
+    seen: dict[str, str] = dict.fromkeys(_RESERVED, "the generated module itself")
+    for message in messages:
+        name = class_name(message)
+        if name in seen:
+            raise ValueError(f"message {message.full_name} has the same generated name {name} as {seen[name]}")
+        seen[name] = message.full_name
+
+
+def _check_fields(message: Descriptor, known: set[str]) -> None:
+    for field in message.fields:
+        inner = field.message_type
+        if field.type == FieldDescriptor.TYPE_GROUP or field.is_required:
+            raise ValueError(f"{field.full_name}: groups and required fields are not supported")
+        if field.enum_type is not None and field.enum_type.is_closed:
+            raise ValueError(f"{field.full_name}: closed enums are not supported")
+        if inner is not None and _is_entry(inner):
+            _check_fields(inner, known)
+        elif inner is not None and inner.full_name not in known:
+            raise ValueError(f"{field.full_name}: message {inner.full_name} is not among the messages to render")
 
 
 def _codec(message: Descriptor) -> Codec:
-    entries = [field.message_type for field in message.fields if _is_map(field)]
     fields = sorted(message.fields, key=lambda field: field.number)
     return Codec(
         class_name(message),
         message.full_name,
         tuple(_slot(field) for field in fields),
-        tuple(_codec(entry) for entry in entries),
+        tuple(_entry(_inner(field)) for field in fields if _is_map(field)),
+        _is_recursive(message),
     )
 
 
+def _is_recursive(message: Descriptor) -> bool:
+    found: set[str] = set()
+    waiting = [field.message_type for field in message.fields if field.message_type is not None]
+    while waiting:
+        inner = waiting.pop()
+        if inner.full_name not in found:
+            found.add(inner.full_name)
+            waiting.extend(field.message_type for field in inner.fields if field.message_type is not None)
+    return message.full_name in found
+
+
+def _is_entry(message: Descriptor) -> bool:
+    return bool(message.GetOptions().map_entry)
+
+
 def _is_map(field: FieldDescriptor) -> bool:
-    return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
+    return field.message_type is not None and _is_entry(field.message_type)
 
 
-def _is_optional(field: FieldDescriptor) -> bool:
-    return field.message_type is not None or field.containing_oneof is not None
+def _inner(field: FieldDescriptor) -> Descriptor:
+    """The message that a message field holds."""
+    if field.message_type is None:
+        raise TypeError(f"{field.full_name} holds no message")
+    return field.message_type
 
 
-def _slot(field: FieldDescriptor) -> Slot:
-    if _is_map(field):
-        return _map_slot(field)
-    return _repeated_slot(field) if field.is_repeated else _single_slot(field)
+def _fields_with_heads(messages: Iterable[Descriptor]) -> list[FieldDescriptor]:
+    return [
+        field for message in messages for field in message.fields if field.is_repeated or _wire_type(field) == _SIZED
+    ]
+
+
+# Names, tags and types
+
+
+def _wire_type(field: FieldDescriptor) -> int:
+    if field.type in _FIXED:
+        return _EIGHT_BYTES if _FIXED[field.type][2] == 8 else _FOUR_BYTES
+    return _VARINT if field.type in _INTEGERS or field.type == FieldDescriptor.TYPE_BOOL else _SIZED
 
 
 def _tag(field: FieldDescriptor, wire_type: int) -> int:
     return int(field.number) << 3 | wire_type
 
 
-def _bytes(tag: int) -> str:
-    """A tag as a bytes literal in the form the formatter leaves alone."""
+def _octets(tag: int, *more: int) -> str:
+    """A tag and the bytes after it as a literal in the form that the formatter leaves alone."""
     out = bytearray()
     while tag > 127:
         out.append(tag & 127 | 128)
         tag >>= 7
-    out.append(tag)
-    text = "".join(f"\\x{octet:02x}" for octet in out)
-    return f'b"{text}"'
+    return 'b"' + "".join(f"\\x{octet:02x}" for octet in (*out, tag, *more)) + '"'
+
+
+def _place(field: FieldDescriptor) -> str:
+    """How errors of encoding name the field, as a literal."""
+    message = field.containing_type
+    return f'"{class_name(message)}.{field.name}"' if message is not None else f'"{field.name}"'
 
 
 def _python(field: FieldDescriptor) -> tuple[str, str]:
     """Type and default of a single value."""
     if field.message_type is not None:
-        return class_name(field.message_type), "None"
+        return class_name(_inner(field)), "None"
     if field.type == FieldDescriptor.TYPE_STRING:
         return "str", '""'
     if field.type == FieldDescriptor.TYPE_BYTES:
         return "Buffer", 'b""'
     if field.type == FieldDescriptor.TYPE_BOOL:
         return "bool", "False"
-    if field.type in {FieldDescriptor.TYPE_FLOAT, FieldDescriptor.TYPE_DOUBLE}:
-        return "float", "0.0"
-    return "int", "0"
+    return ("float", "0.0") if field.type in _FLOATS else ("int", "0")
 
 
-_SIZE = ["size = data[at]", "at += 1", "if size > 127:", "    size, at = wire.length(data, at - 1)", "stop = at + size"]
-_VALUE = ["value = data[at]", "at += 1", "if value > 127:", "    value, at = wire.varint(data, at - 1)"]
+def _fit(indent: int, line: str) -> str:
+    """`line`, `indent` columns further in, broken where the formatter would: inside its outermost call."""
+    margin = " " * (indent + len(line) - len(line.lstrip()))
+    return "\n".join(margin + piece for piece in _broken(line.lstrip(), WIDTH - len(margin)))
 
 
-def _wire_type(field: FieldDescriptor) -> int:
+def _broken(statement: str, width: int) -> Lines:
+    if len(statement) <= width or not statement.endswith(")"):
+        return [statement]
+    opening = statement.index("(")
+    arguments = statement[opening + 1 : -1]
+    if len(arguments) <= width - 4:
+        inner = [arguments]
+    else:
+        parts = _arguments(arguments)
+        comma = "," if len(parts) > 1 else ""
+        inner = [line for part in parts for line in _broken(part + comma, width - 4)]
+    return [f"{statement[:opening]}(", *indented(inner), ")"]
+
+
+def _arguments(text: str) -> Lines:
+    """Split at the commas outside brackets."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character == "(") - (character == ")")
+        parts[-1] += character
+        if character == "," and not depth:
+            parts.append("")
+    return [part.strip(", ") for part in parts]
+
+
+# Reading
+
+_READ_SIZE: Lines = [
+    "size = data[at]",
+    "at += 1",
+    "if size > 127:",
+    "    size, at = wire.read_size(data, at - 1)",
+    "stop = at + size",
+]
+
+
+def _read_value(field: FieldDescriptor, into: str = "") -> tuple[Lines, str, Lines]:
+    """Statements before, the value's expression, and statements after. `into`: the message to merge into."""
     if field.type in _FIXED:
-        return 1 if _FIXED[field.type][1] == 8 else 5
-    return 0 if field.type in _VARINTS or field.type == FieldDescriptor.TYPE_BOOL else 2
-
-
-def _read_value(field: FieldDescriptor) -> tuple[Lines, str, Lines]:
-    """Statements before, the value's expression, and statements after."""
-    if field.type in _FIXED:
-        form, width = _FIXED[field.type]
-        return [], f"wire.number(wire.{form}, data, at, end)", [f"at += {width}"]
+        form, _, width = _FIXED[field.type]
+        return [], f"wire.read_{form}(data, at)[0]", [f"at += {width}"]
     if field.type == FieldDescriptor.TYPE_BOOL:
-        return _VALUE, "value != 0", []
-    if field.type in _VARINTS:
-        convert = _VARINTS[field.type]
-        return _VALUE, "value" if convert == "uint64" else f"wire.{convert}(value)", []
+        return _read_varint("wire.read_varint(data, at - 1)"), "value != 0", []
+    if field.type in _INTEGERS:
+        kind = _INTEGERS[field.type]
+        if kind == "UINT64":
+            return _read_varint("wire.read_varint(data, at - 1)"), "value", []
+        lines = _read_varint(f"wire.read_integer(data, at - 1, wire.{kind})")
+        if kind in {"SINT32", "SINT64"}:
+            lines += ["else:", "    value = (value >> 1) ^ -(value & 1)"]
+        return lines, "value", []
     if field.type == FieldDescriptor.TYPE_STRING:
-        return _SIZE, 'str(data[at:stop], "utf-8")', ["at = stop"]
+        return _READ_SIZE, 'str(data[at:stop], "utf-8")', ["at = stop"]
     if field.type == FieldDescriptor.TYPE_BYTES:
-        return _SIZE, "wire.take(view, at, stop, end)", ["at = stop"]
-    return _SIZE, f"_read_{class_name(field.message_type)}(data, view, at, stop, unknown)", ["at = stop"]
+        return _READ_SIZE, "wire.take(data, at, stop, end)", ["at = stop"]
+    into = f", {into}" if into else ""
+    return (
+        _READ_SIZE,
+        f"_read_{class_name(_inner(field))}(data, at, stop, depth + 1, unknown{into})",
+        ["at = stop"],
+    )
 
 
-def _single_slot(field: FieldDescriptor) -> Slot:
-    kind, default = _python(field)
-    optional = _is_optional(field)
-    before, value, after = _read_value(field)
-    if field.message_type is not None:
-        value = value[:-1] + f", m.{attribute(field)})"
-    clear = [f"m.{attribute(other)} = None" for other in _others(field)]
-    assign = wrapped(f"m.{attribute(field)} = {value}", indent=12)
-    branch = Branch(_tag(field, _wire_type(field)), [*before, *clear, *assign, *after])
-    annotation = f"{kind} | None" if optional else kind
-    return Slot(attribute(field), annotation, "None" if optional else default, (branch,), _write_single(field, optional))
+def _read_varint(long: str) -> Lines:
+    return ["value = data[at]", "at += 1", "if value > 127:", f"    value, at = {long}"]
+
+
+def _read_single(field: FieldDescriptor, target: str) -> Branch:
+    before, value, after = _read_value(field, target if field.message_type is not None else "")
+    return Branch(_tag(field, _wire_type(field)), [*before, f"{target} = {value}", *after])
 
 
 def _others(field: FieldDescriptor) -> list[FieldDescriptor]:
@@ -191,135 +310,176 @@ def _others(field: FieldDescriptor) -> list[FieldDescriptor]:
     return [other for other in members if other.name != field.name]
 
 
-def _write_single(field: FieldDescriptor, optional: bool) -> Lines:
-    name = f"m.{attribute(field)}"
-    condition = f"if {name} is not None:" if optional else f"if {_is_set(field, name)}:"
-    return [condition, *(f"    {line}" for line in _write_value(field, name))]
+# Slots
+
+
+def _slot(field: FieldDescriptor) -> Slot:
+    name = attribute(field)
+    if _is_map(field):
+        kind, default, branches, write = _map(field, f"m.{name}")
+    elif not field.is_repeated:
+        kind, default, branches, write = _single(field, f"m.{name}")
+    elif field.type in _FIXED or field.type == FieldDescriptor.TYPE_BOOL:
+        kind, default, branches, write = _run_of_bytes(field, f"m.{name}")
+    elif field.type in _INTEGERS:
+        kind, default, branches, write = _run_of_varints(field, f"m.{name}")
+    else:
+        kind, default, branches, write = _list(field, f"m.{name}")
+    return Slot(field.number, name, field.name, kind, default, branches, write)
+
+
+type _Parts = tuple[str, str, tuple[Branch, ...], Lines]
+"""Type, default, branches and write of a slot."""
+
+
+def _single(field: FieldDescriptor, target: str) -> _Parts:
+    kind, default = _python(field)
+    branch = _read_single(field, target)
+    clear = [f"m.{attribute(other)} = None" for other in _others(field)]
+    if field.message_type is not None:
+        # the value read so far is merged into, unless another member of the oneof came between: clear after reading
+        branch = Branch(branch.tag, [*branch.lines, *clear])
+    else:
+        branch = Branch(branch.tag, [*clear, *branch.lines])
+    if field.has_presence:
+        write = [f"if {target} is not None:", *indented(_write_value(field, target))]
+        return f"{kind} | None", "None", (branch,), write
+    condition = f"if {_is_set(field, target)}:"
+    return kind, default, (branch,), [condition, *indented(_write_value(field, target, is_set=True))]
 
 
 def _is_set(field: FieldDescriptor, name: str) -> str:
-    if field.type in {FieldDescriptor.TYPE_FLOAT, FieldDescriptor.TYPE_DOUBLE}:
-        return f"{name} or wire.is_negative_zero({name})"
+    if field.type in _FLOATS:
+        return f"wire.is_set({name})"
     return f"len({name})" if field.type == FieldDescriptor.TYPE_BYTES else name
 
 
-def _put(field: FieldDescriptor, name: str) -> str:
-    """Expression of the bytes of a varint or fixed-width value."""
-    place = f'"{field.name}"'
-    if field.type in _FIXED:
-        return f"wire.put_number(wire.{_FIXED[field.type][0]}, {name}, {place})"
-    if field.type == FieldDescriptor.TYPE_BOOL:
-        return f'b"\\x01" if {name} else b"\\x00"'
-    kind = _VARINTS[field.type]
-    if kind in {"sint32", "sint64"}:
-        return f"wire.put_zigzag({name}, {kind[4:]}, {place})"
-    low, high = _BOUNDS[kind]
-    return f"wire.put_int({name}, {low}, {high}, {place})"
-
-
-def _write_value(field: FieldDescriptor, name: str) -> Lines:
-    """Statements that write tag and value of one element."""
-    tag = _tag(field, _wire_type(field))
-    width = len(_raw_tag(tag))
-    if field.message_type is not None:
-        inner = class_name(field.message_type)
-        return [
-            "nested = []",
-            f"size = _write_{inner}({name}, nested)",
-            "head = wire.put_varint(size)",
-            f"out += ({_bytes(tag)}, head, *nested)",
-            f"total += {width} + len(head) + size",
-        ]
-    if field.type in {FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES}:
-        text = f'wire.put_text({name}, "{field.name}")' if field.type == FieldDescriptor.TYPE_STRING else name
-        return [
-            f"piece = {text}",
-            "head = wire.put_varint(len(piece))",
-            f"out += ({_bytes(tag)}, head, piece)",
-            f"total += {width} + len(head) + len(piece)",
-        ]
-    return [f"head = {_put(field, name)}", f"out += ({_bytes(tag)}, head)", f"total += {width} + len(head)"]
-
-
-def _raw_tag(tag: int) -> bytes:
-    return bytes(1 if tag < 1 << 7 else 2 if tag < 1 << 14 else 3 if tag < 1 << 21 else 4 if tag < 1 << 28 else 5)
-
-
-def _repeated_slot(field: FieldDescriptor) -> Slot:
-    name = f"m.{attribute(field)}"
-    if field.type in _FIXED:
-        return _fixed_run_slot(field, name)
-    if field.type == FieldDescriptor.TYPE_BOOL:
-        return _bool_run_slot(field, name)
+def _list(field: FieldDescriptor, target: str) -> _Parts:
     before, value, after = _read_value(field)
-    single = Branch(_tag(field, _wire_type(field)), [*before, f"{name}.append({value})", *after])
-    kind, _ = _python(field)
-    if field.type not in _VARINTS:
-        item = f"{attribute(field)}_item"
-        write = [f"for {item} in {name}:", *(f"    {line}" for line in _write_value(field, item))]
-        return Slot(attribute(field), f"list[{kind}]", "list", (single,), write)
-    convert = _VARINTS[field.type]
-    run = Branch(_tag(field, 2), [*_SIZE, f"wire.packed(data, at, stop, end, wire.{convert}, {name})", "at = stop"])
-    return Slot(attribute(field), "list[int]", "list", (run, single), _write_run(field, name, _pack_expression(field, name)))
+    branch = Branch(_tag(field, _SIZED), [*before, f"{target}.append({value})", *after])
+    item = f"{attribute(field)}_item"
+    write = [f"for {item} in reversed({target}):", *indented(_write_value(field, item))]
+    return f"list[{_python(field)[0]}]", "list", (branch,), write
 
 
-def _pack_expression(field: FieldDescriptor, name: str) -> str:
-    kind = _VARINTS[field.type]
-    if kind in {"sint32", "sint64"}:
-        return f'b"".join([wire.put_zigzag(item, {kind[4:]}, "{field.name}") for item in {name}])'
-    low, high = _BOUNDS[kind]
-    return f'wire.put_packed({name}, {low}, {high}, "{field.name}")'
-
-
-def _write_run(field: FieldDescriptor, name: str, piece: str) -> Lines:
-    tag = _tag(field, 2)
-    return [
-        f"if len({name}):",
-        f"    piece = {piece}",
-        "    head = wire.put_varint(len(piece))",
-        f"    out += ({_bytes(tag)}, head, piece)",
-        f"    total += {len(_raw_tag(tag))} + len(head) + len(piece)",
+def _run_of_varints(field: FieldDescriptor, target: str) -> _Parts:
+    kind = f"wire.{_INTEGERS[field.type]}"
+    run = [*_READ_SIZE, f"wire.read_run(data, at, stop, end, {kind}, {target})", "at = stop"]
+    before, value, after = _read_value(field)
+    single = [*before, f"{target}.append({value})", *after]
+    branches = Branch(_tag(field, _SIZED), run), Branch(_tag(field, _wire_type(field)), single)
+    write = [
+        f"if {target}:",
+        *indented(_write_sized(field, f"wire.integers_of({target}, {kind}, {_place(field)})")),
     ]
+    return "list[int]", "list", branches, write
 
 
-def _fixed_run_slot(field: FieldDescriptor, name: str) -> Slot:
-    _, width = _FIXED[field.type]
-    run = f"wire.fixed_run(view, at, stop, end, {width})"
-    packed = Branch(_tag(field, 2), [*_SIZE, f"{name} = wire.joined({name}, {run})", "at = stop"])
-    one = f"wire.fixed_run(view, at, at + {width}, end, {width})"
-    single = Branch(_tag(field, _wire_type(field)), [f"{name} = wire.joined({name}, {one})", f"at += {width}"])
-    return Slot(attribute(field), "Buffer", 'b""', (packed, single), _write_run(field, name, name))
+def _run_of_bytes(field: FieldDescriptor, target: str) -> _Parts:
+    if field.type == FieldDescriptor.TYPE_BOOL:
+        take = "wire.take_bools(data, at, stop, end)"
+        before, _, after = _read_value(field)
+        one = r'b"\x01" if value else b"\x00"'
+        piece = f"wire.bools_of({target}, {_place(field)})"
+    else:
+        width = _FIXED[field.type][2]
+        take = f"wire.take_run(data, at, stop, end, {width})"
+        before, one, after = [], f"wire.take(data, at, at + {width}, end)", [f"at += {width}"]
+        piece = f"wire.run_of({target}, {width}, {_place(field)})"
+    run = [*_READ_SIZE, f"{target} = wire.append_run({target}, {take})", "at = stop"]
+    single = [*before, f"{target} = wire.append_run({target}, {one})", *after]
+    branches = Branch(_tag(field, _SIZED), run), Branch(_tag(field, _wire_type(field)), single)
+    return "Buffer", 'b""', branches, [f"if len({target}):", *indented(_write_sized(field, piece))]
 
 
-def _bool_run_slot(field: FieldDescriptor, name: str) -> Slot:
-    run = "wire.packed_bools(data, at, stop, end)"
-    packed = Branch(_tag(field, 2), [*_SIZE, f"{name} = wire.joined({name}, {run})", "at = stop"])
-    one = 'b"\\x01" if value else b"\\x00"'
-    single = Branch(_tag(field, 0), [*_VALUE, f"{name} = wire.joined({name}, {one})"])
-    return Slot(attribute(field), "Buffer", 'b""', (packed, single), _write_run(field, name, name))
-
-
-def _map_slot(field: FieldDescriptor) -> Slot:
-    entry, name = field.message_type, attribute(field)
+def _map(field: FieldDescriptor, target: str) -> _Parts:
+    entry, name = _inner(field), attribute(field)
     key, value = entry.fields_by_name["key"], entry.fields_by_name["value"]
-    kind = f"dict[{_python(key)[0]}, {_python(value)[0]}]"
     read = [
-        *_SIZE,
-        f"{name}_entry = _read_{class_name(entry)}(data, view, at, stop, unknown)",
-        f"m.{name}[{name}_entry.key] = {name}_entry.value{_map_default(value)}",
+        *_READ_SIZE,
+        f"{name}_pair = _read_{class_name(entry)}(data, at, stop, depth + 1, unknown)",
+        f"{target}[{name}_pair[0]] = {name}_pair[1]",
         "at = stop",
     ]
-    made = f"{class_name(entry)}({name}_key, {name}_value)"
     write = [
-        f"for {name}_key, {name}_value in m.{name}.items():",
-        "    nested = []",
-        f"    size = _write_{class_name(entry)}({made}, nested)",
-        "    head = wire.put_varint(size)",
-        f"    out += ({_bytes(_tag(field, 2))}, head, *nested)",
-        f"    total += {len(_raw_tag(_tag(field, 2)))} + len(head) + size",
+        f"for {name}_key, {name}_item in reversed({target}.items()):",
+        "    before = total",
+        *indented(_write_value(value, f"{name}_item")),
+        *indented(_write_value(key, f"{name}_key")),
+        *indented(_write_head(field, "total - before")),
     ]
-    return Slot(name, kind, "dict", (Branch(_tag(field, 2), read),), write)
+    return f"dict[{_python(key)[0]}, {_python(value)[0]}]", "dict", (Branch(_tag(field, _SIZED), read),), write
 
 
-def _map_default(value: FieldDescriptor) -> str:
-    return f" or {class_name(value.message_type)}()" if value.message_type is not None else ""
+def _entry(entry: Descriptor) -> Entry:
+    key, value = entry.fields_by_name["key"], entry.fields_by_name["value"]
+    kind = _python(value)[0]
+    is_message = value.message_type is not None
+    return Entry(
+        class_name(entry),
+        entry.full_name,
+        _entry_slot(key, "key"),
+        _entry_slot(value, "item"),
+        kind,
+        f"{kind}() if item is None else item" if is_message else "item",
+    )
+
+
+def _entry_slot(field: FieldDescriptor, target: str) -> Slot:
+    kind, default = _python(field)
+    kind = f"{kind} | None" if field.message_type is not None else kind
+    return Slot(field.number, target, field.name, kind, default, (_read_single(field, target),), [])
+
+
+# Writing
+
+
+def _write_value(field: FieldDescriptor, name: str, *, is_set: bool = False) -> Lines:
+    """Statements that write one value. `is_set`: it is not the default."""
+    if field.message_type is not None:
+        return [
+            f"size = _write_{class_name(_inner(field))}({name}, out)",
+            *_write_head(field, "size"),
+            "total += size",
+        ]
+    if field.type == FieldDescriptor.TYPE_STRING:
+        return _write_sized(field, f"{name}.encode()")
+    if field.type == FieldDescriptor.TYPE_BYTES:
+        lines = _write_sized(field, name)
+        return [lines[0], "if piece.__class__ is not bytes:", "    piece = wire.octets(piece)", *lines[1:]]
+    tag = _tag(field, _wire_type(field))
+    if field.type == FieldDescriptor.TYPE_BOOL:
+        true, false = _octets(tag, 1), _octets(tag, 0)
+        return [f"out.append({true if is_set else f'{true} if {name} else {false}'})", f"total += {_length(tag) + 1}"]
+    if field.type in _FIXED:
+        _, form, width = _FIXED[field.type]
+        number = f'wire.number({tag}, {name}, "{form}", {_place(field)})'
+        return [f"head = {number}", "out.append(head)", f"total += {_length(tag) + width}"]
+    kind = f"wire.{_INTEGERS[field.type]}"
+    return [f"head = wire.integer({tag}, {name}, {kind}, {_place(field)})", "out.append(head)", "total += len(head)"]
+
+
+def _write_sized(field: FieldDescriptor, piece: str) -> Lines:
+    return [
+        f"piece = {piece}",
+        "size = len(piece)",
+        f"head = {_head(field, 'size')}",
+        "out += (piece, head)",
+        "total += size + len(head)",
+    ]
+
+
+def _write_head(field: FieldDescriptor, size: str) -> Lines:
+    """Tag and length of a message that is already written."""
+    assign = [] if size == "size" else [f"size = {size}"]
+    return [*assign, f"head = {_head(field, 'size')}", "out.append(head)", "total += len(head)"]
+
+
+def _head(field: FieldDescriptor, size: str) -> str:
+    tag = _tag(field, _SIZED)
+    return f"_HEADS_{tag}[{size}] if {size} < 128 else wire.head({tag}, {size})"
+
+
+def _length(tag: int) -> int:
+    """Bytes of a tag."""
+    return max(1, -(-tag.bit_length() // 7))

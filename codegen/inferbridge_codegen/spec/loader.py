@@ -251,27 +251,26 @@ def _rest_side(reader: Reader, node: Node | None, mark: Mark) -> SideDocument:
     )
 
 
-def _grpc(reader: Reader, node: Node) -> GrpcDocument:
+def _grpc(reader: Reader, node: Node) -> GrpcDocument | None:
     parts = reader.map(node, "a grpc binding", {"method": True, "request": False, "reply": True})
     method = parts.get("method")
+    rpc = reader.string(method, "method", _RPC)
     sides = [
         SideDocument(None, _lines(reader, side), "", None, side.mark if side else node.mark)
         for side in (parts.get("request"), parts.get("reply"))
     ]
-    mark = method.mark if method else node.mark
-    return GrpcDocument(reader.string(method, "method", _RPC) or "", mark, sides[0], sides[1], node.mark)
+    if method is None or rpc is None:
+        return None  # said already; without a method there is nothing that the mapping could be checked against
+    return GrpcDocument(rpc, method.mark, sides[0], sides[1], node.mark)
 
 
 def _lines(reader: Reader, node: Node | None) -> tuple[LineDocument, ...]:
     lines = []
     for wire, mark, child in reader.entries(node, "mapping lines"):
-        reader.check_pattern(wire, mark, _WIRE.regex, f"a place on the wire must be {_WIRE.words}")
-        line = (
-            _long_line(reader, wire, mark, child)
-            if isinstance(child, MapNode)
-            else _short_line(reader, wire, mark, child)
-        )
-        if line is not None:
+        is_place = reader.check_pattern(wire, mark, _WIRE.regex, f"a place on the wire must be {_WIRE.words}")
+        read = _long_line if isinstance(child, MapNode) else _short_line
+        line = read(reader, wire, mark, child)
+        if line is not None and is_place:
             lines.append(line)
     return tuple(lines)
 
@@ -281,7 +280,7 @@ def _short_line(reader: Reader, wire: str, mark: Mark, node: Node) -> LineDocume
     return None if field is None else LineDocument(wire, field, "", "", False, mark, node.mark)
 
 
-def _long_line(reader: Reader, wire: str, mark: Mark, node: MapNode) -> LineDocument | None:
+def _long_line(reader: Reader, wire: str, mark: Mark, node: Node) -> LineDocument | None:
     known = {"field": False, "converter": False, "raw": False, "alias": False, "echo": False, "constant": False}
     parts = reader.map(node, f"mapping of {wire}", known)
     sources = [key for key in ("field", "echo", "constant") if key in parts]

@@ -35,12 +35,16 @@ def server_live_rest_encode_request(request: operations.ServerLiveRequest, conte
     return rest.call("GET", path)
 
 
-def server_live_rest_decode_reply(answer: HttpReply, request: operations.ServerLiveRequest, context: Context) -> operations.ServerLiveReply:
+def server_live_rest_decode_reply(
+    answer: HttpReply, request: operations.ServerLiveRequest, context: Context
+) -> operations.ServerLiveReply:
     """What a runtime answers to GET /v2/health/live."""
     return operations.ServerLiveReply(live=rest.boolean_status(answer, context))
 
 
-def server_live_rest_encode_reply(reply: operations.ServerLiveReply, request: operations.ServerLiveRequest, context: Context) -> HttpReply:
+def server_live_rest_encode_reply(
+    reply: operations.ServerLiveReply, request: operations.ServerLiveRequest, context: Context
+) -> HttpReply:
     """What a client of GET /v2/health/live gets."""
     body = schemas.ServerLive(
         live=reply.live,
@@ -61,7 +65,9 @@ def server_live_grpc_encode_request(request: operations.ServerLiveRequest, conte
     return GrpcRequest("/inference.GRPCInferenceService/ServerLive", messages=(message_chunks,))
 
 
-def server_live_grpc_decode_reply(answer: GrpcReply, request: operations.ServerLiveRequest, context: Context) -> operations.ServerLiveReply:
+def server_live_grpc_decode_reply(
+    answer: GrpcReply, request: operations.ServerLiveRequest, context: Context
+) -> operations.ServerLiveReply:
     """What a runtime answers to /inference.GRPCInferenceService/ServerLive."""
     message = grpc.read(wire.decode_ServerLiveResponse, grpc.reply_message(answer), context)
     return operations.ServerLiveReply(
@@ -69,7 +75,9 @@ def server_live_grpc_decode_reply(answer: GrpcReply, request: operations.ServerL
     )
 
 
-def server_live_grpc_encode_reply(reply: operations.ServerLiveReply, request: operations.ServerLiveRequest, context: Context) -> GrpcReply:
+def server_live_grpc_encode_reply(
+    reply: operations.ServerLiveReply, request: operations.ServerLiveRequest, context: Context
+) -> GrpcReply:
     """What a client of /inference.GRPCInferenceService/ServerLive gets."""
     message = wire.ServerLiveResponse(
         live=reply.live,
@@ -88,12 +96,16 @@ def server_ready_rest_encode_request(request: operations.ServerReadyRequest, con
     return rest.call("GET", path)
 
 
-def server_ready_rest_decode_reply(answer: HttpReply, request: operations.ServerReadyRequest, context: Context) -> operations.ServerReadyReply:
+def server_ready_rest_decode_reply(
+    answer: HttpReply, request: operations.ServerReadyRequest, context: Context
+) -> operations.ServerReadyReply:
     """What a runtime answers to GET /v2/health/ready."""
     return operations.ServerReadyReply(ready=rest.boolean_status(answer, context))
 
 
-def server_ready_rest_encode_reply(reply: operations.ServerReadyReply, request: operations.ServerReadyRequest, context: Context) -> HttpReply:
+def server_ready_rest_encode_reply(
+    reply: operations.ServerReadyReply, request: operations.ServerReadyRequest, context: Context
+) -> HttpReply:
     """What a client of GET /v2/health/ready gets."""
     body = schemas.ServerReady(
         ready=reply.ready,
@@ -114,7 +126,9 @@ def server_ready_grpc_encode_request(request: operations.ServerReadyRequest, con
     return GrpcRequest("/inference.GRPCInferenceService/ServerReady", messages=(message_chunks,))
 
 
-def server_ready_grpc_decode_reply(answer: GrpcReply, request: operations.ServerReadyRequest, context: Context) -> operations.ServerReadyReply:
+def server_ready_grpc_decode_reply(
+    answer: GrpcReply, request: operations.ServerReadyRequest, context: Context
+) -> operations.ServerReadyReply:
     """What a runtime answers to /inference.GRPCInferenceService/ServerReady."""
     message = grpc.read(wire.decode_ServerReadyResponse, grpc.reply_message(answer), context)
     return operations.ServerReadyReply(
@@ -122,7 +136,9 @@ def server_ready_grpc_decode_reply(answer: GrpcReply, request: operations.Server
     )
 
 
-def server_ready_grpc_encode_reply(reply: operations.ServerReadyReply, request: operations.ServerReadyRequest, context: Context) -> GrpcReply:
+def server_ready_grpc_encode_reply(
+    reply: operations.ServerReadyReply, request: operations.ServerReadyRequest, context: Context
+) -> GrpcReply:
     """What a client of /inference.GRPCInferenceService/ServerReady gets."""
     message = wire.ServerReadyResponse(
         ready=reply.ready,
@@ -148,12 +164,16 @@ def model_ready_rest_encode_request(request: operations.ModelReadyRequest, conte
     return rest.call("GET", path)
 
 
-def model_ready_rest_decode_reply(answer: HttpReply, request: operations.ModelReadyRequest, context: Context) -> operations.ModelReadyReply:
+def model_ready_rest_decode_reply(
+    answer: HttpReply, request: operations.ModelReadyRequest, context: Context
+) -> operations.ModelReadyReply:
     """What a runtime answers to GET /v2/models/{model}/ready."""
     return operations.ModelReadyReply(ready=rest.boolean_status(answer, context))
 
 
-def model_ready_rest_encode_reply(reply: operations.ModelReadyReply, request: operations.ModelReadyRequest, context: Context) -> HttpReply:
+def model_ready_rest_encode_reply(
+    reply: operations.ModelReadyReply, request: operations.ModelReadyRequest, context: Context
+) -> HttpReply:
     """What a client of GET /v2/models/{model}/ready gets."""
     body = schemas.ModelReady(
         ready=reply.ready,
@@ -182,7 +202,9 @@ def model_ready_grpc_encode_request(request: operations.ModelReadyRequest, conte
     return GrpcRequest("/inference.GRPCInferenceService/ModelReady", messages=(message_chunks,))
 
 
-def model_ready_grpc_decode_reply(answer: GrpcReply, request: operations.ModelReadyRequest, context: Context) -> operations.ModelReadyReply:
+def model_ready_grpc_decode_reply(
+    answer: GrpcReply, request: operations.ModelReadyRequest, context: Context
+) -> operations.ModelReadyReply:
     """What a runtime answers to /inference.GRPCInferenceService/ModelReady."""
     message = grpc.read(wire.decode_ModelReadyResponse, grpc.reply_message(answer), context)
     return operations.ModelReadyReply(
@@ -190,7 +212,9 @@ def model_ready_grpc_decode_reply(answer: GrpcReply, request: operations.ModelRe
     )
 
 
-def model_ready_grpc_encode_reply(reply: operations.ModelReadyReply, request: operations.ModelReadyRequest, context: Context) -> GrpcReply:
+def model_ready_grpc_encode_reply(
+    reply: operations.ModelReadyReply, request: operations.ModelReadyRequest, context: Context
+) -> GrpcReply:
     """What a client of /inference.GRPCInferenceService/ModelReady gets."""
     message = wire.ModelReadyResponse(
         ready=reply.ready,
@@ -209,7 +233,9 @@ def server_metadata_rest_encode_request(request: operations.ServerMetadataReques
     return rest.call("GET", path)
 
 
-def server_metadata_rest_decode_reply(answer: HttpReply, request: operations.ServerMetadataRequest, context: Context) -> operations.ServerMetadataReply:
+def server_metadata_rest_decode_reply(
+    answer: HttpReply, request: operations.ServerMetadataRequest, context: Context
+) -> operations.ServerMetadataReply:
     """What a runtime answers to GET /v2."""
     rest.check_status(answer, context)
     body = rest.read_json(_READ_SERVER_METADATA, bytes(rest.body_of(answer)))
@@ -220,7 +246,9 @@ def server_metadata_rest_decode_reply(answer: HttpReply, request: operations.Ser
     )
 
 
-def server_metadata_rest_encode_reply(reply: operations.ServerMetadataReply, request: operations.ServerMetadataRequest, context: Context) -> HttpReply:
+def server_metadata_rest_encode_reply(
+    reply: operations.ServerMetadataReply, request: operations.ServerMetadataRequest, context: Context
+) -> HttpReply:
     """What a client of GET /v2 gets."""
     body = schemas.ServerMetadata(
         name=reply.name,
@@ -243,7 +271,9 @@ def server_metadata_grpc_encode_request(request: operations.ServerMetadataReques
     return GrpcRequest("/inference.GRPCInferenceService/ServerMetadata", messages=(message_chunks,))
 
 
-def server_metadata_grpc_decode_reply(answer: GrpcReply, request: operations.ServerMetadataRequest, context: Context) -> operations.ServerMetadataReply:
+def server_metadata_grpc_decode_reply(
+    answer: GrpcReply, request: operations.ServerMetadataRequest, context: Context
+) -> operations.ServerMetadataReply:
     """What a runtime answers to /inference.GRPCInferenceService/ServerMetadata."""
     message = grpc.read(wire.decode_ServerMetadataResponse, grpc.reply_message(answer), context)
     return operations.ServerMetadataReply(
@@ -253,7 +283,9 @@ def server_metadata_grpc_decode_reply(answer: GrpcReply, request: operations.Ser
     )
 
 
-def server_metadata_grpc_encode_reply(reply: operations.ServerMetadataReply, request: operations.ServerMetadataRequest, context: Context) -> GrpcReply:
+def server_metadata_grpc_encode_reply(
+    reply: operations.ServerMetadataReply, request: operations.ServerMetadataRequest, context: Context
+) -> GrpcReply:
     """What a client of /inference.GRPCInferenceService/ServerMetadata gets."""
     message = wire.ServerMetadataResponse(
         name=reply.name,
@@ -281,7 +313,9 @@ def model_metadata_rest_encode_request(request: operations.ModelMetadataRequest,
     return rest.call("GET", path)
 
 
-def model_metadata_rest_decode_reply(answer: HttpReply, request: operations.ModelMetadataRequest, context: Context) -> operations.ModelMetadataReply:
+def model_metadata_rest_decode_reply(
+    answer: HttpReply, request: operations.ModelMetadataRequest, context: Context
+) -> operations.ModelMetadataReply:
     """What a runtime answers to GET /v2/models/{model}."""
     rest.check_status(answer, context)
     body = rest.read_json(_READ_MODEL_METADATA, bytes(rest.body_of(answer)))
@@ -313,7 +347,9 @@ def model_metadata_rest_decode_reply(answer: HttpReply, request: operations.Mode
     )
 
 
-def model_metadata_rest_encode_reply(reply: operations.ModelMetadataReply, request: operations.ModelMetadataRequest, context: Context) -> HttpReply:
+def model_metadata_rest_encode_reply(
+    reply: operations.ModelMetadataReply, request: operations.ModelMetadataRequest, context: Context
+) -> HttpReply:
     """What a client of GET /v2/models/{model} gets."""
     body = schemas.ModelMetadata(
         name=reply.name,
@@ -362,7 +398,9 @@ def model_metadata_grpc_encode_request(request: operations.ModelMetadataRequest,
     return GrpcRequest("/inference.GRPCInferenceService/ModelMetadata", messages=(message_chunks,))
 
 
-def model_metadata_grpc_decode_reply(answer: GrpcReply, request: operations.ModelMetadataRequest, context: Context) -> operations.ModelMetadataReply:
+def model_metadata_grpc_decode_reply(
+    answer: GrpcReply, request: operations.ModelMetadataRequest, context: Context
+) -> operations.ModelMetadataReply:
     """What a runtime answers to /inference.GRPCInferenceService/ModelMetadata."""
     message = grpc.read(wire.decode_ModelMetadataResponse, grpc.reply_message(answer), context)
     return operations.ModelMetadataReply(
@@ -388,7 +426,9 @@ def model_metadata_grpc_decode_reply(answer: GrpcReply, request: operations.Mode
     )
 
 
-def model_metadata_grpc_encode_reply(reply: operations.ModelMetadataReply, request: operations.ModelMetadataRequest, context: Context) -> GrpcReply:
+def model_metadata_grpc_encode_reply(
+    reply: operations.ModelMetadataReply, request: operations.ModelMetadataRequest, context: Context
+) -> GrpcReply:
     """What a client of /inference.GRPCInferenceService/ModelMetadata gets."""
     if reply.parameters:
         context.note("parameters")
@@ -498,7 +538,9 @@ def infer_rest_encode_request(request: operations.InferRequest, context: Context
     return rest.call("POST", path, chunks, header_length)
 
 
-def infer_rest_decode_reply(answer: HttpReply, request: operations.InferRequest, context: Context) -> operations.InferReply:
+def infer_rest_decode_reply(
+    answer: HttpReply, request: operations.InferRequest, context: Context
+) -> operations.InferReply:
     """What a runtime answers to POST /v2/models/{model}/infer."""
     rest.check_status(answer, context)
     source = rest.open_body(answer, rest.reply_nan(context))
@@ -523,7 +565,9 @@ def infer_rest_decode_reply(answer: HttpReply, request: operations.InferRequest,
     return reply
 
 
-def infer_rest_encode_reply(reply: operations.InferReply, request: operations.InferRequest, context: Context) -> HttpReply:
+def infer_rest_encode_reply(
+    reply: operations.InferReply, request: operations.InferRequest, context: Context
+) -> HttpReply:
     """What a client of POST /v2/models/{model}/infer gets."""
     sink = TensorSink(context.policy.nan)
     outputs = []
@@ -611,7 +655,9 @@ def infer_grpc_encode_request(request: operations.InferRequest, context: Context
     return GrpcRequest("/inference.GRPCInferenceService/ModelInfer", messages=(message_chunks,))
 
 
-def infer_grpc_decode_reply(answer: GrpcReply, request: operations.InferRequest, context: Context) -> operations.InferReply:
+def infer_grpc_decode_reply(
+    answer: GrpcReply, request: operations.InferRequest, context: Context
+) -> operations.InferReply:
     """What a runtime answers to /inference.GRPCInferenceService/ModelInfer."""
     message = grpc.read(wire.decode_ModelInferResponse, grpc.reply_message(answer), context)
     raw = message.raw_output_contents
@@ -634,7 +680,9 @@ def infer_grpc_decode_reply(answer: GrpcReply, request: operations.InferRequest,
     )
 
 
-def infer_grpc_encode_reply(reply: operations.InferReply, request: operations.InferRequest, context: Context) -> GrpcReply:
+def infer_grpc_encode_reply(
+    reply: operations.InferReply, request: operations.InferRequest, context: Context
+) -> GrpcReply:
     """What a client of /inference.GRPCInferenceService/ModelInfer gets."""
     message = wire.ModelInferResponse(
         model_name=reply.model,
@@ -674,7 +722,9 @@ def repository_index_rest_encode_request(request: operations.RepositoryIndexRequ
     return rest.call("POST", path, (rest.encode(body),))
 
 
-def repository_index_rest_decode_reply(answer: HttpReply, request: operations.RepositoryIndexRequest, context: Context) -> operations.RepositoryIndexReply:
+def repository_index_rest_decode_reply(
+    answer: HttpReply, request: operations.RepositoryIndexRequest, context: Context
+) -> operations.RepositoryIndexReply:
     """What a runtime answers to POST /v2/repository/index."""
     rest.check_status(answer, context)
     body = rest.read_json(_READ_LIST_OF_REPOSITORY_MODEL, bytes(rest.body_of(answer)))
@@ -691,7 +741,9 @@ def repository_index_rest_decode_reply(answer: HttpReply, request: operations.Re
     )
 
 
-def repository_index_rest_encode_reply(reply: operations.RepositoryIndexReply, request: operations.RepositoryIndexRequest, context: Context) -> HttpReply:
+def repository_index_rest_encode_reply(
+    reply: operations.RepositoryIndexReply, request: operations.RepositoryIndexRequest, context: Context
+) -> HttpReply:
     """What a client of POST /v2/repository/index gets."""
     body = [
         schemas.RepositoryModel(
@@ -724,7 +776,9 @@ def repository_index_grpc_encode_request(request: operations.RepositoryIndexRequ
     return GrpcRequest("/inference.GRPCInferenceService/RepositoryIndex", messages=(message_chunks,))
 
 
-def repository_index_grpc_decode_reply(answer: GrpcReply, request: operations.RepositoryIndexRequest, context: Context) -> operations.RepositoryIndexReply:
+def repository_index_grpc_decode_reply(
+    answer: GrpcReply, request: operations.RepositoryIndexRequest, context: Context
+) -> operations.RepositoryIndexReply:
     """What a runtime answers to /inference.GRPCInferenceService/RepositoryIndex."""
     message = grpc.read(wire.decode_RepositoryIndexResponse, grpc.reply_message(answer), context)
     return operations.RepositoryIndexReply(
@@ -740,7 +794,9 @@ def repository_index_grpc_decode_reply(answer: GrpcReply, request: operations.Re
     )
 
 
-def repository_index_grpc_encode_reply(reply: operations.RepositoryIndexReply, request: operations.RepositoryIndexRequest, context: Context) -> GrpcReply:
+def repository_index_grpc_encode_reply(
+    reply: operations.RepositoryIndexReply, request: operations.RepositoryIndexRequest, context: Context
+) -> GrpcReply:
     """What a client of /inference.GRPCInferenceService/RepositoryIndex gets."""
     message = wire.RepositoryIndexResponse(
         models=[
@@ -776,13 +832,17 @@ def model_load_rest_encode_request(request: operations.ModelLoadRequest, context
     return rest.call("POST", path, (rest.encode(body),))
 
 
-def model_load_rest_decode_reply(answer: HttpReply, request: operations.ModelLoadRequest, context: Context) -> operations.ModelLoadReply:
+def model_load_rest_decode_reply(
+    answer: HttpReply, request: operations.ModelLoadRequest, context: Context
+) -> operations.ModelLoadReply:
     """What a runtime answers to POST /v2/repository/models/{model}/load."""
     rest.check_status(answer, context)
     return operations.ModelLoadReply()
 
 
-def model_load_rest_encode_reply(reply: operations.ModelLoadReply, request: operations.ModelLoadRequest, context: Context) -> HttpReply:
+def model_load_rest_encode_reply(
+    reply: operations.ModelLoadReply, request: operations.ModelLoadRequest, context: Context
+) -> HttpReply:
     """What a client of POST /v2/repository/models/{model}/load gets."""
     return rest.ok_reply((b"{}",))
 
@@ -808,13 +868,17 @@ def model_load_grpc_encode_request(request: operations.ModelLoadRequest, context
     return GrpcRequest("/inference.GRPCInferenceService/RepositoryModelLoad", messages=(message_chunks,))
 
 
-def model_load_grpc_decode_reply(answer: GrpcReply, request: operations.ModelLoadRequest, context: Context) -> operations.ModelLoadReply:
+def model_load_grpc_decode_reply(
+    answer: GrpcReply, request: operations.ModelLoadRequest, context: Context
+) -> operations.ModelLoadReply:
     """What a runtime answers to /inference.GRPCInferenceService/RepositoryModelLoad."""
     grpc.read(wire.decode_RepositoryModelLoadResponse, grpc.reply_message(answer), context)
     return operations.ModelLoadReply()
 
 
-def model_load_grpc_encode_reply(reply: operations.ModelLoadReply, request: operations.ModelLoadRequest, context: Context) -> GrpcReply:
+def model_load_grpc_encode_reply(
+    reply: operations.ModelLoadReply, request: operations.ModelLoadRequest, context: Context
+) -> GrpcReply:
     """What a client of /inference.GRPCInferenceService/RepositoryModelLoad gets."""
     message = wire.RepositoryModelLoadResponse()
     return GrpcReply(messages=(grpc.write(wire.encode_RepositoryModelLoadResponse, message, context),))
@@ -840,13 +904,17 @@ def model_unload_rest_encode_request(request: operations.ModelUnloadRequest, con
     return rest.call("POST", path, (rest.encode(body),))
 
 
-def model_unload_rest_decode_reply(answer: HttpReply, request: operations.ModelUnloadRequest, context: Context) -> operations.ModelUnloadReply:
+def model_unload_rest_decode_reply(
+    answer: HttpReply, request: operations.ModelUnloadRequest, context: Context
+) -> operations.ModelUnloadReply:
     """What a runtime answers to POST /v2/repository/models/{model}/unload."""
     rest.check_status(answer, context)
     return operations.ModelUnloadReply()
 
 
-def model_unload_rest_encode_reply(reply: operations.ModelUnloadReply, request: operations.ModelUnloadRequest, context: Context) -> HttpReply:
+def model_unload_rest_encode_reply(
+    reply: operations.ModelUnloadReply, request: operations.ModelUnloadRequest, context: Context
+) -> HttpReply:
     """What a client of POST /v2/repository/models/{model}/unload gets."""
     return rest.ok_reply((b"{}",))
 
@@ -872,13 +940,17 @@ def model_unload_grpc_encode_request(request: operations.ModelUnloadRequest, con
     return GrpcRequest("/inference.GRPCInferenceService/RepositoryModelUnload", messages=(message_chunks,))
 
 
-def model_unload_grpc_decode_reply(answer: GrpcReply, request: operations.ModelUnloadRequest, context: Context) -> operations.ModelUnloadReply:
+def model_unload_grpc_decode_reply(
+    answer: GrpcReply, request: operations.ModelUnloadRequest, context: Context
+) -> operations.ModelUnloadReply:
     """What a runtime answers to /inference.GRPCInferenceService/RepositoryModelUnload."""
     grpc.read(wire.decode_RepositoryModelUnloadResponse, grpc.reply_message(answer), context)
     return operations.ModelUnloadReply()
 
 
-def model_unload_grpc_encode_reply(reply: operations.ModelUnloadReply, request: operations.ModelUnloadRequest, context: Context) -> GrpcReply:
+def model_unload_grpc_encode_reply(
+    reply: operations.ModelUnloadReply, request: operations.ModelUnloadRequest, context: Context
+) -> GrpcReply:
     """What a client of /inference.GRPCInferenceService/RepositoryModelUnload gets."""
     message = wire.RepositoryModelUnloadResponse()
     return GrpcReply(messages=(grpc.write(wire.encode_RepositoryModelUnloadResponse, message, context),))

@@ -1,25 +1,20 @@
-"""One call that makes large bodies cheap: keep big blocks in the heap instead of mapping and clearing fresh pages."""
+"""One setting of glibc's allocator that makes bodies of many megabytes several times cheaper.
+
+By default glibc returns every big block to the kernel and pays for fresh pages the next time.
+"""
 
 import ctypes
-import platform
+import sys
 
-_TRIM_THRESHOLD = -1
-_TOP_PAD = -2
-_MMAP_THRESHOLD = -3
-_GIB = 1 << 30
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
+_GIB, _MIB = 1 << 30, 1 << 20
 
 
 def tune() -> bool:
-    """Tell glibc to reuse freed blocks up to 1 GiB; False, and nothing done, where the C library is another.
-
-    Its default gives every block above 32 MiB back to the kernel and pays a page fault for each 4 KiB of the next
-    one. The price is memory kept after a large body; call it at process start.
-    """
-    if platform.libc_ver()[0] != "glibc":
+    """Keep big blocks for reuse; False where the allocator has no such setting."""
+    if not sys.platform.startswith("linux"):
         return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
         return False
-    settings = ((_MMAP_THRESHOLD, _GIB), (_TRIM_THRESHOLD, _GIB), (_TOP_PAD, 64 << 20))
-    return all([mallopt(option, value) for option, value in settings])
+    return all([mallopt(_MMAP_THRESHOLD, _GIB), mallopt(_TRIM_THRESHOLD, _GIB), mallopt(_TOP_PAD, 64 * _MIB)])

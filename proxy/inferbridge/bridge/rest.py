@@ -30,7 +30,9 @@ def body_of(message: HttpRequest | HttpReply) -> Buffer:
         return body
     if encoding not in {"gzip", "x-gzip", "deflate"}:
         raise BridgeError(
-            Code.UNIMPLEMENTED, f"content-encoding {encoding!r} is not supported; send gzip, deflate or identity", status=415
+            Code.UNIMPLEMENTED,
+            f"content-encoding {encoding!r} is not supported; send gzip, deflate or identity",
+            status=415,
         )
     return _inflate(body, 31 if "gzip" in encoding else 15)
 
@@ -57,7 +59,9 @@ def open_body(message: HttpRequest | HttpReply, nan: NanPolicy) -> TensorSource:
     if not text.isascii() or not text.isdigit() or int(text) > len(body):
         raise invalid(f"Inference-Header-Content-Length {text!r} is not a length within the body of {len(body)} bytes")
     if int(text) == 0:
-        raise invalid("Inference-Header-Content-Length 0 (a raw body without JSON) needs the model's metadata; send JSON")
+        raise invalid(
+            "Inference-Header-Content-Length 0 (a raw body without JSON) needs the model's metadata; send JSON"
+        )
     return TensorSource(body, int(text), nan)
 
 

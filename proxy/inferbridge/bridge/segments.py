@@ -1,15 +1,21 @@
 """Parses one segment of a large JSON number array: with simdjson when it is installed, else with orjson."""
 
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 import orjson
 
-try:
-    import simdjson
-except ImportError:  # the extra `simd` is not installed
-    simdjson = None
 
+def _optional(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError:
+        return None
+
+
+simdjson = _optional("simdjson")
+"""None when the extra `simd` is not installed."""
 _DTYPES = {"d": np.float64, "i": np.int64, "u": np.uint64}
 
 

@@ -94,7 +94,8 @@ def readable(buffer: Buffer) -> bytes | memoryview:
     """What readers walk: bytes, which index fastest, or a view where copying would cost more."""
     if isinstance(buffer, bytes):
         return buffer
-    return bytes(buffer) if len(buffer) < VIEW_FROM else octets(memoryview(buffer))
+    view = memoryview(buffer).cast("B")
+    return bytes(view) if len(view) < VIEW_FROM else view
 
 
 # Reading: integers
@@ -150,13 +151,13 @@ class Integer(NamedTuple):
 
     def of_varints(self, values: "NDArray[np.uint64]") -> list[int]:
         """`of_varint` of each."""
-        if self.bits == 32:
-            values = values.astype("<u4").astype("<u8")
+        numbers: NDArray[Any] = values.astype("u4") if self.bits == 32 else values
         if self.zigzag:
-            values = (values >> 1) ^ (0 - (values & 1))
-        if self.low == 0:
-            return values.tolist()
-        return values.astype(f"<i{self.bits // 8}").tolist() if not self.zigzag else values.view("<i8").tolist()
+            numbers = (numbers >> 1) ^ (0 - (numbers & 1))
+        if self.low < 0:
+            numbers = numbers.view(f"i{self.bits // 8}")
+        result: list[int] = numbers.tolist()
+        return result
 
 
 INT32 = Integer(32, -(1 << 31), (1 << 31) - 1)
@@ -235,22 +236,25 @@ def read_run(data: Buffer, at: int, stop: int, end: int, kind: Integer, values: 
 def _read_long_run(run: bytes, kind: Integer, values: list[int]) -> None:
     at, end = 0, len(run)
     while at < end:
-        stop = min(at + _SEGMENT, end)
-        while run[stop - 1] > 127:
-            stop -= 1
-            if stop <= at:
-                raise WireError("a varint is longer than 10 bytes")
-            if stop + 10 < min(at + _SEGMENT, end):
-                raise WireError("a varint is longer than 10 bytes")
-        if stop < end <= at + _SEGMENT:
+        limit = min(at + _SEGMENT, end)
+        stop = _last_stop(run, at, limit)
+        if limit == end != stop:
             raise truncated()
         values.extend(kind.of_varints(_varints(run[at:stop])))
         at = stop
 
 
+def _last_stop(run: bytes, at: int, limit: int) -> int:
+    """Where the last varint ends that ends in run[at:limit]."""
+    for stop in range(limit, max(limit - 10, at), -1):
+        if run[stop - 1] < 128:
+            return stop
+    raise WireError("a varint is longer than 10 bytes")
+
+
 def _varints(run: bytes) -> "NDArray[np.uint64]":
     """The varints of a run that ends with the last byte of one."""
-    import numpy as np  # noqa: PLC0415  # 170 ms that text-only use never needs
+    import numpy as np  # takes 170 ms that text-only use never needs
 
     octets = np.frombuffer(run, np.uint8)
     stops = np.flatnonzero(octets < 128) + 1
@@ -368,9 +372,9 @@ def is_set(value: float) -> bool:
 
 def octets(buffer: Buffer) -> Buffer:
     """The same memory counted in bytes: the length of a view of an array counts elements."""
-    if isinstance(buffer, memoryview) and (buffer.itemsize != 1 or buffer.ndim != 1):
-        return buffer.cast("B") if buffer.nbytes else b""
-    return buffer
+    if not isinstance(buffer, memoryview) or (buffer.format == "B" and buffer.ndim == 1):
+        return buffer
+    return buffer.cast("B") if buffer.nbytes else b""
 
 
 def run_of(buffer: Buffer, width: int, field: str) -> Buffer:
@@ -403,7 +407,7 @@ def integers_of(values: Sequence[int], kind: Integer, field: str) -> bytes:
 
 
 def _put_long_run(numbers: "array[int]", kind: Integer) -> bytes:
-    import numpy as np  # noqa: PLC0415  # 170 ms that text-only use never needs
+    import numpy as np  # takes 170 ms that text-only use never needs
 
     signed = np.frombuffer(numbers, numbers.typecode)
     values = ((signed << 1) ^ (signed >> 63)).view(np.uint64) if kind.zigzag else signed.view(np.uint64)
@@ -423,9 +427,8 @@ def unsendable(error: UnicodeEncodeError, message: Any, name: str) -> WireError:
     """A string of `message` (a struct named `name`) is not Unicode; says which field holds it."""
     for field in message.__struct_fields__:
         value = getattr(message, field)
-        held = (value,) if isinstance(value, str) else value if isinstance(value, list | dict) else ()
-        values = [*held, *held.values()] if isinstance(held, dict) else held
-        if any(item is error.object for item in values):
+        texts = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else [value]
+        if any(text is error.object for text in texts):
             return WireError("a lone surrogate is not Unicode text", f"{name}.{field}")
     return WireError("a lone surrogate is not Unicode text", name)
 

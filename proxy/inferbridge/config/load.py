@@ -1,6 +1,6 @@
 """Loads the settings: sources are merged, read by the table, and what no single key can say is checked here."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from inferbridge.config.kinds import OUTSIDE, SettingsReader
@@ -43,6 +43,9 @@ def load_settings(
     """
     problems = Problems()
     tree = file_tree(file, environment, problems) if file is not None else None
+    unfilled = problems.sorted()
+    if file is not None and tree is None:
+        raise SettingsError(unfilled)
     tree = merge(tree, environment_tree(environment)) if tree is None or isinstance(tree, MapNode) else tree
     tree = merge(tree, flags_tree(flags, problems)) if isinstance(tree, MapNode) else tree
     reader = SettingsReader(problems, runtimes, file.parent if file is not None else Path())
@@ -50,8 +53,14 @@ def load_settings(
     if settings is not None:
         _check(settings, tree, problems)
     if settings is None or len(problems):
-        raise SettingsError(problems.sorted())
+        raise SettingsError(_without_consequences(problems.sorted(), unfilled))
     return settings
+
+
+def _without_consequences(problems: list[Problem], unfilled: list[Problem]) -> Iterator[Problem]:
+    """A value that could not be filled in is one problem, not also a wrong value."""
+    marks = {problem.mark for problem in unfilled}
+    return (problem for problem in problems if problem in unfilled or problem.mark not in marks)
 
 
 def parse_upstream(text: str, runtimes: Mapping[str, Collection[str]], mark: Mark | None = None) -> Upstream:

@@ -93,9 +93,6 @@ UPSTREAM_TLS = Record(
 )
 
 
-_NO_TLS = TlsSettings()
-
-
 @dataclass(frozen=True, slots=True)
 class _Written:
     """An upstream as written in a map; the name may follow from the runtime."""
@@ -104,7 +101,7 @@ class _Written:
     url: Address
     name: str = ""
     models: tuple[str, ...] = ("*",)
-    tls: TlsSettings = _NO_TLS
+    tls: TlsSettings | None = None
 
 
 UPSTREAM = Record(
@@ -183,11 +180,11 @@ def _consistent(reader: SettingsReader, node: Node, item: _Written) -> bool:
     if protocol not in spoken:
         only = ", ".join(sorted(spoken))
         found.append(("url", f"{item.url}: {item.runtime} does not speak {protocol}, only {only}"))
-    if tls != _NO_TLS and not item.url.tls:
+    if tls is not None and not item.url.tls:
         found.append(("tls", f"tls needs a https or grpcs url, {item.url} is without TLS"))
-    elif not tls.verify and tls.ca_file is not None:
+    elif tls is not None and not tls.verify and tls.ca_file is not None:
         found.append(("tls", "verify is false, so ca would have no effect; remove one of them"))
-    elif problem := _unusable(tls):
+    elif tls is not None and (problem := _unusable(tls)):
         found.append(("tls", problem))
     for key, message in found:
         reader.problems.add(_mark(node, key), message)

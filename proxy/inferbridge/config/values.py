@@ -10,8 +10,6 @@ from inferbridge.gateway.limits import Limits
 from inferbridge.upstream.address import Address
 from inferbridge.upstream.tls import TlsSettings
 
-_NO_TLS = TlsSettings()
-
 
 class Secret:
     """A text that prints as ***, so that it cannot leak through a log line, a traceback or `--check`."""
@@ -64,7 +62,7 @@ class Upstream:
     url: Address
     models: tuple[str, ...] = ("*",)
     """Globs (`*`, `?`, `[…]`) of the models it serves."""
-    tls: TlsSettings = _NO_TLS
+    tls: TlsSettings | None = None
 
     @property
     def protocol(self) -> Literal["rest", "grpc"]:

@@ -1,8 +1,8 @@
 """What a codec reports about the calls of one client connection.
 
 Every event names the call by `stream`: the HTTP/2 stream id, or a running number on HTTP/1.1. A call begins with
-`RequestOpened` or `ProtocolRefused`; then come any `RequestData` and one `RequestEnd`. `RequestCancelled` or
-`ProtocolRefused` may cut it at any point, and nothing follows them for that stream.
+`RequestOpened` or `ProtocolRefused`; after the former come any `RequestData` and one `RequestEnd`, unless
+`ProtocolRefused` cuts them short. `RequestCancelled` may come at any point and is always the last.
 """
 
 from dataclasses import dataclass

@@ -24,6 +24,7 @@ HOP_BY_HOP = frozenset(
     }
 )
 """Fields about one connection; they never cross the gateway."""
+_CONSUMED = HOP_BY_HOP | {"host", "expect"}
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNSAFE_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -78,11 +79,11 @@ def content_length(value: str) -> int:
 
 
 def end_to_end(fields: Iterable[tuple[str, str]], connection: str = "") -> Headers:
-    """The fields without the hop-by-hop ones, without those `connection` lists, and without `host`."""
-    dropped = HOP_BY_HOP
+    """The fields that are for the application: none about this connection, and no `host` (it is the authority)."""
+    dropped = _CONSUMED
     if connection:
-        dropped = HOP_BY_HOP.union(name.strip().lower() for name in connection.split(","))
-    return tuple(field for field in fields if field[0] not in dropped and field[0] != "host")
+        dropped = _CONSUMED.union(name.strip().lower() for name in connection.split(","))
+    return tuple(field for field in fields if field[0] not in dropped)
 
 
 def outgoing(headers: Headers) -> list[tuple[str, str]]:

@@ -70,8 +70,8 @@ class ActiveCall(ABC):
             return
         try:
             self.receiver.on_head(status, headers)
-        except Exception:
-            self._receiver_failed()
+        except Exception as error:
+            self._receiver_failed(error)
 
     def on_data(self, data: Buffer) -> None:
         """Pass a piece of the body on, unless the answer has become too large."""
@@ -83,8 +83,8 @@ class ActiveCall(ABC):
             return
         try:
             self.receiver.on_data(data)
-        except Exception:
-            self._receiver_failed()
+        except Exception as error:
+            self._receiver_failed(error)
 
     def on_end(self, trailers: Headers) -> None:
         """The answer is complete."""
@@ -128,6 +128,6 @@ class ActiveCall(ABC):
             self.timer.cancel()
             self.timer = None
 
-    def _receiver_failed(self) -> None:
-        logger.exception("receiver failed in a call to %s%s", self.upstream, self.request.path)
+    def _receiver_failed(self, error: Exception) -> None:
+        logger.error("receiver failed in a call to %s%s", self.upstream, self.request.path, exc_info=error)
         self.cancel()

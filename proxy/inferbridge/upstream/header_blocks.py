@@ -30,7 +30,7 @@ _CACHE_ENTRIES: Final = 1024
 _CACHE_BLOCK_BYTES: Final = 2048
 
 
-class ProtocolViolation(Exception):  # noqa: N818 - the peer's error, not ours
+class ProtocolViolation(Exception):
     """The peer broke HTTP/2; the connection cannot go on."""
 
     def __init__(self, code: ErrorCode, message: str) -> None:
@@ -124,7 +124,7 @@ _BAD_VALUE = re.compile(rb"[\x00\r\n]")
 def _interpret(fields: list[tuple[bytes, bytes]]) -> FieldBlock:
     status: int | None = None
     length: int | None = None
-    headers = []
+    headers: list[tuple[str, str]] = []
     for name, value in fields:
         if name == b":status":
             if status is not None or headers or not re.fullmatch(rb"[1-9]\d\d", value):

@@ -17,7 +17,6 @@ from functools import partial
 from typing import Final
 
 from inferbridge.bridge.errors import BridgeError, Code
-from inferbridge.bridge.values import Buffer
 from inferbridge.gateway.limits import Limits
 from inferbridge.upstream.address import Address, describe
 from inferbridge.upstream.api import Call, Receiver, UpstreamRequest
@@ -34,7 +33,7 @@ _MAX_ATTEMPTS: Final = 3
 _JOIN_BYTES: Final = 1 << 16
 
 # The table of the gRPC specification ("HTTP2 Transport Mapping, Errors"); what is not in it is INTERNAL.
-_RESET_CODES: Final = {
+_RESET_CODES: Final[dict[int, Code]] = {
     ErrorCode.REFUSED_STREAM: Code.UNAVAILABLE,
     ErrorCode.CANCEL: Code.CANCELLED,
     ErrorCode.ENHANCE_YOUR_CALM: Code.RESOURCE_EXHAUSTED,
@@ -56,10 +55,12 @@ class Http2Call(ActiveCall):
         self.refused = False
 
     def abandon(self) -> None:
-        """Reset the stream; a call still waiting is passed over when its turn comes."""
+        """Reset the stream, or leave the queue."""
         if self.connection is not None and self.stream is not None:
             self.connection.codec.reset(self.stream)
             self.connection.flush_soon()
+        else:
+            self.pool.withdraw(self)
         self.connection = self.stream = None
 
     def on_reset(self, code: int, reason: str) -> None:
@@ -122,8 +123,7 @@ class Http2Connection(asyncio.Protocol):
         call.attempts += 1
         call.connection = self
         call.stream = self.codec.open(call.block, call.chunks, call)
-        if not self._flush_planned and not self._receiving:
-            self.flush_soon()
+        self.flush_soon()
 
     def flush_soon(self) -> None:
         """Send what the codec has, together with what else this turn of the event loop brings."""
@@ -142,6 +142,8 @@ class Http2Connection(asyncio.Protocol):
             transport.write(b"".join(output))
         else:
             transport.writelines(output)
+        if self.codec.draining and not self.codec.streams:
+            transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Let the codec work, then send what came of it."""
@@ -152,11 +154,12 @@ class Http2Connection(asyncio.Protocol):
         except ProtocolViolation as violation:
             self._violate(violation)
             return
+        else:
+            self._pool.connection_moved(self)
         finally:
             self._receiving = False
         if not self.ready.done() and codec.ready:
             self.ready.set_result(None)
-        self._pool.connection_moved(self)
         if codec.output:
             self._flush()
 
@@ -194,7 +197,9 @@ class Http2Connection(asyncio.Protocol):
 class Http2Pool:
     """A `Pool` over HTTP/2."""
 
-    def __init__(self, address: Address, limits: Limits, tls: TlsSettings | None, max_waiting: int = MAX_WAITING) -> None:
+    def __init__(
+        self, address: Address, limits: Limits, tls: TlsSettings | None, max_waiting: int = MAX_WAITING
+    ) -> None:
         self.url = str(address)
         self.reply_limit = limits.reply_bytes
         self._connector = Connector(address, tls, "h2")
@@ -234,6 +239,11 @@ class Http2Pool:
         self._waiting.appendleft(call)
         asyncio.get_running_loop().call_soon(self._pump)
 
+    def withdraw(self, call: Http2Call) -> None:
+        """The call no longer waits."""
+        with contextlib.suppress(ValueError):
+            self._waiting.remove(call)
+
     def _wait(self, call: Http2Call) -> None:
         if self._closed:
             asyncio.get_running_loop().call_soon(call.fail, self._closed_error())
@@ -271,7 +281,7 @@ class Http2Pool:
             async with asyncio.timeout(CONNECT_SECONDS):
                 connection = await self._connector.open(lambda: Http2Connection(self, loop, self._header_bytes))
                 await connection.ready
-        except (OSError, ValueError) as error:
+        except Exception as error:
             self._connecting = None
             if connection is not None:
                 connection.transport.abort()
@@ -302,9 +312,7 @@ class Http2Pool:
             if self._current is connection:
                 self._current = None
             if not codec.streams:
-                codec.close()
-                connection.flush_soon()
-                asyncio.get_running_loop().call_soon(connection.transport.close)
+                codec.close()  # the connection closes once this has been sent
         if self._waiting:
             self._pump()
 
@@ -324,8 +332,7 @@ class Http2Pool:
         self._closed = True
         if self._connecting is not None:
             self._connecting.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._connecting
+            await asyncio.wait([self._connecting])
             self._connecting = None
         self._fail_waiting(self._closed_error())
         connections = list(self._connections)

@@ -14,11 +14,9 @@ import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
-from grpclib.client import Channel
-from grpclib.exceptions import GRPCError
-from grpclib.server import Server
 from ruff import find_ruff_bin  # type: ignore[import-untyped]  # it publishes no types
 
+import inferbridge_codegen
 from inferbridge_codegen.protos.index import ProtoIndex
 from inferbridge_codegen.render.messages import render_messages
 
@@ -62,6 +60,7 @@ def package(
 def _reference(descriptors: FileDescriptorSet) -> Message:
     """A request with every kind of field, of google.protobuf's own classes."""
     descriptor = ProtoIndex(descriptors).message("inference.ModelInferRequest")
+    assert descriptor is not None
     request: Message = GetMessageClass(descriptor)()
     request.model_name, request.id = "add", "γ\x00"  # type: ignore[attr-defined]
     request.parameters["priority"].int64_param = -(2**63)  # type: ignore[attr-defined]
@@ -127,6 +126,10 @@ def test_variants_do_not_meet(package: Mapping[str, ModuleType]) -> None:
 @pytest.fixture
 async def stub(package: Mapping[str, ModuleType]) -> AsyncIterator[object]:
     """A client of Triton's service, connected to a server whose model answers with the request's id and raw bytes."""
+    # imported here, so that without grpclib these tests fail and not the collection of all
+    from grpclib.client import Channel
+    from grpclib.server import Server
+
     inference = package["triton"]
 
     def answer(message: object) -> object:
@@ -171,6 +174,8 @@ async def test_both_directions_stream(stub: object, package: Mapping[str, Module
 
 async def test_a_method_left_out_is_unimplemented(stub: object, package: Mapping[str, ModuleType]) -> None:
     """A server that does not override a method answers UNIMPLEMENTED."""
+    from grpclib.exceptions import GRPCError
+
     with pytest.raises(GRPCError, match="UNIMPLEMENTED"):
         await stub.model_config(package["triton"].ModelConfigRequest())  # type: ignore[attr-defined]
 
@@ -195,8 +200,6 @@ def test_output_depends_on_the_input_alone(compile_texts: Compile, tmp_path: Pat
     (tmp_path / "ruff.toml").write_text('line-length = 40\n[format]\nquote-style = "single"\n', encoding="utf-8")
     (tmp_path / "ruff").write_text("#!/bin/sh\nexit 3\n", encoding="utf-8")
     (tmp_path / "ruff").chmod(0o755)
-    import inferbridge_codegen
-
     found = str(Path(inferbridge_codegen.__file__).parents[1])
     hostile = {"PATH": str(tmp_path), "RUFF_CONFIG": str(tmp_path / "ruff.toml"), "LC_ALL": "C", "PYTHONPATH": found}
     for seed in ("1", "2"):

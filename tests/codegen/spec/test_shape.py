@@ -47,7 +47,8 @@ def test_missing_node_is_no_problem(name: str) -> None:
     [
         ("sequence", "[]", ()), ("string", "word", "word"), ("strings", "[a, b]", ["a", "b"]),
         ("boolean", "false", False), ("integer", "1", 1), ("integer", "5", 5), ("choice", "red", "red"),
-        ("choice", '"blue"', "blue"), ("identifier", "max_tokens2", "max_tokens2"), ("entries", "~", []), ("entries", "{}", []),
+        ("choice", '"blue"', "blue"), ("identifier", "max_tokens2", "max_tokens2"),
+        ("entries", "~", []), ("entries", "{}", []),
     ],
 )  # fmt: skip
 def test_right_value(name: str, text: str, value: object) -> None:

@@ -9,7 +9,6 @@ from ... import operations
 from . import wire
 
 
-
 def model_load_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.ModelLoadRequest:
     """/inference.GRPCInferenceService/RepositoryModelLoad to its operation."""
     message = grpc.read(wire.decode_RepositoryModelLoadRequest, grpc.request_message(call), context)
@@ -31,14 +30,18 @@ def model_load_grpc_encode_request(request: operations.ModelLoadRequest, context
     return GrpcRequest("/inference.GRPCInferenceService/RepositoryModelLoad", messages=(message_chunks,))
 
 
-def model_load_grpc_decode_reply(answer: GrpcReply, request: operations.ModelLoadRequest, context: Context) -> operations.ModelLoadReply:
+def model_load_grpc_decode_reply(
+    answer: GrpcReply, request: operations.ModelLoadRequest, context: Context
+) -> operations.ModelLoadReply:
     """What a runtime answers to /inference.GRPCInferenceService/RepositoryModelLoad."""
     message = grpc.read(wire.decode_RepositoryModelLoadResponse, grpc.reply_message(answer), context)
     grpc.demand("isLoaded", message.isLoaded, True)
     return operations.ModelLoadReply()
 
 
-def model_load_grpc_encode_reply(reply: operations.ModelLoadReply, request: operations.ModelLoadRequest, context: Context) -> GrpcReply:
+def model_load_grpc_encode_reply(
+    reply: operations.ModelLoadReply, request: operations.ModelLoadRequest, context: Context
+) -> GrpcReply:
     """What a client of /inference.GRPCInferenceService/RepositoryModelLoad gets."""
     message = wire.RepositoryModelLoadResponse(
         model_name=request.model,
@@ -68,14 +71,18 @@ def model_unload_grpc_encode_request(request: operations.ModelUnloadRequest, con
     return GrpcRequest("/inference.GRPCInferenceService/RepositoryModelUnload", messages=(message_chunks,))
 
 
-def model_unload_grpc_decode_reply(answer: GrpcReply, request: operations.ModelUnloadRequest, context: Context) -> operations.ModelUnloadReply:
+def model_unload_grpc_decode_reply(
+    answer: GrpcReply, request: operations.ModelUnloadRequest, context: Context
+) -> operations.ModelUnloadReply:
     """What a runtime answers to /inference.GRPCInferenceService/RepositoryModelUnload."""
     message = grpc.read(wire.decode_RepositoryModelUnloadResponse, grpc.reply_message(answer), context)
     grpc.demand("isUnloaded", message.isUnloaded, True)
     return operations.ModelUnloadReply()
 
 
-def model_unload_grpc_encode_reply(reply: operations.ModelUnloadReply, request: operations.ModelUnloadRequest, context: Context) -> GrpcReply:
+def model_unload_grpc_encode_reply(
+    reply: operations.ModelUnloadReply, request: operations.ModelUnloadRequest, context: Context
+) -> GrpcReply:
     """What a client of /inference.GRPCInferenceService/RepositoryModelUnload gets."""
     message = wire.RepositoryModelUnloadResponse(
         model_name=request.model,

@@ -9,7 +9,6 @@ from ... import operations
 from . import wire
 
 
-
 def model_metadata_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.ModelMetadataRequest:
     """/inference.GRPCInferenceService/ModelMetadata to its operation."""
     message = grpc.read(wire.decode_ModelMetadataRequest, grpc.request_message(call), context)
@@ -30,7 +29,9 @@ def model_metadata_grpc_encode_request(request: operations.ModelMetadataRequest,
     return GrpcRequest("/inference.GRPCInferenceService/ModelMetadata", messages=(message_chunks,))
 
 
-def model_metadata_grpc_decode_reply(answer: GrpcReply, request: operations.ModelMetadataRequest, context: Context) -> operations.ModelMetadataReply:
+def model_metadata_grpc_decode_reply(
+    answer: GrpcReply, request: operations.ModelMetadataRequest, context: Context
+) -> operations.ModelMetadataReply:
     """What a runtime answers to /inference.GRPCInferenceService/ModelMetadata."""
     message = grpc.read(wire.decode_ModelMetadataResponse, grpc.reply_message(answer), context)
     return operations.ModelMetadataReply(
@@ -59,7 +60,9 @@ def model_metadata_grpc_decode_reply(answer: GrpcReply, request: operations.Mode
     )
 
 
-def model_metadata_grpc_encode_reply(reply: operations.ModelMetadataReply, request: operations.ModelMetadataRequest, context: Context) -> GrpcReply:
+def model_metadata_grpc_encode_reply(
+    reply: operations.ModelMetadataReply, request: operations.ModelMetadataRequest, context: Context
+) -> GrpcReply:
     """What a client of /inference.GRPCInferenceService/ModelMetadata gets."""
     message = wire.ModelMetadataResponse(
         name=reply.name,

@@ -1,0 +1,202 @@
+"""The mitmproxy addon, and mitmproxy run from our own command with nothing else in it.
+
+mitmproxy carries connections, client TLS and options; requests are handled in `GatewayLayer`. Its own way with a
+connection it does not understand is to forward it, and with an addon that raises is to go on without it. So three
+things hold independently of each other: every connection gets our layer or one that closes it, connections to servers
+are never opened early, and any attempt of mitmproxy to open one is refused.
+"""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from mitmproxy import ctx
+from mitmproxy.addons.proxyserver import Proxyserver
+from mitmproxy.addons.tlsconfig import TlsConfig
+from mitmproxy.connection import Client
+from mitmproxy.master import Master
+from mitmproxy.options import Options
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layer import Layer, NextLayer
+from mitmproxy.proxy.layers import ClientTLSLayer
+from mitmproxy.proxy.server_hooks import ServerConnectionHookData
+
+from inferbridge.gateway.application import Application
+from inferbridge.gateway.inject import injector
+from inferbridge.gateway.layer import ClosingLayer, GatewayLayer
+from inferbridge.gateway.limits import Limits
+from inferbridge.gateway.sniff import TLS_HANDSHAKE
+
+_log = logging.getLogger(__name__)
+
+NOWHERE = "http://127.0.0.1:1"
+"""mitmproxy wants a target for its reverse mode; nothing is ever sent there."""
+_TLS_ONLY = (
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: 23\r\nconnection: close\r\n\r\n"
+    b"this port speaks TLS.\r\n"
+)
+_CLOSE_SECONDS = 5.0
+
+type Address = tuple[str, int]
+
+
+class GatewayAddon:
+    """Serves `application` on every connection; without one, every connection is closed."""
+
+    def __init__(
+        self,
+        application: Application | None = None,
+        limits: Limits | None = None,
+        *,
+        require_tls: bool = False,
+        name: str = "inferbridge",
+    ) -> None:
+        self.application = application
+        self.limits = limits or Limits()
+        self.require_tls = require_tls
+        self.name = name
+
+    # Hooks
+
+    def configure(self, updated: set[str]) -> None:
+        """Keep mitmproxy from connecting to its target before anybody has asked for it."""
+        if "connection_strategy" in ctx.options and ctx.options.connection_strategy != "lazy":
+            ctx.options.update(connection_strategy="lazy")
+
+    def client_connected(self, client: Client) -> None:
+        """Close what exceeds the limit of connections."""
+        if len(_proxyserver().connections) > self.limits.connections:
+            client.error = "too many connections"
+            _log.warning("connection from %s closed: more than %d", client.peername, self.limits.connections)
+
+    def next_layer(self, next_layer: NextLayer) -> None:
+        """Decide what handles a connection, whatever anybody else has decided."""
+        try:
+            next_layer.layer = self._layer(next_layer.context, next_layer.data_client())
+        except Exception:
+            _log.exception("connection closed: no layer for it")
+            next_layer.layer = ClosingLayer(next_layer.context)
+
+    def server_connect(self, data: ServerConnectionHookData) -> None:
+        """mitmproxy itself never talks to a server here."""
+        data.server.error = "inferbridge opens its own connections"
+
+    # Layers
+
+    def _layer(self, context: Context, first_bytes: bytes) -> Layer:
+        if self.application is None:
+            return ClosingLayer(context)
+        if context.client.tls or first_bytes[:1] != bytes([TLS_HANDSHAKE]):
+            if self.require_tls and not context.client.tls:
+                return ClosingLayer(context, _TLS_ONLY)
+            return self._gateway(context, self.application)
+        tls = ClientTLSLayer(context)
+        tls.child_layer = self._gateway(context, self.application)
+        return tls
+
+    def _gateway(self, context: Context, application: Application) -> GatewayLayer:
+        inject = injector(_proxyserver().connections[context.client.id])
+        return GatewayLayer(context, application, self.limits, inject)
+
+
+def _proxyserver() -> Proxyserver:
+    proxyserver = ctx.master.addons.get("proxyserver")
+    assert isinstance(proxyserver, Proxyserver)
+    return proxyserver
+
+
+class _Started:
+    """Reports the bound addresses, or stops mitmproxy if a listener could not be bound (it would go on without)."""
+
+    def __init__(self, ready: Callable[[list[Address]], None]) -> None:
+        self._ready = ready
+        self.failure: Exception | None = None
+
+    def running(self) -> None:
+        try:
+            servers = list(_proxyserver().servers)
+            for server in servers:
+                if server.last_exception is not None:
+                    raise server.last_exception
+            self._ready([(address[0], address[1]) for server in servers for address in server.listen_addrs])
+        except Exception as error:
+            self.failure = error
+            ctx.master.shutdown()
+
+
+async def run(
+    application: Application,
+    listen: Sequence[Address],
+    limits: Limits,
+    certificate: Path | None,
+    confdir: Path,
+    ready: Callable[[list[Address]], None],
+    *,
+    require_tls: bool = False,
+) -> None:
+    """Serve until SIGINT, SIGTERM or cancellation, then close every connection.
+
+    `listen` holds (host, port); an empty host is every interface, port 0 any free one, and `ready` is told what was
+    bound. `certificate` is a PEM file with private key and chain; None lets mitmproxy sign one with its own authority,
+    kept in `confdir`. OSError if an address cannot be bound; what `ready` raises is raised here.
+    """
+    options = Options()
+    master = Master(options)
+    master._legacy_log_events.uninstall()  # it would format every log record and offer it to every addon
+    started = _Started(ready)
+    addon = GatewayAddon(application, limits, require_tls=require_tls, name="nextlayer")  # the name mitmproxy misses
+    master.addons.add(Proxyserver(), TlsConfig(), addon, started)
+    options.update(**_options(listen, limits, certificate, confdir))
+    try:
+        with _signals(master):
+            await master.run()
+    finally:
+        await _close(_proxyserver())
+    if started.failure is not None:
+        raise started.failure
+
+
+def _options(
+    listen: Sequence[Address], limits: Limits, certificate: Path | None, confdir: Path
+) -> dict[str, str | int | list[str]]:
+    options: dict[str, str | int | list[str]] = {
+        "mode": [f"reverse:{NOWHERE}@{host}:{port}" for host, port in listen],
+        "connection_strategy": "lazy",
+        "confdir": str(confdir),
+        "tcp_timeout": max(1, round(limits.idle_seconds)),
+    }
+    if certificate is not None:
+        options["certs"] = [f"*={certificate}"]
+    return options
+
+
+@contextmanager
+def _signals(master: Master) -> Iterator[None]:
+    """SIGINT and SIGTERM end `master`; where signals cannot be handled (another thread) cancellation still does."""
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    with suppress(NotImplementedError, RuntimeError, ValueError):
+        for number in numbers:
+            loop.add_signal_handler(number, master.shutdown)
+    try:
+        yield
+    finally:
+        with suppress(NotImplementedError, RuntimeError, ValueError):
+            for number in numbers:
+                loop.remove_signal_handler(number)
+
+
+async def _close(proxyserver: Proxyserver) -> None:
+    """Stop listening and end every client connection; mitmproxy would leave both to the end of the process."""
+    await proxyserver.servers.update([])
+    for handler in list(proxyserver.connections.values()):
+        transport = handler.transports.get(handler.client)
+        if transport is not None and transport.handler is not None:
+            transport.handler.cancel("shutting down")
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            while proxyserver.connections:
+                await asyncio.sleep(0.01)

@@ -1,0 +1,90 @@
+"""Finds the endpoint of a call by verb and path, or by service and method."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from urllib.parse import unquote_to_bytes
+
+from inferbridge.bridge.errors import BridgeError, Code, invalid
+from inferbridge.bridge.registry import Api, Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """An endpoint, and the decoded variables of the path that led there."""
+
+    api: Api
+    endpoint: Endpoint
+    variables: dict[str, str]
+
+
+@dataclass(slots=True)
+class _Node:
+    literals: dict[str, "_Node"] = field(default_factory=dict)
+    variable: "_Node | None" = None
+    methods: dict[str, tuple[Api, Endpoint, tuple[str, ...]]] = field(default_factory=dict)
+
+
+class Routes:
+    """Route tables of some APIs: a tree of path segments, and a table of methods."""
+
+    def __init__(self, apis: Iterable[Api]) -> None:
+        self._root = _Node()
+        self._rpcs: dict[str, tuple[Api, Endpoint]] = {}
+        for api in apis:
+            for endpoint in api.endpoints.values():
+                for path in endpoint.rest.paths if endpoint.rest else ():
+                    self._add(api, endpoint, path, endpoint.rest.method if endpoint.rest else "")
+                if endpoint.grpc:
+                    self._rpcs[endpoint.grpc.rpc] = (api, endpoint)
+
+    def _add(self, api: Api, endpoint: Endpoint, path: str, method: str) -> None:
+        node, names = self._root, []
+        for segment in path.split("/")[1:]:
+            if segment.startswith("{"):
+                names.append(segment[1:-1])
+                node.variable = node.variable or _Node()
+                node = node.variable
+            else:
+                node = node.literals.setdefault(segment, _Node())
+        node.methods[method] = (api, endpoint, tuple(names))
+
+    def rpc(self, path: str) -> Match:
+        """The endpoint of `/package.Service/Method`; raises UNIMPLEMENTED."""
+        found = self._rpcs.get(path)
+        if found is None:
+            raise BridgeError(Code.UNIMPLEMENTED, f"no endpoint for the method {path}")
+        return Match(*found, {})
+
+    def rest(self, method: str, target: str) -> Match:
+        """The endpoint of a verb and request target; raises NOT_FOUND, or 405 when only the verb is wrong."""
+        path = target.partition("?")[0]
+        values: list[str] = []
+        node: _Node | None = self._root
+        for segment in path.split("/")[1:]:
+            text = decode_segment(segment)
+            following = node.literals.get(text) if node else None
+            if following is None and node is not None and node.variable is not None:
+                following = node.variable
+                values.append(text)
+            node = following
+        if node is None or not node.methods:
+            raise BridgeError(Code.NOT_FOUND, f"no endpoint for {method} {path}")
+        if method not in node.methods:
+            allowed = ", ".join(sorted(node.methods))
+            raise BridgeError(Code.UNIMPLEMENTED, f"{method} is not allowed here; use {allowed}", status=405)
+        api, endpoint, names = node.methods[method]
+        return Match(api, endpoint, dict(zip(names, values, strict=True)))
+
+
+def decode_segment(segment: str) -> str:
+    """A path segment percent-decoded once; what could change the path's structure when decoded is refused."""
+    if "%" not in segment:
+        text = segment
+    else:
+        try:
+            text = unquote_to_bytes(segment).decode()
+        except UnicodeDecodeError:
+            raise invalid(f"path segment {segment!r} is not UTF-8") from None
+    if text in {".", ".."} or any(letter in text for letter in "/\\\0\r\n"):
+        raise invalid(f"path segment {segment!r} is not allowed")
+    return text

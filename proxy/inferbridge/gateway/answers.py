@@ -1,0 +1,154 @@
+"""Answers to clients: written from neutral replies, passed through as they come, or brought back over a bridge."""
+
+import logging
+
+from inferbridge.bridge.bridge import Bridge, Crossing
+from inferbridge.bridge.dialects import grpc_error, rest_error
+from inferbridge.bridge.errors import BridgeError, Code
+from inferbridge.bridge.framing import frame, quote_message, unframe, unquote_message
+from inferbridge.bridge.rest import HEADER_LENGTH, HTTP_TO_CODE
+from inferbridge.bridge.values import Buffer, GrpcReply, Headers, HttpReply, HttpRequest, header, join
+from inferbridge.gateway.application import RequestHead, Responder
+from inferbridge.gateway.limits import Limits
+
+log = logging.getLogger(__name__)
+
+GRPC_HEADERS: Headers = (("content-type", "application/grpc"),)
+_OWN_HEADERS = frozenset(
+    {
+        "accept", "accept-encoding", "authorization", "connection", "content-encoding", "content-length", "content-type",
+        "cookie", "expect", "grpc-accept-encoding", "grpc-encoding", "grpc-message", "grpc-status", "grpc-timeout", "host",
+        HEADER_LENGTH, "keep-alive", "proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade", "user-agent",
+        "date", "server",
+    }
+)  # fmt: skip
+"""Headers that belong to one side of a bridge; all others cross it. Credentials never reach a runtime."""
+_HOP_BY_HOP = frozenset(
+    {"connection", "content-length", "keep-alive", "transfer-encoding", "upgrade", "date", "server"}
+)
+"""What the client's codec writes itself."""
+CREDENTIALS = frozenset({"authorization", "cookie", "host", "proxy-authorization", "content-length"})
+
+
+def crossing_headers(headers: Headers) -> Headers:
+    """The headers that go over a bridge: tracing, request ids and whatever the user invented."""
+    return tuple(pair for pair in headers if pair[0] not in _OWN_HEADERS)
+
+
+def is_grpc(head: RequestHead) -> bool:
+    """Whether a request is a gRPC call."""
+    return (header(head.headers, "content-type") or "").startswith("application/grpc")
+
+
+def answer_rest(reply: HttpReply, responder: Responder) -> None:
+    """Send a REST answer."""
+    responder.head(reply.status, reply.headers)
+    for chunk in reply.chunks:
+        responder.data(chunk)
+    responder.end()
+
+
+def answer_grpc(reply: GrpcReply, responder: Responder) -> None:
+    """Send a gRPC answer; one without messages is "trailers-only", its status in the head."""
+    status: Headers = (("grpc-status", str(reply.code)),)
+    if reply.details:
+        status = (*status, ("grpc-message", quote_message(reply.details)))
+    if not reply.messages:
+        responder.head(200, (*GRPC_HEADERS, *reply.metadata, *status, *reply.trailers))
+        responder.end()
+        return
+    responder.head(200, (*GRPC_HEADERS, *reply.metadata))
+    for chunk in frame(reply.messages):
+        responder.data(chunk)
+    responder.end((*status, *reply.trailers))
+
+
+def answer(reply: HttpReply | GrpcReply, responder: Responder) -> None:
+    """Send an answer of either protocol."""
+    if isinstance(reply, HttpReply):
+        answer_rest(reply, responder)
+    else:
+        answer_grpc(reply, responder)
+
+
+class PassthroughAnswer:
+    """Hands the runtime's answer to the client as it comes."""
+
+    def __init__(self, responder: Responder, grpc: bool) -> None:
+        self._responder = responder
+        self._grpc = grpc
+        self._begun = False
+
+    def on_head(self, status: int, headers: Headers) -> None:
+        """Status and headers."""
+        self._begun = True
+        self._responder.head(status, tuple(pair for pair in headers if pair[0] not in _HOP_BY_HOP))
+
+    def on_data(self, data: Buffer) -> None:
+        """A piece of the body."""
+        self._responder.data(data)
+
+    def on_end(self, trailers: Headers) -> None:
+        """The end."""
+        self._responder.end(trailers)
+
+    def on_failure(self, error: BridgeError) -> None:
+        """An answer that has begun can only be cut."""
+        if self._begun:
+            self._responder.abort()
+        else:
+            answer(grpc_error(error) if self._grpc else rest_error(error), self._responder)
+
+
+class TranslatedAnswer:
+    """Collects the runtime's answer, takes it over the bridge and sends it."""
+
+    def __init__(self, bridge: Bridge, crossing: Crossing, responder: Responder, limits: Limits) -> None:
+        self._bridge = bridge
+        self._crossing = crossing
+        self._responder = responder
+        self._limits = limits
+        self._status = 0
+        self._headers: Headers = ()
+        self._chunks: list[Buffer] = []
+
+    def on_head(self, status: int, headers: Headers) -> None:
+        """Status and headers."""
+        self._status, self._headers = status, headers
+
+    def on_data(self, data: Buffer) -> None:
+        """A piece of the body; the pool bounds their sum."""
+        self._chunks.append(data)
+
+    def on_end(self, trailers: Headers) -> None:
+        """The answer is complete."""
+        try:
+            reply = self._bridge.reply(self._crossing, self._collected(trailers))
+        except BridgeError as error:
+            reply = self._bridge.error(error)
+        except Exception:
+            # fail closed: a fault of ours must reach the client as an error, and no other call
+            log.exception("translating an answer failed")
+            reply = self._bridge.error(BridgeError(Code.INTERNAL, "internal error"))
+        answer(reply, self._responder)
+
+    def on_failure(self, error: BridgeError) -> None:
+        """The call failed on the way."""
+        answer(self._bridge.error(error), self._responder)
+
+    def _collected(self, trailers: Headers) -> HttpReply | GrpcReply:
+        if isinstance(self._crossing.call, HttpRequest):
+            return HttpReply(self._status, self._headers, self._chunks)
+        fields = (*self._headers, *trailers)
+        code = header(fields, "grpc-status")
+        if code is None or not code.isdigit():
+            status = HTTP_TO_CODE.get(self._status, Code.UNKNOWN)
+            raise BridgeError(
+                status if self._status != 200 else Code.INTERNAL, f"HTTP {self._status} without a grpc-status"
+            )
+        details = unquote_message(header(fields, "grpc-message") or "")
+        if code != "0":
+            return GrpcReply(int(code), details)
+        encoding = header(self._headers, "grpc-encoding") or "identity"
+        body = join(self._chunks) if self._chunks else b""
+        return GrpcReply(0, details, (), unframe(body, encoding, self._limits.reply_bytes))

@@ -1,0 +1,306 @@
+"""One client connection: the codec on one side, the application on the other, a `_Call` for each request between.
+
+Fail closed. Whatever raises while a call is served (the application, its sink, its answer breaking a rule) is logged
+once and ends that call alone, with an error in the client's dialect if nothing was sent yet, cut off if it was:
+
+    exception ──▶ sink.on_cancel ──▶ head sent? ──yes──▶ abort
+                                          └──no──▶ application.refuse ──raises──▶ bare 500
+
+What raises in the codec ends the connection. Nothing is ever passed on unread.
+"""
+
+import logging
+from collections.abc import Callable
+
+from inferbridge.bridge.errors import BridgeError, Code
+from inferbridge.bridge.values import Buffer, Headers
+from inferbridge.gateway.application import Application, RequestHead, RequestSink
+from inferbridge.gateway.codec import ServerCodec
+from inferbridge.gateway.events import Event, ProtocolRefused, RequestData, RequestEnd, RequestOpened
+from inferbridge.gateway.http1 import Http1Codec
+from inferbridge.gateway.http1_head import Peer
+from inferbridge.gateway.http2 import Http2Codec
+from inferbridge.gateway.limits import Limits
+from inferbridge.gateway.sniff import detect
+
+_log = logging.getLogger(__name__)
+
+_BARE_ERROR_HEADERS: Headers = (("content-type", "text/plain"),)
+_BARE_ERROR_BODY = b"internal error\n"
+
+
+class _Call:
+    """One request and its answer; what the application holds is the `_Answer`."""
+
+    __slots__ = ("answer", "head", "refused", "sink", "stream")
+
+    def __init__(self, stream: int, head: RequestHead | None) -> None:
+        self.stream = stream
+        self.head = head
+        self.sink: RequestSink | None = None
+        self.answer: _Answer | None = None
+        self.refused = False
+        """The application was asked to refuse it."""
+
+
+class _Answer:
+    """`Responder` for one call; mute once the call is over, or when another answer has taken its place."""
+
+    __slots__ = ("_call", "_connection", "started")
+
+    def __init__(self, connection: "ClientConnection", call: _Call) -> None:
+        self._connection: ClientConnection | None = connection
+        self._call = call
+        self.started = False
+
+    def mute(self) -> None:
+        """The application may go on talking; nobody listens."""
+        self._connection = None
+
+    def head(self, status: int, headers: Headers) -> None:
+        connection = self._connection
+        if connection is not None:
+            try:
+                connection.codec.send_head(self._call.stream, status, headers)
+                self.started = True
+            except Exception as error:
+                connection.fail(self._call, error)
+            connection.output_ready()
+
+    def data(self, data: Buffer) -> None:
+        connection = self._connection
+        if connection is not None:
+            try:
+                connection.codec.send_data(self._call.stream, data)
+            except Exception as error:
+                connection.fail(self._call, error)
+            connection.output_ready()
+
+    def end(self, trailers: Headers = ()) -> None:
+        connection = self._connection
+        if connection is not None:
+            try:
+                connection.codec.end(self._call.stream, trailers)
+                connection.forget(self._call)
+            except Exception as error:
+                connection.fail(self._call, error)
+            connection.output_ready()
+
+    def abort(self) -> None:
+        connection = self._connection
+        if connection is not None:
+            connection.cut(self._call)
+            connection.output_ready()
+
+
+class ClientConnection:
+    """Bytes in, bytes out, calls to the application in between. `wake` is called when output appears out of turn."""
+
+    def __init__(
+        self,
+        application: Application,
+        limits: Limits,
+        wake: Callable[[], None],
+        peer: Peer | None = None,
+        alpn: bytes | None = None,
+    ) -> None:
+        self._application = application
+        self._limits = limits
+        self._wake = wake
+        self._peer = peer or Peer()
+        self._calls: dict[int, _Call] = {}
+        self._in_turn = False
+        self._unknown = b""
+        """Bytes that do not tell the protocol yet."""
+        self._gone = False
+        self._codec: ServerCodec | None = Http2Codec(limits, self._peer) if alpn == b"h2" else None
+
+    @property
+    def codec(self) -> ServerCodec:
+        """The codec of this connection; there is one as soon as there is a call."""
+        assert self._codec is not None
+        return self._codec
+
+    @property
+    def closing(self) -> bool:
+        """Close the connection now; true only once the output has been taken."""
+        return self._gone or (self._codec is not None and self._codec.closing)
+
+    # From the client
+
+    def receive(self, data: bytes) -> None:
+        """Bytes from the client; none after answers out of turn, which may free a pipelined request. Never raises."""
+        if self._gone:
+            return
+        self._in_turn = True
+        try:
+            if self._codec is None:
+                data = self._choose(data)
+            if self._codec is not None:
+                self._pump(self._codec, data)
+        except Exception:
+            self._break()
+        finally:
+            self._in_turn = False
+
+    def _choose(self, data: bytes) -> bytes:
+        """Make the codec if `data` tells which, and give the bytes it is to receive."""
+        self._unknown += data
+        protocol = detect(self._unknown)
+        if protocol is None:
+            return b""
+        self._codec = (Http2Codec if protocol == "http2" else Http1Codec)(self._limits, self._peer)
+        data, self._unknown = self._unknown, b""
+        return data
+
+    def _pump(self, codec: ServerCodec, data: bytes) -> None:
+        """Handle what `data` completes, then what the answers free."""
+        events = codec.receive(data)
+        while events:
+            for event in events:
+                self._handle(event)
+            events = codec.receive(b"")
+
+    def lost(self) -> None:
+        """The client is gone: cancel every call. Never raises."""
+        self._gone = True
+        for call in list(self._calls.values()):
+            self._cancel(call)
+
+    def _break(self) -> None:
+        """Called while an exception is handled that nothing else could answer."""
+        _log.exception("connection from %s closed after an internal error", self._peer.address)
+        self.lost()
+
+    def take_output(self) -> bytes:
+        """The bytes to send to the client now. Never raises."""
+        if self._codec is None:
+            return b""
+        try:
+            return self._codec.take_output()
+        except Exception:
+            self._break()
+            return b""
+
+    def output_ready(self) -> None:
+        """Ask for a turn unless this is one."""
+        if not self._in_turn:
+            self._wake()
+
+    # Events
+
+    def _handle(self, event: Event) -> None:
+        if isinstance(event, RequestData):
+            self._on_data(event)
+        elif isinstance(event, RequestOpened):
+            self._on_opened(event)
+        elif isinstance(event, RequestEnd):
+            self._on_end(event)
+        elif isinstance(event, ProtocolRefused):
+            self._on_refused(event)
+        elif call := self._calls.get(event.stream):
+            self._cancel(call)
+
+    def _on_opened(self, event: RequestOpened) -> None:
+        call = self._calls[event.stream] = _Call(event.stream, event.head)
+        answer = call.answer = _Answer(self, call)
+        try:
+            call.sink = self._application.open(event.head, answer)
+        except Exception as error:
+            self.fail(call, error)
+            return
+        if call.answer is not answer:  # failed while it was opened
+            self._cancel_sink(call)
+        self.codec.proceed(event.stream)
+
+    def _on_data(self, event: RequestData) -> None:
+        call = self._calls.get(event.stream)
+        if call is not None and call.sink is not None:
+            try:
+                call.sink.on_data(event.data)
+            except Exception as error:
+                self.fail(call, error)
+        self.codec.acknowledge(event.stream, event.credit)
+
+    def _on_end(self, event: RequestEnd) -> None:
+        call = self._calls.get(event.stream)
+        if call is not None and call.sink is not None:
+            try:
+                call.sink.on_end()
+            except Exception as error:
+                self.fail(call, error)
+
+    def _on_refused(self, event: ProtocolRefused) -> None:
+        if call := self._calls.get(event.stream):
+            self._cancel(call)
+        call = self._calls[event.stream] = _Call(event.stream, event.head)
+        self._refuse(call, event.error)
+
+    def _cancel(self, call: _Call) -> None:
+        """Nobody will read an answer."""
+        self.forget(call)
+        self._cancel_sink(call)
+
+    def _cancel_sink(self, call: _Call) -> None:
+        sink, call.sink = call.sink, None
+        if sink is not None:
+            try:
+                sink.on_cancel()
+            except Exception:
+                _log.exception("cancelling a call failed")
+
+    # The end of a call
+
+    def forget(self, call: _Call) -> None:
+        """The call is over; what still comes for it is ignored."""
+        if call.answer is not None:
+            call.answer.mute()
+        if self._calls.get(call.stream) is call:
+            del self._calls[call.stream]
+
+    def cut(self, call: _Call) -> None:
+        """End the call so that the client can tell that the answer is not complete."""
+        self.forget(call)
+        try:
+            self.codec.reset(call.stream)
+        except Exception:
+            self._break()
+
+    def fail(self, call: _Call, error: Exception) -> None:
+        """Fail closed: end the call, whatever went wrong with it."""
+        if self._calls.get(call.stream) is not call:
+            _log.error("error after the end of a call", exc_info=error)
+            return
+        _log.error("call failed: %s", _describe(call), exc_info=error)
+        started = call.answer is not None and call.answer.started
+        if call.answer is not None:
+            call.answer.mute()
+        self._cancel_sink(call)
+        if started:
+            self.cut(call)
+        elif call.refused:
+            self._bare_error(call)
+        else:
+            self._refuse(call, BridgeError(Code.INTERNAL, "internal error"))
+
+    def _refuse(self, call: _Call, error: BridgeError) -> None:
+        """Have the application say no; if it cannot even do that, say so without it."""
+        call.refused = True
+        answer = call.answer = _Answer(self, call)
+        try:
+            self._application.refuse(error, call.head, answer)
+        except Exception as failure:
+            self.fail(call, failure)
+
+    def _bare_error(self, call: _Call) -> None:
+        self.forget(call)
+        try:
+            self.codec.send_head(call.stream, 500, _BARE_ERROR_HEADERS)
+            self.codec.send_data(call.stream, _BARE_ERROR_BODY)
+            self.codec.end(call.stream)
+        except Exception:
+            self._break()
+
+
+def _describe(call: _Call) -> str:
+    return f"{call.head.method} {call.head.target}" if call.head is not None else "request without a readable head"

@@ -1,0 +1,196 @@
+"""From the bytes of an HTTP/1.1 head to a `RequestHead` and the way its body is framed.
+
+llhttp does the parsing and refuses what is plainly broken (bare CR or LF, NUL, obs-fold, Content-Length beside
+Transfer-Encoding). It is told where the head ends instead of being asked, so the first byte of the body is known
+exactly, and the rules it leaves open (one Host, one space, versions, upgrades, sizes) are applied here.
+"""
+
+import re
+from dataclasses import dataclass
+
+import httptools
+
+from inferbridge.bridge.errors import BridgeError, Code, invalid
+from inferbridge.gateway import fields
+from inferbridge.gateway.application import RequestHead
+from inferbridge.gateway.limits import Limits
+
+END_OF_HEAD = b"\r\n\r\n"
+_REQUEST_LINE = re.compile(rb"([A-Z-]+) ([\x21-\x7e]+) HTTP/1\.([01])\r\n")
+_OTHER_VERSION = re.compile(rb"[A-Z-]+ [\x21-\x7e]+ HTTP/[0-9.]+\r\n")
+_ABSOLUTE_FORM = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """What every request of one connection shares."""
+
+    address: str = ""
+    """host:port"""
+    tls: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Http1Request:
+    """A request whose head is complete."""
+
+    head: RequestHead
+    length: int | None
+    """Bytes of body to come; None: the body is chunked."""
+    keep_alive: bool
+    expects_continue: bool
+
+
+class _Collector:
+    """llhttp's callbacks."""
+
+    def __init__(self) -> None:
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.complete = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self.complete = True
+
+
+class HeadReader:
+    """Reads one head, byte by byte if need be; a broken one is refused as soon as that shows."""
+
+    def __init__(self, limits: Limits, peer: Peer) -> None:
+        self._limits = limits
+        self._peer = peer
+        self._buffer = b""
+        self._collector = _Collector()
+        self._parser = httptools.HttpRequestParser(self._collector)
+
+    def feed(self, data: bytes) -> tuple[Http1Request | None, bytes]:
+        """The request once its head is complete, and the bytes after it. BridgeError: 400, 414, 431, 501, 505 …"""
+        seen = len(self._buffer)
+        buffer = self._buffer + data if seen else _without_empty_lines(data)
+        if buffer == b"\r":
+            self._buffer = b""
+            return None, buffer
+        end = buffer.find(END_OF_HEAD, max(0, seen - 3))
+        stop = len(buffer) if end < 0 else end + 4
+        self._check_raw_size(buffer, stop)
+        self._parse(buffer[seen:stop], complete=end >= 0)
+        if end < 0:
+            self._buffer = buffer
+            return None, b""
+        return self._request(buffer[:stop]), buffer[stop:]
+
+    def _check_raw_size(self, buffer: bytes, size: int) -> None:
+        """Stop an endless head; the exact limits are checked once it is complete."""
+        limits = self._limits
+        line_end = buffer.find(b"\r\n", 0, size)
+        if line_end < 0 and size > limits.target_bytes + 64:
+            raise BridgeError(Code.RESOURCE_EXHAUSTED, "request line too long", status=414)
+        if size > limits.target_bytes + limits.header_bytes + 8 * limits.header_fields:
+            raise BridgeError(Code.RESOURCE_EXHAUSTED, "request head too large", status=431)
+
+    def _parse(self, data: bytes, complete: bool) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass  # an offer (Upgrade: h2c) that is not taken up; CONNECT is refused by its method
+        except httptools.HttpParserInvalidMethodError as error:
+            raise BridgeError(Code.UNIMPLEMENTED, "unknown method", status=501) from error
+        except httptools.HttpParserError as error:
+            raise invalid(f"malformed request: {error}") from error
+        if self._collector.complete is not complete:
+            raise invalid("malformed request: head not ended by an empty line")
+
+    def _request(self, block: bytes) -> Http1Request:
+        method, target, version = _request_line(block)
+        fields.check_target_size(target, self._limits)
+        fields.check_sizes(self._collector.fields, self._limits)
+        if method == b"CONNECT":
+            raise BridgeError(Code.UNIMPLEMENTED, "no CONNECT: this is not a forward proxy", status=405)
+        pairs = [(name.decode("ascii").lower(), _text(value)) for name, value in self._collector.fields]
+        for name, value in pairs:
+            fields.check_value(name, value)
+        authority = _host(pairs, version)
+        connection = ",".join(value for name, value in pairs if name == "connection")
+        head = RequestHead(
+            method=method.decode("ascii"),
+            target=_origin_form(target.decode("ascii"), authority),
+            authority=authority,
+            headers=fields.end_to_end(pairs, connection),
+            version=version,
+            tls=self._peer.tls,
+            peer=self._peer.address,
+        )
+        return Http1Request(head, _body_length(pairs, version), _keep_alive(connection, version), _expects(pairs))
+
+
+def _without_empty_lines(data: bytes) -> bytes:
+    """Clients of old send an empty line after a body; RFC 9112 §2.2 wants it ignored."""
+    while data.startswith(b"\r\n"):
+        data = data[2:]
+    return data
+
+
+def _text(value: bytes) -> str:
+    return value.strip(b" \t").decode("latin-1")
+
+
+def _request_line(block: bytes) -> tuple[bytes, bytes, str]:
+    match = _REQUEST_LINE.match(block)
+    if match is None:
+        if _OTHER_VERSION.match(block):
+            raise BridgeError(Code.UNIMPLEMENTED, "HTTP version not supported", status=505)
+        raise invalid("malformed request line")
+    return match[1], match[2], "1." + match[3].decode("ascii")
+
+
+def _host(pairs: list[tuple[str, str]], version: str) -> str:
+    hosts = [value for name, value in pairs if name == "host"]
+    if len(hosts) > 1:
+        raise invalid("more than one Host header")
+    if not hosts:
+        if version == "1.1":
+            raise invalid("no Host header")
+        return ""
+    fields.check_authority(hosts[0])
+    return hosts[0]
+
+
+def _origin_form(target: str, authority: str) -> str:
+    """The path and query; an absolute-form target must name the same authority as Host."""
+    match = _ABSOLUTE_FORM.match(target)
+    if match:
+        if match[1].lower() != authority.lower():
+            raise invalid("the target names another host than the Host header")
+        target = match[2] if match[2].startswith("/") else "/" + match[2]
+    fields.check_target(target)
+    return target
+
+
+def _body_length(pairs: list[tuple[str, str]], version: str) -> int | None:
+    codings = [value.lower() for name, value in pairs if name == "transfer-encoding"]
+    lengths = [value for name, value in pairs if name == "content-length"]
+    if len(lengths) + bool(codings) > 1:
+        raise invalid("more than one length for the body")
+    if codings:
+        if version == "1.0":
+            raise invalid("Transfer-Encoding in HTTP/1.0")
+        if codings != ["chunked"]:
+            raise BridgeError(Code.UNIMPLEMENTED, "only the chunked transfer coding is supported", status=501)
+        return None
+    return fields.content_length(lengths[0]) if lengths else 0
+
+
+def _keep_alive(connection: str, version: str) -> bool:
+    tokens = {token.strip().lower() for token in connection.split(",")}
+    return "close" not in tokens and (version == "1.1" or "keep-alive" in tokens)
+
+
+def _expects(pairs: list[tuple[str, str]]) -> bool:
+    expectations = [value.lower() for name, value in pairs if name == "expect"]
+    if not expectations:
+        return False
+    if expectations != ["100-continue"]:
+        raise BridgeError(Code.FAILED_PRECONDITION, "unknown expectation", status=417)
+    return True

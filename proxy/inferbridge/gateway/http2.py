@@ -1,0 +1,314 @@
+"""HTTP/2 seen from the server: many calls at once over one connection, on the h2 library.
+
+A call lives in `_streams` from its HEADERS until both sides have ended it or one has reset it. Its two halves are
+independent: `receiving` falls with END_STREAM from the client, `ending` rises with `end` from the application.
+Nothing is written before the output is taken, so an answer that is complete by then ends with its last frame. What
+the client's windows do not admit yet waits in `queue` and leaves, in order, as WINDOW_UPDATE and SETTINGS open them.
+
+Errors come in three sizes: a malformed or oversized request is answered on its stream; a call beyond the limit is
+refused with RST_STREAM, and nobody hears of it; a broken connection cancels its calls and ends in GOAWAY.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import h2.config
+import h2.connection
+import h2.errors
+import h2.events
+import h2.exceptions
+import h2.settings
+
+from inferbridge.bridge.errors import BridgeError
+from inferbridge.bridge.values import Buffer, Headers
+from inferbridge.gateway import fields
+from inferbridge.gateway.events import Event, ProtocolRefused, RequestCancelled, RequestData, RequestEnd, RequestOpened
+from inferbridge.gateway.http1_head import Peer
+from inferbridge.gateway.http2_head import HeadTooLarge, RawFields, request_head
+from inferbridge.gateway.limits import Limits
+
+_RESET_WINDOW = 200
+"""Calls over which premature resets are counted; when more than half of them are, the client is told to calm down."""
+_DEFAULT_WINDOW = 65535
+_SETTINGS = h2.settings.SettingCodes
+_ERRORS = h2.errors.ErrorCodes
+
+
+class _Stream:
+    """One call."""
+
+    __slots__ = (
+        "bodiless",
+        "ending",
+        "expects",
+        "queue",
+        "queued",
+        "ready_head",
+        "receiving",
+        "refused",
+        "status",
+        "trailers",
+    )
+
+    def __init__(self, raw: RawFields, refused: bool) -> None:
+        self.bodiless = (b":method", b"HEAD") in raw
+        """The answer has no body, whatever the application sends."""
+        self.expects = (b"expect", b"100-continue") in raw
+        self.refused = refused
+        """The rest of the request is of no interest."""
+        self.receiving = True
+        self.status = 0
+        """0 until the application sends a head."""
+        self.ready_head: list[tuple[str, str]] | None = None
+        """Not yet written."""
+        self.queue: deque[Buffer] = deque()
+        self.queued = 0
+        self.ending = False
+        self.trailers: list[tuple[str, str]] = []
+
+
+class Http2Codec:
+    """`ServerCodec` for HTTP/2."""
+
+    def __init__(self, limits: Limits, peer: Peer | None = None) -> None:
+        self._limits = limits
+        self._peer = peer or Peer()
+        self._streams: dict[int, _Stream] = {}
+        self._closing = False
+        self._client_leaves = False
+        self._touched: dict[int, None] = {}
+        """Streams that may have something to send, in order."""
+        self._premature: deque[bool] = deque(maxlen=_RESET_WINDOW)
+        self._connection = _connection(limits)
+        self._handlers: dict[type[h2.events.Event], Callable[[Any, list[Event]], None]] = {
+            h2.events.RequestReceived: self._on_request,
+            h2.events.DataReceived: self._on_data,
+            h2.events.StreamEnded: self._on_end,
+            h2.events.StreamReset: self._on_reset,
+            h2.events.WindowUpdated: self._on_window,
+            h2.events.RemoteSettingsChanged: self._on_settings,
+            h2.events.ConnectionTerminated: self._on_goaway,
+        }
+
+    @property
+    def closing(self) -> bool:
+        return self._closing or (self._client_leaves and not self._streams)
+
+    # Request side
+
+    def receive(self, data: bytes) -> list[Event]:
+        events: list[Event] = []
+        if not data or self._closing:
+            return events
+        try:
+            for event in self._connection.receive_data(data):
+                handler = self._handlers.get(type(event))
+                if handler is not None and not self._closing:
+                    handler(event, events)
+        except h2.exceptions.ProtocolError:
+            self._break(events)  # h2 has put its GOAWAY into the output
+        except Exception:  # a parser's bug must not cost more than this connection
+            with suppress(h2.exceptions.H2Error):
+                self._connection.close_connection(_ERRORS.PROTOCOL_ERROR)
+            self._break(events)
+        return events
+
+    def _break(self, events: list[Event]) -> None:
+        self._closing = True
+        events.extend(RequestCancelled(stream_id) for stream_id in self._streams)
+        self._streams.clear()
+        self._touched.clear()
+
+    def _on_request(self, event: h2.events.RequestReceived, events: list[Event]) -> None:
+        stream_id = event.stream_id
+        if len(self._streams) >= self._limits.streams:
+            with suppress(h2.exceptions.ProtocolError):  # the client may have reset it in the same breath
+                self._connection.reset_stream(stream_id, _ERRORS.REFUSED_STREAM)
+            return
+        try:
+            head = request_head(event.headers, self._limits, self._peer)
+        except BridgeError as error:
+            self._streams[stream_id] = _Stream(event.headers, refused=True)
+            events.append(ProtocolRefused(stream_id, error, error.head if isinstance(error, HeadTooLarge) else None))
+        else:
+            self._streams[stream_id] = _Stream(event.headers, refused=False)
+            events.append(RequestOpened(stream_id, head))
+
+    def _on_data(self, event: h2.events.DataReceived, events: list[Event]) -> None:
+        stream = self._streams.get(event.stream_id)
+        if stream is not None and not stream.refused and event.data:
+            events.append(RequestData(event.stream_id, event.data, event.flow_controlled_length))
+        elif event.flow_controlled_length:
+            self._connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+
+    def _on_end(self, event: h2.events.StreamEnded, events: list[Event]) -> None:
+        stream = self._streams.get(event.stream_id)
+        if stream is not None:
+            stream.receiving = False
+            if not stream.refused:
+                events.append(RequestEnd(event.stream_id))
+
+    def _on_reset(self, event: h2.events.StreamReset, events: list[Event]) -> None:
+        if self._streams.pop(event.stream_id, None) is None:
+            return
+        events.append(RequestCancelled(event.stream_id))
+        self._premature.append(True)
+        if sum(self._premature) > _RESET_WINDOW // 2:
+            self._connection.close_connection(_ERRORS.ENHANCE_YOUR_CALM)
+            self._break(events)
+
+    def _on_goaway(self, event: h2.events.ConnectionTerminated, events: list[Event]) -> None:
+        """The client opens no further calls; those in flight go on if it left in peace."""
+        if event.error_code != _ERRORS.NO_ERROR:
+            self._break(events)
+            return
+        self._client_leaves = True
+        # h2 takes a GOAWAY for the end of everything; RFC 9113 §6.8 lets open streams finish.
+        self._connection.state_machine.state = h2.connection.ConnectionState.SERVER_OPEN
+
+    def proceed(self, stream: int) -> None:
+        state = self._streams.get(stream)
+        if state is not None and state.expects and state.receiving and not state.status:
+            state.expects = False
+            self._connection.send_headers(stream, [(b":status", b"100")])
+
+    def acknowledge(self, stream: int, credit: int) -> None:
+        if credit and not self._closing:
+            self._connection.acknowledge_received_data(credit, stream)
+
+    # Answer side
+
+    def send_head(self, stream: int, status: int, headers: Headers) -> None:
+        state = self._streams.get(stream)
+        if state is None:
+            return
+        if state.status:
+            raise ValueError("the answer has a head already")
+        if not 200 <= status <= 999:
+            raise ValueError(f"{status} is not a final status")
+        ready = fields.outgoing(headers)
+        fields.declared_length(ready)
+        state.status = status
+        state.bodiless = state.bodiless or status in (204, 304)
+        state.ready_head = [(":status", str(status)), *ready]
+        self._touched[stream] = None
+
+    def send_data(self, stream: int, data: Buffer) -> None:
+        state = self._streams.get(stream)
+        if state is None:
+            return
+        if not state.status:
+            raise ValueError("body before head")
+        if state.ending:
+            raise ValueError("body after the end")
+        if not state.bodiless and len(data):
+            state.queue.append(data)
+            state.queued += len(data)
+            self._touched[stream] = None
+
+    def end(self, stream: int, trailers: Headers = ()) -> None:
+        state = self._streams.get(stream)
+        if state is None or state.ending:
+            return
+        if not state.status:
+            raise ValueError("end before head")
+        state.trailers = fields.outgoing(trailers)
+        state.ending = True
+        self._touched[stream] = None
+
+    def reset(self, stream: int) -> None:
+        if self._streams.pop(stream, None) is not None:
+            self._connection.reset_stream(stream, _ERRORS.INTERNAL_ERROR)
+
+    def queued(self, stream: int) -> int:
+        state = self._streams.get(stream)
+        return state.queued if state is not None else 0
+
+    def _on_window(self, event: h2.events.WindowUpdated, events: list[Event]) -> None:
+        self._touched.update(dict.fromkeys([event.stream_id] if event.stream_id else self._streams))
+
+    def _on_settings(self, event: h2.events.RemoteSettingsChanged, events: list[Event]) -> None:
+        self._touched.update(dict.fromkeys(self._streams))
+
+    def _flush(self, stream_id: int, state: _Stream) -> None:
+        """Send what the windows admit, and the end once nothing waits."""
+        if state.ready_head is not None:
+            ends_here = state.ending and not state.queue and not state.trailers
+            self._connection.send_headers(stream_id, state.ready_head, end_stream=ends_here)
+            state.ready_head = None
+            if ends_here:
+                self._finished(stream_id, state)
+                return
+        ended = self._send_queue(stream_id, state)
+        if state.ending and not state.queue:
+            if state.trailers:
+                self._connection.send_headers(stream_id, state.trailers, end_stream=True)
+            elif not ended:
+                self._connection.end_stream(stream_id)
+            self._finished(stream_id, state)
+
+    def _send_queue(self, stream_id: int, state: _Stream) -> bool:
+        """Send as much of the queue as the windows admit; True if the last frame ended the stream."""
+        ended = False
+        while state.queue:
+            data = state.queue[0]
+            room = min(self._connection.local_flow_control_window(stream_id), self._connection.max_outbound_frame_size)
+            if room <= 0:
+                break
+            if len(data) > room:
+                frame, state.queue[0] = memoryview(data)[:room], memoryview(data)[room:]
+            else:
+                frame = memoryview(state.queue.popleft())
+            ended = state.ending and not state.queue and not state.trailers
+            state.queued -= len(frame)
+            self._connection.send_data(stream_id, frame, end_stream=ended)
+        return ended
+
+    def _finished(self, stream_id: int, state: _Stream) -> None:
+        del self._streams[stream_id]
+        self._premature.append(False)
+        if state.receiving:  # the rest of the request would be thrown away: spare the client sending it
+            self._connection.reset_stream(stream_id, _ERRORS.NO_ERROR)
+
+    # Output
+
+    def take_output(self) -> bytes:
+        touched, self._touched = self._touched, {}
+        for stream_id in touched:
+            state = self._streams.get(stream_id)
+            if state is not None and state.status:
+                self._flush(stream_id, state)
+        return self._connection.data_to_send()
+
+
+def _connection(limits: Limits) -> h2.connection.H2Connection:
+    """A connection that has sent its settings.
+
+    MAX_CONCURRENT_STREAMS goes in a second SETTINGS frame: h2 holds the client to it only from its ACK on, so a
+    client that opens more calls before it has read the limit gets REFUSED_STREAM and not GOAWAY.
+    """
+    connection = h2.connection.H2Connection(
+        h2.config.H2Configuration(
+            client_side=False,
+            validate_inbound_headers=False,
+            normalize_inbound_headers=False,
+            validate_outbound_headers=False,
+            normalize_outbound_headers=False,
+        )
+    )
+    connection.local_settings = h2.settings.Settings(
+        client=False,
+        initial_values={
+            _SETTINGS.INITIAL_WINDOW_SIZE: limits.stream_window,
+            _SETTINGS.MAX_HEADER_LIST_SIZE: limits.header_bytes,
+        },
+    )
+    # Twice the limit, in the RFC's count of 32 bytes more a field: what is only a little too large is answered.
+    connection.decoder.max_header_list_size = 2 * limits.header_bytes + 32 * limits.header_fields
+    connection.initiate_connection()
+    connection.update_settings({_SETTINGS.MAX_CONCURRENT_STREAMS: limits.streams})
+    if limits.connection_window > _DEFAULT_WINDOW:
+        connection.increment_flow_control_window(limits.connection_window - _DEFAULT_WINDOW)
+    return connection

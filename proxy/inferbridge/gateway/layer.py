@@ -1,0 +1,110 @@
+"""The gateway as a mitmproxy layer: nothing above it sees the requests, nothing below it ever gets their bytes.
+
+Each event becomes at most one `SendData`. Answers that come from the event loop ask for a turn through `inject`,
+which brings an `OutputReady` event here from the outside (see `inject.py`); it carries nothing, the layer takes
+whatever output there is when it arrives.
+
+Closing is done in two steps, or the client's unread bytes would make the kernel throw away our last answer: our half
+is shut first and the client's input ignored, the rest follows when the client closes or `LINGER_SECONDS` have passed.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mitmproxy.proxy import commands, events
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layer import CommandGenerator, Layer
+
+from inferbridge.gateway.application import Application
+from inferbridge.gateway.connection import ClientConnection
+from inferbridge.gateway.http1_head import Peer
+from inferbridge.gateway.limits import Limits
+
+LINGER_SECONDS = 2.0
+_log = logging.getLogger(__name__)
+
+type Inject = Callable[[events.Event], None]
+"""Deliver an event to this connection's layers, soon, from outside of them."""
+
+
+@dataclass
+class OutputReady(events.Event):
+    """An answer was given while no event was being handled."""
+
+
+class GatewayLayer(Layer):
+    """Serves one client connection."""
+
+    def __init__(self, context: Context, application: Application, limits: Limits, inject: Inject) -> None:
+        super().__init__(context)
+        self._application = application
+        self._limits = limits
+        self._inject = inject
+        self._connection: ClientConnection | None = None
+        self._awaits_turn = False
+        self._closing = False
+
+    def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
+        try:
+            output, close = self._react(event)
+        except Exception:
+            _log.exception("connection closed after an internal error")
+            output, close = b"", commands.CloseConnection(self.context.client)
+        if output:
+            yield commands.SendData(self.context.client, output)
+        if close is not None:
+            yield close
+            if isinstance(close, commands.CloseTcpConnection):
+                yield commands.RequestWakeup(LINGER_SECONDS)
+
+    def _react(self, event: events.Event) -> tuple[bytes, commands.CloseConnection | None]:
+        """What to send, and how to close if it is time to."""
+        if isinstance(event, events.ConnectionClosed):
+            if self._connection is not None:
+                self._connection.lost()
+            return b"", commands.CloseConnection(self.context.client)
+        if isinstance(event, events.Wakeup):
+            return b"", commands.CloseConnection(self.context.client)
+        if self._closing or not isinstance(event, events.DataReceived | OutputReady):
+            return b"", None
+        if self._connection is None:  # not before the first byte: ALPN is known only then
+            self._connection = self._connect()
+        if isinstance(event, OutputReady):
+            self._awaits_turn = False
+        self._connection.receive(event.data if isinstance(event, events.DataReceived) else b"")
+        return self._output(self._connection)
+
+    def _connect(self) -> ClientConnection:
+        client = self.context.client
+        host, port, *_ = client.peername or ("", 0)
+        peer = Peer(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", tls=bool(client.tls))
+        return ClientConnection(self._application, self._limits, self._wake, peer, client.alpn)
+
+    def _output(self, connection: ClientConnection) -> tuple[bytes, commands.CloseConnection | None]:
+        output = connection.take_output()
+        if not connection.closing:
+            return output, None
+        self._closing = True
+        connection.lost()
+        return output, commands.CloseTcpConnection(self.context.client, half_close=True)
+
+    def _wake(self) -> None:
+        """Ask for one turn, however many pieces of an answer come before it."""
+        if not self._awaits_turn:
+            self._awaits_turn = True
+            self._inject(OutputReady())
+
+
+class ClosingLayer(Layer):
+    """Says `farewell`, if anything, and closes: what to install when nothing else may handle the bytes."""
+
+    def __init__(self, context: Context, farewell: bytes = b"") -> None:
+        super().__init__(context)
+        self._farewell = farewell
+
+    def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
+        farewell, self._farewell = self._farewell, b""
+        if farewell:
+            yield commands.SendData(self.context.client, farewell)
+        yield commands.CloseConnection(self.context.client)

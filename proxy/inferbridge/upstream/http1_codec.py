@@ -1,0 +1,186 @@
+"""HTTP/1.1 without I/O: requests as bytes, and a reader of responses on llhttp.
+
+How long a body is (RFC 9112 section 6.3): none after HEAD, 1xx, 204 and 304; else chunked; else content-length; else
+until the connection closes. llhttp does the framing; what it cannot know (that the request was HEAD, that the
+connection has closed) is dealt with here. A reader reads one response at a time and stays on the connection.
+"""
+
+import re
+from typing import Final, Protocol
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from inferbridge.bridge.values import Buffer, Headers
+from inferbridge.upstream.headers import HOP_BY_HOP
+
+_BODY_EXPECTED: Final = frozenset({"POST", "PUT", "PATCH"})
+_BAD_VALUE = re.compile(rb"[\x00\r\n]")
+
+
+def encode_route(authority: str, method: str, path: str) -> bytes:
+    """The request line and `Host`."""
+    return f"{method} {path} HTTP/1.1\r\nhost: {authority}\r\n".encode("ascii")
+
+
+def encode_fields(fields: list[tuple[bytes, bytes]]) -> bytes:
+    """Header fields, checked before."""
+    return b"".join(b"%s: %s\r\n" % field for field in fields)
+
+
+def encode_length(method: str, length: int) -> bytes:
+    """The end of a head: a content-length unless there is no body and the method expects none."""
+    if length or method in _BODY_EXPECTED:
+        return b"content-length: %d\r\n\r\n" % length
+    return b"\r\n"
+
+
+class MalformedResponse(Exception):
+    """What arrived is not an HTTP/1.1 response."""
+
+
+class ResponseSink(Protocol):
+    """Where a response goes."""
+
+    def on_head(self, status: int, headers: Headers) -> None:
+        """Status and headers, without those that concern the connection."""
+
+    def on_data(self, data: Buffer) -> None:
+        """A piece of the body."""
+
+
+class ResponseReader:
+    """Reads the responses of one connection, one after the other.
+
+    The end of a response is not called back but left in `complete` and `trailers`, so that the next request cannot
+    start while the bytes of this response are still being parsed.
+    """
+
+    def __init__(self, header_bytes: int) -> None:
+        self._header_limit = header_bytes
+        self._parser = HttpResponseParser(self)
+        self._sink: ResponseSink | None = None
+        self._method = ""
+        self.started = False
+        """Something of the response has arrived."""
+        self.complete = False
+        self.excess = False
+        """Bytes came that no request asked for."""
+        self.reusable = False
+        """The connection can take another request, once `complete`."""
+        self.trailers: Headers = ()
+        self._fields: list[tuple[bytes, bytes]] = []
+        self._field_bytes = 0
+        self._head_done = False
+        self._informational = False
+        self._until_close = False
+
+    def expect(self, method: str, sink: ResponseSink) -> None:
+        """The next response answers a `method` request and goes to `sink`."""
+        self._method = method
+        self._sink = sink
+        self.started = self.complete = self.reusable = False
+        self.trailers = ()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._fields = []
+        self._field_bytes = 0
+        self._head_done = self._until_close = self._informational = False
+
+    def receive(self, data: bytes) -> None:
+        """Take what arrived; MalformedResponse when it makes no sense."""
+        if self._sink is None or self.complete:
+            self.excess = True
+            return
+        self.started = True
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade:
+            raise MalformedResponse("it switches protocols") from None
+        except HttpParserError as error:
+            raise MalformedResponse(str(error.__context__ or error)) from error
+        if not self._head_done:
+            self._field_bytes += len(data)
+            self._check_size()
+        if self.complete and self._method == "HEAD":
+            self._parser = HttpResponseParser(self)  # the old one waits for the body that HEAD leaves out
+
+    def receive_eof(self) -> None:
+        """The connection has closed: that completes a response without a length."""
+        if self._head_done and self._until_close:
+            self.complete = True
+
+    def _check_size(self) -> None:
+        if self._field_bytes > self._header_limit:
+            raise MalformedResponse(f"header fields exceed {self._header_limit} bytes")
+
+    # -- called by llhttp ------------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """A response starts."""
+        if self.complete:
+            self.excess = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of the head, or a trailer field behind a chunked body."""
+        if self.complete:
+            return
+        self._field_bytes += len(name) + len(value) + 4
+        self._check_size()
+        if _BAD_VALUE.search(value):
+            raise MalformedResponse(f"header field {name[:80]!r} has a control character")
+        self._fields.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """The head is there."""
+        if self.complete:
+            return
+        status = self._parser.get_status_code()
+        fields, self._fields = self._fields, []
+        if status < 200:
+            self._informational = True
+            return
+        self._head_done = True
+        self.reusable = self._parser.should_keep_alive()
+        self._until_close = self._needs_close(status, fields)
+        assert self._sink is not None
+        self._sink.on_head(status, _end_to_end(fields))
+        if self._method == "HEAD":
+            self.reusable = self.reusable or not self._closes(fields)
+            self.complete = True
+
+    def _needs_close(self, status: int, fields: list[tuple[bytes, bytes]]) -> bool:
+        """The body has no length of its own."""
+        if self._method == "HEAD" or status in (204, 304):
+            return False
+        coding = [value for name, value in fields if name == b"transfer-encoding"]
+        if coding and coding != [b"chunked"]:
+            raise MalformedResponse(f"transfer-encoding {coding!r}")
+        return not coding and all(name != b"content-length" for name, _ in fields)
+
+    def _closes(self, fields: list[tuple[bytes, bytes]]) -> bool:
+        tokens = b",".join(value for name, value in fields if name == b"connection").lower()
+        return b"close" in tokens or self._parser.get_http_version() != "1.1"
+
+    def on_body(self, data: bytes) -> None:
+        """A piece of the body."""
+        if not self.complete and self._sink is not None:
+            self._sink.on_data(data)
+
+    def on_message_complete(self) -> None:
+        """The response is there, trailers included."""
+        if self._informational:
+            self._begin()
+        elif not self.complete:
+            self.trailers = _end_to_end(self._fields)
+            self.complete = True
+
+
+def _end_to_end(fields: list[tuple[bytes, bytes]]) -> Headers:
+    """The fields without those that concern this connection only, including those that `connection` lists."""
+    dropped: frozenset[str] | set[str] = HOP_BY_HOP
+    decoded = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in fields]
+    for name, value in decoded:
+        if name == "connection":
+            dropped = dropped | {token.strip().lower() for token in value.split(",")}
+    return tuple(field for field in decoded if field[0] not in dropped)
