@@ -41,6 +41,8 @@ _TLS_ONLY = (
 _CLOSE_SECONDS = 5.0
 
 type Address = tuple[str, int]
+type Ready = Callable[[list[Address]], None]
+"""Is told the addresses that were bound."""
 
 
 class GatewayAddon:
@@ -198,5 +200,5 @@ async def _close(proxyserver: Proxyserver) -> None:
             transport.handler.cancel("shutting down")
     with suppress(TimeoutError):
         async with asyncio.timeout(_CLOSE_SECONDS):
-            while proxyserver.connections:
+            while proxyserver.connections:  # noqa: ASYNC110 - mitmproxy tells nobody when one is gone
                 await asyncio.sleep(0.01)

@@ -4,7 +4,8 @@ import base64
 import json
 from typing import Any
 
-from translate.v2_meaning import SERVICE, Meaning, Messages
+from translate.v2_grpc import SERVICE, Messages
+from translate.v2_meaning import Meaning
 
 GET_PATHS = {"ServerLive": "/v2/health/live", "ServerReady": "/v2/health/ready", "ServerMetadata": "/v2"}
 

@@ -131,7 +131,7 @@ class Measure:
         units = ", ".join(filter(None, self.units))
         shown = f" {node.text!r}" if isinstance(node, Scalar) else ""
         wrong = (
-            f"must be more than 0 and at most {self.maximum:g}"
+            f"must be more than 0 and at most {self.maximum:.0f}"
             if found
             else f"must be like {self.example} (units: {units})"
         )

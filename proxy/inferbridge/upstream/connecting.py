@@ -11,7 +11,6 @@ from inferbridge.upstream.tls import TlsSettings, client_context
 
 CONNECT_SECONDS = 5.0
 CLOSE_SECONDS = 1.0
-_FIRST_ADDRESS_SECONDS = 0.25
 _UNACKNOWLEDGED_MILLISECONDS = 20_000
 
 
@@ -29,13 +28,13 @@ class Connector:
         """A connected protocol; OSError, ssl.SSLError or ValueError when there is none to be had."""
         context = None if self._tls is None else client_context(self._tls, (self._alpn,))
         server_name = None if self._tls is None else self._tls.server_name or self.address.host
+        # no happy_eyeballs_delay: its race fails an assertion under the eager tasks that mitmproxy sets (CPython < 3.13.2)
         transport, protocol = await asyncio.get_running_loop().create_connection(
             factory,
             self.address.host,
             self.address.port,
             ssl=context,
             server_hostname=server_name,
-            happy_eyeballs_delay=_FIRST_ADDRESS_SECONDS,
         )
         self._check_alpn(transport)
         _notice_dead_peers(transport)

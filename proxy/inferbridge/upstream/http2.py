@@ -123,7 +123,10 @@ class Http2Connection(asyncio.Protocol):
         call.attempts += 1
         call.connection = self
         call.stream = self.codec.open(call.block, call.chunks, call)
-        self.flush_soon()
+        if len(self.codec.streams) == 1 and not self._receiving:
+            self._flush()  # alone, so there is nothing to wait for
+        else:
+            self.flush_soon()
 
     def flush_soon(self) -> None:
         """Send what the codec has, together with what else this turn of the event loop brings."""

@@ -1,0 +1,72 @@
+"""Runs the gateway: settings in, a listening proxy out."""
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import click
+
+from inferbridge import addon
+from inferbridge.bridge import allocator
+from inferbridge.config import EXIT_CODE, Flags, Listener, Settings, SettingsError
+from inferbridge.gateway import build
+
+
+def load(config: Path | None, listen: tuple[str, ...], upstream: tuple[str, ...], allow_unauthenticated: bool) -> Settings:
+    """The settings of file, environment and flags; ends the program with all problems when they cannot be used."""
+    flags = Flags(listen=listen, upstream=upstream, allow_unauthenticated=allow_unauthenticated or None)
+    try:
+        return build.settings(config, os.environ, flags)
+    except SettingsError as error:
+        click.echo(str(error), err=True)
+        sys.exit(EXIT_CODE)
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    logging.basicConfig(level=settings.log.level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    allocator.tune()
+    try:
+        asyncio.run(_serve(settings, lambda addresses: _announce(settings, addresses)))
+    except (OSError, ValueError) as error:
+        click.echo(f"cannot start: {error}", err=True)
+        sys.exit(1)
+
+
+def _announce(settings: Settings, addresses: list[addon.Address]) -> None:
+    scheme = "https" if settings.tls.certificate else "http"
+    for host, port in addresses:
+        click.echo(f"listening on {scheme}://{Listener(host, port)}", err=True)
+
+
+async def _serve(settings: Settings, ready: addon.Ready) -> None:
+    service = build.application(settings)
+    listen = [(listener.host, listener.port) for listener in settings.listen]
+    try:
+        await addon.run(service, listen, settings.limits, settings.tls.certificate, _confdir(), ready)
+    finally:
+        await build.close(service)
+
+
+def _confdir() -> Path:
+    """Where mitmproxy keeps the authority that signs certificates when none is given."""
+    return Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state")) / "inferbridge"
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Listener]:
+    """A proxy in this event loop; the value is the address that it listens on."""
+    ready: asyncio.Future[Listener] = asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(_serve(settings, lambda addresses: ready.set_result(Listener(*addresses[0]))))
+    await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
+    if not ready.done():
+        await task
+    try:
+        yield ready.result()
+    finally:
+        task.cancel()
+        await asyncio.wait({task})

@@ -1,0 +1,84 @@
+"""Imports point one way: generated → bridge ← gateway, upstream; the generator knows nothing of the proxy."""
+
+import pytest
+
+from packaging_sources import PACKAGES, Import, imports, is_standard, within
+
+IMPORTS = list(imports())
+
+ALLOWED = {
+    "inferbridge_generated": ("inferbridge.bridge", "inferbridge_generated", "betterproto2", "grpclib", "msgspec"),
+    "inferbridge.bridge": ("inferbridge.bridge", "msgspec", "numpy", "orjson", "simdjson"),
+    "inferbridge.upstream": (
+        "inferbridge.upstream",
+        "inferbridge.bridge",
+        "inferbridge.gateway.limits",
+        "h2",
+        "hpack",
+        "httptools",
+        "hyperframe",
+    ),
+    "inferbridge.config": (
+        "inferbridge.config",
+        "inferbridge.bridge",
+        "inferbridge.gateway.limits",
+        "inferbridge.upstream.address",
+        "inferbridge.upstream.tls",
+        "inferbridge_codegen.problems",
+        "inferbridge_codegen.spec",
+    ),
+}
+"""What a package may import beside the standard library."""
+
+FORBIDDEN = {
+    "inferbridge_codegen": ("mitmproxy", "h2", "httptools", "inferbridge.gateway", "inferbridge.upstream",
+                            "inferbridge.config", "inferbridge.demo", "inferbridge.addon"),
+    "inferbridge.gateway": ("inferbridge_codegen", "inferbridge.demo", "inferbridge.cli"),
+    "inferbridge.demo": ("inferbridge_codegen", "grpc", "grpc_tools", "inferbridge.cli"),
+    "inferbridge": ("grpc", "grpc_tools", "google.protobuf"),
+}  # fmt: skip
+"""What a package must not import, whatever else it may."""
+
+
+def wrong(found: list[Import]) -> str:
+    """One line for each import that is not allowed."""
+    return "\n".join(f"{one.place}: {one.importer} imports {one.imported}" for one in found)
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_only_allowed_imports(package: str) -> None:
+    """A package with a closed list imports nothing beyond the list and the standard library."""
+    own = [one for one in IMPORTS if within(one.importer, package)]
+    assert own or package == "inferbridge_generated", f"no module found in {package}"
+    found = [one for one in own if not is_standard(one.imported) and not within(one.imported, *ALLOWED[package])]
+    assert not found, wrong(found)
+
+
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_no_forbidden_imports(package: str) -> None:
+    """A package never imports from where it must not."""
+    own = [one for one in IMPORTS if within(one.importer, package)]
+    found = [one for one in own if within(one.imported, *FORBIDDEN[package])]
+    assert own
+    assert not found, wrong(found)
+
+
+def test_the_extra_stays_behind_the_proxy() -> None:
+    """What only the extra `proxy` installs is imported only by the parts that need the extra."""
+    needing = (
+        "inferbridge.gateway",
+        "inferbridge.upstream",
+        "inferbridge.demo",
+        "inferbridge.addon",
+        "inferbridge.inspect",
+    )
+    extra = [one for one in IMPORTS if within(one.imported, "mitmproxy", "h2", "httptools")]
+    found = [one for one in extra if not within(one.importer, *needing)]
+    assert extra
+    assert not found, wrong(found)
+
+
+def test_no_relative_way_around() -> None:
+    """All imports of our own modules resolve to one of the three packages, so no rule can be stepped around."""
+    tops = {one.imported.partition(".")[0] for one in IMPORTS}
+    assert {top for top in tops if top.startswith("inferbridge")} <= set(PACKAGES)
