@@ -94,9 +94,13 @@ def explain(client: End, runtime: End) -> Iterator[Passage]:
 
 def _rows(client: Side, runtime: Side, struct: Struct) -> tuple[Row, ...]:
     here, there = _places(client), _places(runtime)
-    losses = {field.name: field.loss for field in struct.fields}
+    losses = {field.name: field.loss for field in struct.fields} | _item_losses(client) | _item_losses(runtime)
     names = dict.fromkeys([*here, *there])
     return tuple(Row(name, here.get(name, ""), there.get(name, ""), losses.get(name, "warn")) for name in names)
+
+
+def _item_losses(side: Side) -> dict[str, str]:
+    return {f"{group.field.name}[].{leaf.field.name}": leaf.field.loss for group in side.groups for leaf in group.leaves}
 
 
 def _places(side: Side) -> dict[str, str]:

@@ -102,18 +102,17 @@ def matrix(specs: Path | None, form: str) -> None:
     """Show all pairs of clients and runtimes: endpoints both speak, and fields that cannot cross."""
     import json
 
-    from inferbridge_codegen.explain import ends
-    from inferbridge_codegen.explain import explain as explain_pair
+    from inferbridge_codegen import explain as explaining
 
     model = _load(specs)
-    known = ends(model)
+    known = explaining.ends(model)
     clients = [end for name, end in known.items() if name.partition("/")[0] in {api.name for api in model.apis}]
     runtimes = [end for end in known.values() if end not in clients]
     pairs = [
         {
             "client": client.name,
             "runtime": runtime.name,
-            "endpoints": {passage.endpoint: passage.lost for passage in explain_pair(client, runtime)},
+            "endpoints": {passage.endpoint: passage.lost for passage in explaining.explain(client, runtime)},
         }
         for client in clients
         for runtime in runtimes
@@ -172,6 +171,16 @@ def proxy(config: Path | None, listen: tuple[str, ...], upstream: tuple[str, ...
         click.echo("the configuration is valid", err=True)
         return
     serve(settings)
+
+
+@main.command()
+@click.option("--serve", "keep", is_flag=True, help="Keep everything running after the tour, until Ctrl-C.")
+@click.option("--listen", metavar="HOST:PORT", help="Where the proxy listens; default: any free port of 127.0.0.1.")
+def demo(keep: bool, listen: str | None) -> None:
+    """Take a tour: embedded demo runtimes, the proxy in front, real calls each way, both sides shown."""
+    from inferbridge.run import run_tour
+
+    sys.exit(run_tour(listen, keep=keep))
 
 
 if __name__ == "__main__":

@@ -60,13 +60,38 @@ def _confdir() -> Path:
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Listener]:
     """A proxy in this event loop; the value is the address that it listens on."""
-    ready: asyncio.Future[Listener] = asyncio.get_running_loop().create_future()
-    task = asyncio.create_task(_serve(settings, lambda addresses: ready.set_result(Listener(*addresses[0]))))
-    await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
-    if not ready.done():
+    bound: list[Listener] = []
+    started = asyncio.Event()
+
+    def ready(addresses: list[addon.Address]) -> None:
+        bound.extend(Listener(host, port) for host, port in addresses)
+        started.set()
+
+    task = asyncio.create_task(_serve(settings, ready))
+    task.add_done_callback(lambda _: started.set())
+    await started.wait()
+    if not bound:
         await task
     try:
-        yield ready.result()
+        yield bound[0]
     finally:
         task.cancel()
         await asyncio.wait({task})
+
+
+def run_tour(listen: str | None, *, keep: bool) -> int:
+    """The demo; answers its exit code. With `keep` it goes on serving until Ctrl-C."""
+    from inferbridge.demo.tour import ANY_PORT, run_demo
+
+    async def run() -> int:
+        host, _, port = (listen or str(ANY_PORT)).rpartition(":")
+        address = Listener(host or ANY_PORT.host, int(port))
+        return await run_demo(running, sys.stdout, address, asyncio.Event() if keep else None)
+
+    try:
+        return asyncio.run(run())
+    except KeyboardInterrupt:
+        return 0
+    except (OSError, ValueError) as error:
+        click.echo(f"cannot start the demo: {error}", err=True)
+        return 1

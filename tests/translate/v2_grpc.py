@@ -21,6 +21,11 @@ from translate.v2_meaning import (
 
 DESCRIPTORS = Path(__file__).parents[1] / "golden" / "descriptors"
 SERVICE = "/inference.GRPCInferenceService/"
+CODE_NAMES = (
+    *("OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS"),
+    *("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED"),
+    *("INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"),
+)
 CONTENTS = {
     "BOOL": "bool_contents",
     "INT8": "int_contents",
@@ -104,8 +109,8 @@ def _grpc_infer_call(request: Any) -> Meaning:
 
 def of_grpc_reply(reply: dict[str, Any], call: str, messages: Messages) -> Meaning:
     """The meaning of a gRPC reply to a call with this name, its message read with the protos of one runtime."""
-    if reply["code"] not in ("OK", 0):
-        return {"error": reply["details"], "code": reply["code"]}
+    if reply["code"]:
+        return {"error": reply["details"], "code": CODE_NAMES[reply["code"]]}
     data = base64.b64decode(reply["messages_base64"][0])
     response = messages.parse(f"{call}Response", data)
     if call in ("ServerLive", "ServerReady", "ModelReady"):

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
 from inferbridge_codegen.model.types import Api, Dialect, Model
 from inferbridge_codegen.render.bridges import render_bridges
 from inferbridge_codegen.render.environment import render
+from inferbridge_codegen.render.messages import render_messages
 from inferbridge_codegen.render.structs import render_operations, render_schemas
 from inferbridge_codegen.render.wire import render_wire
 
@@ -42,11 +45,22 @@ def _api(api: Api) -> FileSet:
 
 
 def _dialect(api: Api, dialect: Dialect, folder: str, depth: int) -> dict[str, bytes]:
+    messages = render_messages(dialect.descriptors)
     sources = [f"protos/{name}" for name in dialect.protos]
     doc = f"{api.title}{f', variant {dialect.name}' if dialect.name else ''}"
     return {
+        **{f"{folder}/messages/{path}": text.encode() for path, text in messages.items()},
         f"{folder}/__init__.py": f'{HEADER}"""{doc}."""\n'.encode(),
         f"{folder}/bridges.py": render_bridges(api, dialect, depth).encode(),
         f"{folder}/wire.py": render_wire(dialect.messages, sources).encode(),
-        f"{folder}/protos.binpb": dialect.descriptors.SerializeToString(deterministic=True),
+        f"{folder}/protos.binpb": _without_comments(dialect.descriptors),
     }
+
+
+def _without_comments(descriptors: FileDescriptorSet) -> bytes:
+    """The set as tools such as grpcurl take it; comments and places would be three quarters of it."""
+    plain = FileDescriptorSet()
+    plain.CopyFrom(descriptors)
+    for file in plain.file:
+        file.ClearField("source_code_info")
+    return plain.SerializeToString(deterministic=True)

@@ -24,7 +24,6 @@ class ServerLiveRequest(msgspec.Struct, gc=False):
     """`inference.ServerLiveRequest`."""
 
 
-
 _FIELDS_ServerLiveRequest: dict[int, str] = {}
 
 
@@ -81,7 +80,6 @@ class ServerLiveResponse(msgspec.Struct, gc=False):
     """`inference.ServerLiveResponse`."""
 
     live: bool = False
-
 
 
 _FIELDS_ServerLiveResponse: dict[int, str] = {
@@ -153,7 +151,6 @@ class ServerReadyRequest(msgspec.Struct, gc=False):
     """`inference.ServerReadyRequest`."""
 
 
-
 _FIELDS_ServerReadyRequest: dict[int, str] = {}
 
 
@@ -210,7 +207,6 @@ class ServerReadyResponse(msgspec.Struct, gc=False):
     """`inference.ServerReadyResponse`."""
 
     ready: bool = False
-
 
 
 _FIELDS_ServerReadyResponse: dict[int, str] = {
@@ -283,7 +279,6 @@ class ModelReadyRequest(msgspec.Struct, gc=False):
 
     name: str = ""
     version: str = ""
-
 
 
 _FIELDS_ModelReadyRequest: dict[int, str] = {
@@ -381,7 +376,6 @@ class ModelReadyResponse(msgspec.Struct, gc=False):
     ready: bool = False
 
 
-
 _FIELDS_ModelReadyResponse: dict[int, str] = {
     1: "ready",
 }
@@ -451,7 +445,6 @@ class ServerMetadataRequest(msgspec.Struct, gc=False):
     """`inference.ServerMetadataRequest`."""
 
 
-
 _FIELDS_ServerMetadataRequest: dict[int, str] = {}
 
 
@@ -510,7 +503,6 @@ class ServerMetadataResponse(msgspec.Struct, gc=False):
     name: str = ""
     version: str = ""
     extensions: list[str] = msgspec.field(default_factory=list)
-
 
 
 _FIELDS_ServerMetadataResponse: dict[int, str] = {
@@ -624,7 +616,6 @@ class ModelMetadataRequest(msgspec.Struct, gc=False):
     version: str = ""
 
 
-
 _FIELDS_ModelMetadataRequest: dict[int, str] = {
     1: "name",
     2: "version",
@@ -722,7 +713,6 @@ class ModelMetadataResponse(msgspec.Struct, gc=False):
     platform: str = ""
     inputs: list[ModelMetadataResponse_TensorMetadata] = msgspec.field(default_factory=list)
     outputs: list[ModelMetadataResponse_TensorMetadata] = msgspec.field(default_factory=list)
-
 
 
 _FIELDS_ModelMetadataResponse: dict[int, str] = {
@@ -867,7 +857,6 @@ class ModelMetadataResponse_TensorMetadata(msgspec.Struct, gc=False):
     shape: list[int] = msgspec.field(default_factory=list)
 
 
-
 _FIELDS_ModelMetadataResponse_TensorMetadata: dict[int, str] = {
     1: "name",
     2: "datatype",
@@ -988,7 +977,6 @@ class InferParameter(msgspec.Struct, gc=False):
     uint64_param: int | None = None
 
 
-
 _FIELDS_InferParameter: dict[int, str] = {
     1: "bool_param",
     2: "int64_param",
@@ -1085,7 +1073,8 @@ def _write_InferParameter(
             out.append(head)
             total += len(head)
         if m.double_param is not None:
-            out.append(wire.number(33, m.double_param, "d", "InferParameter.double_param"))
+            head = wire.number(33, m.double_param, "d", "InferParameter.double_param")
+            out.append(head)
             total += 9
         if m.string_param is not None:
             piece = m.string_param.encode()
@@ -1133,7 +1122,6 @@ class InferTensorContents(msgspec.Struct, gc=False):
     fp32_contents: Buffer = b""
     fp64_contents: Buffer = b""
     bytes_contents: list[Buffer] = msgspec.field(default_factory=list)
-
 
 
 _FIELDS_InferTensorContents: dict[int, str] = {
@@ -1281,7 +1269,9 @@ def _write_InferTensorContents(
     total = 0
     piece: Buffer
     for bytes_contents_item in reversed(m.bytes_contents):
-        piece = bytes_contents_item if bytes_contents_item.__class__ is bytes else wire.octets(bytes_contents_item)
+        piece = bytes_contents_item
+        if piece.__class__ is not bytes:
+            piece = wire.octets(piece)
         size = len(piece)
         head = _HEADS_66[size] if size < 128 else wire.head(66, size)
         out += (piece, head)
@@ -1358,7 +1348,6 @@ class ModelInferRequest(msgspec.Struct, gc=False):
     inputs: list[ModelInferRequest_InferInputTensor] = msgspec.field(default_factory=list)
     outputs: list[ModelInferRequest_InferRequestedOutputTensor] = msgspec.field(default_factory=list)
     raw_input_contents: list[Buffer] = msgspec.field(default_factory=list)
-
 
 
 _FIELDS_ModelInferRequest: dict[int, str] = {
@@ -1460,10 +1449,8 @@ def _read_ModelInferRequest(
                 if size > 127:
                     size, at = wire.read_size(data, at - 1)
                 stop = at + size
-                parameters_key, parameters_item = _read_ModelInferRequest_ParametersEntry(
-                    data, at, stop, depth + 1, unknown
-                )
-                m.parameters[parameters_key] = parameters_item
+                parameters_pair = _read_ModelInferRequest_ParametersEntry(data, at, stop, depth + 1, unknown)
+                m.parameters[parameters_pair[0]] = parameters_pair[1]
                 at = stop
             elif tag == 42:
                 size = data[at]
@@ -1506,9 +1493,9 @@ def _write_ModelInferRequest(
     piece: Buffer
     try:
         for raw_input_contents_item in reversed(m.raw_input_contents):
-            piece = raw_input_contents_item if raw_input_contents_item.__class__ is bytes else wire.octets(
-                raw_input_contents_item
-            )
+            piece = raw_input_contents_item
+            if piece.__class__ is not bytes:
+                piece = wire.octets(piece)
             size = len(piece)
             head = _HEADS_58[size] if size < 128 else wire.head(58, size)
             out += (piece, head)
@@ -1589,7 +1576,6 @@ class ModelInferRequest_InferInputTensor(msgspec.Struct, gc=False):
     shape: list[int] = msgspec.field(default_factory=list)
     parameters: dict[str, InferParameter] = msgspec.field(default_factory=dict)
     contents: InferTensorContents | None = None
-
 
 
 _FIELDS_ModelInferRequest_InferInputTensor: dict[int, str] = {
@@ -1691,10 +1677,10 @@ def _read_ModelInferRequest_InferInputTensor(
                 if size > 127:
                     size, at = wire.read_size(data, at - 1)
                 stop = at + size
-                parameters_key, parameters_item = _read_ModelInferRequest_InferInputTensor_ParametersEntry(
+                parameters_pair = _read_ModelInferRequest_InferInputTensor_ParametersEntry(
                     data, at, stop, depth + 1, unknown
                 )
-                m.parameters[parameters_key] = parameters_item
+                m.parameters[parameters_pair[0]] = parameters_pair[1]
                 at = stop
             elif tag == 42:
                 size = data[at]
@@ -1795,7 +1781,6 @@ class ModelInferRequest_InferRequestedOutputTensor(msgspec.Struct, gc=False):
     parameters: dict[str, InferParameter] = msgspec.field(default_factory=dict)
 
 
-
 _FIELDS_ModelInferRequest_InferRequestedOutputTensor: dict[int, str] = {
     1: "name",
     2: "parameters",
@@ -1836,7 +1821,13 @@ def _read_ModelInferRequest_InferRequestedOutputTensor_ParametersEntry(
                 at = stop
             else:
                 at = wire.skip(
-                    data, at, end, tag, depth, "inference.ModelInferRequest.InferRequestedOutputTensor.ParametersEntry", unknown
+                    data,
+                    at,
+                    end,
+                    tag,
+                    depth,
+                    "inference.ModelInferRequest.InferRequestedOutputTensor.ParametersEntry",
+                    unknown,
                 )
         if at != end:
             raise wire.truncated()
@@ -1876,10 +1867,10 @@ def _read_ModelInferRequest_InferRequestedOutputTensor(
                 if size > 127:
                     size, at = wire.read_size(data, at - 1)
                 stop = at + size
-                parameters_key, parameters_item = _read_ModelInferRequest_InferRequestedOutputTensor_ParametersEntry(
+                parameters_pair = _read_ModelInferRequest_InferRequestedOutputTensor_ParametersEntry(
                     data, at, stop, depth + 1, unknown
                 )
-                m.parameters[parameters_key] = parameters_item
+                m.parameters[parameters_pair[0]] = parameters_pair[1]
                 at = stop
             else:
                 at = wire.skip(
@@ -1952,7 +1943,6 @@ class ModelInferResponse(msgspec.Struct, gc=False):
     parameters: dict[str, InferParameter] = msgspec.field(default_factory=dict)
     outputs: list[ModelInferResponse_InferOutputTensor] = msgspec.field(default_factory=list)
     raw_output_contents: list[Buffer] = msgspec.field(default_factory=list)
-
 
 
 _FIELDS_ModelInferResponse: dict[int, str] = {
@@ -2053,10 +2043,8 @@ def _read_ModelInferResponse(
                 if size > 127:
                     size, at = wire.read_size(data, at - 1)
                 stop = at + size
-                parameters_key, parameters_item = _read_ModelInferResponse_ParametersEntry(
-                    data, at, stop, depth + 1, unknown
-                )
-                m.parameters[parameters_key] = parameters_item
+                parameters_pair = _read_ModelInferResponse_ParametersEntry(data, at, stop, depth + 1, unknown)
+                m.parameters[parameters_pair[0]] = parameters_pair[1]
                 at = stop
             elif tag == 42:
                 size = data[at]
@@ -2091,9 +2079,9 @@ def _write_ModelInferResponse(
     piece: Buffer
     try:
         for raw_output_contents_item in reversed(m.raw_output_contents):
-            piece = raw_output_contents_item if raw_output_contents_item.__class__ is bytes else wire.octets(
-                raw_output_contents_item
-            )
+            piece = raw_output_contents_item
+            if piece.__class__ is not bytes:
+                piece = wire.octets(piece)
             size = len(piece)
             head = _HEADS_50[size] if size < 128 else wire.head(50, size)
             out += (piece, head)
@@ -2168,7 +2156,6 @@ class ModelInferResponse_InferOutputTensor(msgspec.Struct, gc=False):
     shape: list[int] = msgspec.field(default_factory=list)
     parameters: dict[str, InferParameter] = msgspec.field(default_factory=dict)
     contents: InferTensorContents | None = None
-
 
 
 _FIELDS_ModelInferResponse_InferOutputTensor: dict[int, str] = {
@@ -2270,10 +2257,10 @@ def _read_ModelInferResponse_InferOutputTensor(
                 if size > 127:
                     size, at = wire.read_size(data, at - 1)
                 stop = at + size
-                parameters_key, parameters_item = _read_ModelInferResponse_InferOutputTensor_ParametersEntry(
+                parameters_pair = _read_ModelInferResponse_InferOutputTensor_ParametersEntry(
                     data, at, stop, depth + 1, unknown
                 )
-                m.parameters[parameters_key] = parameters_item
+                m.parameters[parameters_pair[0]] = parameters_pair[1]
                 at = stop
             elif tag == 42:
                 size = data[at]
@@ -2376,7 +2363,6 @@ class ModelRepositoryParameter(msgspec.Struct, gc=False):
     bytes_param: Buffer | None = None
 
 
-
 _FIELDS_ModelRepositoryParameter: dict[int, str] = {
     1: "bool_param",
     2: "int64_param",
@@ -2459,7 +2445,9 @@ def _write_ModelRepositoryParameter(
     piece: Buffer
     try:
         if m.bytes_param is not None:
-            piece = m.bytes_param if m.bytes_param.__class__ is bytes else wire.octets(m.bytes_param)
+            piece = m.bytes_param
+            if piece.__class__ is not bytes:
+                piece = wire.octets(piece)
             size = len(piece)
             head = _HEADS_34[size] if size < 128 else wire.head(34, size)
             out += (piece, head)
@@ -2504,7 +2492,6 @@ class RepositoryIndexRequest(msgspec.Struct, gc=False):
 
     repository_name: str = ""
     ready: bool = False
-
 
 
 _FIELDS_RepositoryIndexRequest: dict[int, str] = {
@@ -2597,7 +2584,6 @@ class RepositoryIndexResponse(msgspec.Struct, gc=False):
     models: list[RepositoryIndexResponse_ModelIndex] = msgspec.field(default_factory=list)
 
 
-
 _FIELDS_RepositoryIndexResponse: dict[int, str] = {
     1: "models",
 }
@@ -2675,7 +2661,6 @@ class RepositoryIndexResponse_ModelIndex(msgspec.Struct, gc=False):
     version: str = ""
     state: str = ""
     reason: str = ""
-
 
 
 _FIELDS_RepositoryIndexResponse_ModelIndex: dict[int, str] = {
@@ -2805,7 +2790,6 @@ class RepositoryModelLoadRequest(msgspec.Struct, gc=False):
     parameters: dict[str, ModelRepositoryParameter] = msgspec.field(default_factory=dict)
 
 
-
 _FIELDS_RepositoryModelLoadRequest: dict[int, str] = {
     1: "repository_name",
     2: "model_name",
@@ -2895,10 +2879,8 @@ def _read_RepositoryModelLoadRequest(
                 if size > 127:
                     size, at = wire.read_size(data, at - 1)
                 stop = at + size
-                parameters_key, parameters_item = _read_RepositoryModelLoadRequest_ParametersEntry(
-                    data, at, stop, depth + 1, unknown
-                )
-                m.parameters[parameters_key] = parameters_item
+                parameters_pair = _read_RepositoryModelLoadRequest_ParametersEntry(data, at, stop, depth + 1, unknown)
+                m.parameters[parameters_pair[0]] = parameters_pair[1]
                 at = stop
             else:
                 at = wire.skip(data, at, end, tag, depth, "inference.RepositoryModelLoadRequest", unknown)
@@ -2970,7 +2952,6 @@ class RepositoryModelLoadResponse(msgspec.Struct, gc=False):
     """`inference.RepositoryModelLoadResponse`."""
 
 
-
 _FIELDS_RepositoryModelLoadResponse: dict[int, str] = {}
 
 
@@ -3029,7 +3010,6 @@ class RepositoryModelUnloadRequest(msgspec.Struct, gc=False):
     repository_name: str = ""
     model_name: str = ""
     parameters: dict[str, ModelRepositoryParameter] = msgspec.field(default_factory=dict)
-
 
 
 _FIELDS_RepositoryModelUnloadRequest: dict[int, str] = {
@@ -3121,10 +3101,8 @@ def _read_RepositoryModelUnloadRequest(
                 if size > 127:
                     size, at = wire.read_size(data, at - 1)
                 stop = at + size
-                parameters_key, parameters_item = _read_RepositoryModelUnloadRequest_ParametersEntry(
-                    data, at, stop, depth + 1, unknown
-                )
-                m.parameters[parameters_key] = parameters_item
+                parameters_pair = _read_RepositoryModelUnloadRequest_ParametersEntry(data, at, stop, depth + 1, unknown)
+                m.parameters[parameters_pair[0]] = parameters_pair[1]
                 at = stop
             else:
                 at = wire.skip(data, at, end, tag, depth, "inference.RepositoryModelUnloadRequest", unknown)
@@ -3194,7 +3172,6 @@ def encode_RepositoryModelUnloadRequest(
 
 class RepositoryModelUnloadResponse(msgspec.Struct, gc=False):
     """`inference.RepositoryModelUnloadResponse`."""
-
 
 
 _FIELDS_RepositoryModelUnloadResponse: dict[int, str] = {}

@@ -40,7 +40,7 @@ class RestRuntime:
         seen = self.memory.begin([("", f"{method} {path}"), *header_lines(headers)])
         try:
             value = json.loads(body) if body else None
-            seen.request += field_lines(value)
+            seen.request += field_lines(value) if body else []
             status, reply = 200, self._answer(method, path.partition("?")[0], value)
         except BridgeError as error:
             status, reply = _STATUS.get(error.code, 500), {"error": error.message}

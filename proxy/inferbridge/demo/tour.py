@@ -10,9 +10,10 @@ compares the answer with what it has to be, so the tour is also a check of the i
 
 import asyncio
 import json
+import signal
 import struct
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TextIO
 
@@ -175,17 +176,19 @@ def _grpc_stop(title: str, method: str, request: object, answer: Answer, reply: 
 STOPS = (metadata, infer_json, infer_binary, error, ready, infer_grpc)
 
 
-async def tour(lab: Lab, screen: Screen) -> bool:
+async def tour(lab: Lab, screen: Screen, stop: asyncio.Event) -> bool:
     """Make all calls and show them; whether every answer was the right one."""
     right = True
     for number, make in enumerate(STOPS, 1):
+        if stop.is_set():
+            return False
         runtime: RestRuntime | GrpcRuntime = lab.rest if make in (ready, infer_grpc) else lab.grpc
         try:
-            stop = await make(lab)
+            shown = await make(lab)
         except (BridgeError, ValueError, KeyError) as failure:
-            stop = Stop(make.__name__, [], [("", f"no usable answer: {failure}")], right=False)
-        _show(screen, f"{number}. {stop.title}", stop, runtime.memory.take())
-        right &= stop.right
+            shown = Stop(make.__name__, [], [("", f"no usable answer: {failure}")], right=False)
+        _show(screen, f"{number}. {shown.title}", shown, runtime.memory.take())
+        right &= shown.right
     return right
 
 
@@ -199,18 +202,32 @@ def _show(screen: Screen, title: str, stop: Stop, seen: Seen) -> None:
 
 
 async def run_demo(
-    start_proxy: StartProxy,
-    out: TextIO,
-    listen: Listener = ANY_PORT,
-    serve_until: asyncio.Event | None = None,
+    start_proxy: StartProxy, out: TextIO, listen: Listener = ANY_PORT, serve_until: asyncio.Event | None = None
 ) -> int:
-    """The demo; answers its exit code: 0 when every answer was right. With `serve_until` it keeps serving till then."""
-    screen = Screen(out)
+    """The demo; answers its exit code: 0 when every answer was right. With `serve_until` it serves until that is set.
+
+    SIGINT and SIGTERM end it early, after the call in flight.
+    """
+    screen, stop = Screen(out), serve_until or asyncio.Event()
     async with AsyncExitStack() as stack:
         lab = await open_lab(stack, start_proxy, listen)
+        stack.enter_context(_ended_by_signals(stop))
         signs.welcome(screen, lab.address)
-        right = await tour(lab, screen)
+        right = await tour(lab, screen, stop)
         signs.farewell(screen, lab.address, serving=serve_until is not None)
         if serve_until is not None:
             await serve_until.wait()
     return 0 if right else 1
+
+
+@contextmanager
+def _ended_by_signals(stop: asyncio.Event) -> Iterator[None]:
+    """SIGINT and SIGTERM set `stop`. The proxy has handlers of its own, which would end it and leave the demo."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)

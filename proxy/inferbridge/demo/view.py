@@ -1,5 +1,6 @@
 """Calls as text: what one side sent and the other received, next to each other, one field a line."""
 
+import json
 import os
 import shutil
 import textwrap
@@ -57,17 +58,25 @@ def _plain(value: object) -> str:
         return f"[{', '.join(map(_plain, value))}]"
     if isinstance(value, float):
         return f"{value:g}"
-    return f'"{value}"' if isinstance(value, str) else str(value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
 
 
 def rows(left: Lines, right: Lines) -> list[tuple[str, str]]:
-    """Both sides as text, lines of the same name on the same row."""
+    """Both sides as text, lines of the same name on the same row; what only one side has stands alone."""
+    right = _in_order_of(left, right)
     matcher = SequenceMatcher(None, [name for name, _ in left], [name for name, _ in right], autojunk=False)
     found: list[tuple[str, str]] = []
     for _, left_from, left_to, right_from, right_to in matcher.get_opcodes():
         pairs = zip_longest(left[left_from:left_to], right[right_from:right_to])
         found += [(_text(here), _text(there)) for here, there in pairs]
     return found
+
+
+def _in_order_of(left: Lines, right: Lines) -> Lines:
+    """The right lines, those with a name that the left has too put into its order: field order means nothing."""
+    rank = {name: index for index, (name, _) in enumerate(left)}
+    shared = iter(sorted((line for line in right if line[0] in rank), key=lambda line: rank[line[0]]))
+    return [next(shared) if line[0] in rank else line for line in right]
 
 
 def _text(line: Line | None) -> str:

@@ -19,7 +19,6 @@ class RepositoryModelLoadRequest(msgspec.Struct, gc=False):
     model_name: str = ""
 
 
-
 _FIELDS_RepositoryModelLoadRequest: dict[int, str] = {
     1: "model_name",
 }
@@ -99,7 +98,6 @@ class RepositoryModelLoadResponse(msgspec.Struct, gc=False):
 
     model_name: str = ""
     isLoaded: bool = False
-
 
 
 _FIELDS_RepositoryModelLoadResponse: dict[int, str] = {
@@ -192,7 +190,6 @@ class RepositoryModelUnloadRequest(msgspec.Struct, gc=False):
     model_name: str = ""
 
 
-
 _FIELDS_RepositoryModelUnloadRequest: dict[int, str] = {
     1: "model_name",
 }
@@ -272,7 +269,6 @@ class RepositoryModelUnloadResponse(msgspec.Struct, gc=False):
 
     model_name: str = ""
     isUnloaded: bool = False
-
 
 
 _FIELDS_RepositoryModelUnloadResponse: dict[int, str] = {

@@ -25,7 +25,6 @@ class ModelMetadataRequest(msgspec.Struct, gc=False):
     version: str = ""
 
 
-
 _FIELDS_ModelMetadataRequest: dict[int, str] = {
     1: "name",
     2: "version",
@@ -124,7 +123,6 @@ class ModelMetadataResponse(msgspec.Struct, gc=False):
     inputs: list[ModelMetadataResponse_TensorMetadata] = msgspec.field(default_factory=list)
     outputs: list[ModelMetadataResponse_TensorMetadata] = msgspec.field(default_factory=list)
     parameters: dict[str, InferParameter] = msgspec.field(default_factory=dict)
-
 
 
 _FIELDS_ModelMetadataResponse: dict[int, str] = {
@@ -241,10 +239,8 @@ def _read_ModelMetadataResponse(
                 if size > 127:
                     size, at = wire.read_size(data, at - 1)
                 stop = at + size
-                parameters_key, parameters_item = _read_ModelMetadataResponse_ParametersEntry(
-                    data, at, stop, depth + 1, unknown
-                )
-                m.parameters[parameters_key] = parameters_item
+                parameters_pair = _read_ModelMetadataResponse_ParametersEntry(data, at, stop, depth + 1, unknown)
+                m.parameters[parameters_pair[0]] = parameters_pair[1]
                 at = stop
             else:
                 at = wire.skip(data, at, end, tag, depth, "inference.ModelMetadataResponse", unknown)
@@ -337,7 +333,6 @@ class ModelMetadataResponse_TensorMetadata(msgspec.Struct, gc=False):
     datatype: str = ""
     shape: list[int] = msgspec.field(default_factory=list)
     parameters: dict[str, InferParameter] = msgspec.field(default_factory=dict)
-
 
 
 _FIELDS_ModelMetadataResponse_TensorMetadata: dict[int, str] = {
@@ -438,10 +433,10 @@ def _read_ModelMetadataResponse_TensorMetadata(
                 if size > 127:
                     size, at = wire.read_size(data, at - 1)
                 stop = at + size
-                parameters_key, parameters_item = _read_ModelMetadataResponse_TensorMetadata_ParametersEntry(
+                parameters_pair = _read_ModelMetadataResponse_TensorMetadata_ParametersEntry(
                     data, at, stop, depth + 1, unknown
                 )
-                m.parameters[parameters_key] = parameters_item
+                m.parameters[parameters_pair[0]] = parameters_pair[1]
                 at = stop
             elif tag == 24:
                 value = data[at]
@@ -527,7 +522,6 @@ class InferParameter(msgspec.Struct, gc=False):
     bool_param: bool | None = None
     int64_param: int | None = None
     string_param: str | None = None
-
 
 
 _FIELDS_InferParameter: dict[int, str] = {
