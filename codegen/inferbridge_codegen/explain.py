@@ -100,7 +100,8 @@ def _rows(client: Side, runtime: Side, struct: Struct) -> tuple[Row, ...]:
 
 
 def _item_losses(side: Side) -> dict[str, str]:
-    return {f"{group.field.name}[].{leaf.field.name}": leaf.field.loss for group in side.groups for leaf in group.leaves}
+    pairs = ((group.field.name, leaf.field) for group in side.groups for leaf in group.leaves)
+    return {f"{group}[].{field.name}": field.loss for group, field in pairs}
 
 
 def _places(side: Side) -> dict[str, str]:

@@ -124,7 +124,9 @@ def matrix(specs: Path | None, form: str) -> None:
         endpoints = pair["endpoints"]
         assert isinstance(endpoints, dict)  # as built above
         lost = [f"{name}: {', '.join(fields)}" for name, fields in endpoints.items() if fields]
-        click.echo(f"{pair['client']:22} -> {pair['runtime']:16} {len(endpoints)} endpoints; {'; '.join(lost) or 'all fields cross'}")
+        click.echo(
+            f"{pair['client']:22} -> {pair['runtime']:16} {len(endpoints)} endpoints; {'; '.join(lost) or 'all fields cross'}"
+        )
 
 
 @main.command()
@@ -159,10 +161,18 @@ def translate(client: str, runtime: str, reply: bool, lossy: bool, nan: str) -> 
 @main.command()
 @click.option("-c", "--config", type=click.Path(path_type=Path, dir_okay=False), help="Configuration file (YAML).")
 @click.option("--listen", multiple=True, metavar="HOST:PORT", help="Where to listen; repeatable.")
-@click.option("--upstream", multiple=True, metavar="RUNTIME=URL", help="A runtime, such as triton=grpc://127.0.0.1:8001.")
-@click.option("--allow-unauthenticated", is_flag=True, help="Let machines other than this one connect, though nobody is authenticated.")
+@click.option(
+    "--upstream", multiple=True, metavar="RUNTIME=URL", help="A runtime, such as triton=grpc://127.0.0.1:8001."
+)
+@click.option(
+    "--allow-unauthenticated",
+    is_flag=True,
+    help="Let machines other than this one connect, though nobody is authenticated.",
+)
 @click.option("--check", is_flag=True, help="Check the configuration and exit.")
-def proxy(config: Path | None, listen: tuple[str, ...], upstream: tuple[str, ...], allow_unauthenticated: bool, check: bool) -> None:
+def proxy(
+    config: Path | None, listen: tuple[str, ...], upstream: tuple[str, ...], allow_unauthenticated: bool, check: bool
+) -> None:
     """Run the gateway in front of runtimes."""
     from inferbridge.run import load, serve
 

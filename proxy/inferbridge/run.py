@@ -16,7 +16,9 @@ from inferbridge.config import EXIT_CODE, Flags, Listener, Settings, SettingsErr
 from inferbridge.gateway import build
 
 
-def load(config: Path | None, listen: tuple[str, ...], upstream: tuple[str, ...], allow_unauthenticated: bool) -> Settings:
+def load(
+    config: Path | None, listen: tuple[str, ...], upstream: tuple[str, ...], allow_unauthenticated: bool
+) -> Settings:
     """The settings of file, environment and flags; ends the program with all problems when they cannot be used."""
     flags = Flags(listen=listen, upstream=upstream, allow_unauthenticated=allow_unauthenticated or None)
     try:

@@ -21,12 +21,13 @@ from inferbridge_generated.registry import APIS
 from inferbridge_generated.runtimes import PROFILES
 
 type Form = Mapping[str, Any]
+STRICT = Policy()
 
 
 class Translator:
     """One pair of sides. Errors of the call come back as the answer that the client would get."""
 
-    def __init__(self, client: str, runtime: str, policy: Policy = Policy()) -> None:
+    def __init__(self, client: str, runtime: str, policy: Policy = STRICT) -> None:
         self._client, self._client_protocol = side(client)
         self._runtime, self._runtime_protocol = side(runtime)
         self._policy = policy
@@ -88,12 +89,12 @@ def side(text: str) -> tuple[RuntimeProfile, str]:
     raise ValueError(f"{name!r} is none of {', '.join(sorted([*APIS, *PROFILES]))}")
 
 
-def translate_call(client: str, runtime: str, call: Form, policy: Policy = Policy()) -> dict[str, Any]:
+def translate_call(client: str, runtime: str, call: Form, policy: Policy = STRICT) -> dict[str, Any]:
     """As `Translator.call`."""
     return Translator(client, runtime, policy).call(call)
 
 
-def translate_reply(client: str, runtime: str, exchange: Form, policy: Policy = Policy()) -> dict[str, Any]:
+def translate_reply(client: str, runtime: str, exchange: Form, policy: Policy = STRICT) -> dict[str, Any]:
     """As `Translator.reply`."""
     return Translator(client, runtime, policy).reply(exchange)
 

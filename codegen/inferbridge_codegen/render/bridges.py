@@ -7,7 +7,7 @@ in two functions is a function of `inferbridge.bridge` instead.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from inferbridge_codegen.model.types import Api, Dialect, Endpoint, Field, GrpcBinding, Group, Leaf, RestBinding, Side
+from inferbridge_codegen.model.types import Api, Dialect, Endpoint, Field, Group, GrpcBinding, Leaf, RestBinding, Side
 from inferbridge_codegen.render.environment import render
 from inferbridge_codegen.render.lines import Lines, call, indented, wrapped, wrapped_head
 
@@ -325,7 +325,7 @@ def _prepare(side: Side, wire: Wire) -> Lines:
         for leaf in _mapped(side):
             if leaf.field.quirk:
                 name = leaf.field.name
-                lines.append(f'{name} = quirks.{leaf.field.quirk}(request.{name}, "{name}", context)')
+                lines.append(f'sent_{name} = quirks.{leaf.field.quirk}(request.{name}, "{name}", context)')
     if wire.is_rest and _has_tensors(side):
         lines += _sink(side, wire, value)
     elif _has_tensors(side) and not wire.reply:
@@ -388,7 +388,7 @@ def _write_leaf(
     if leaf.echo:
         return f"request.{leaf.field.name}"
     if leaf.field.quirk and not wire.reply and item == "request":
-        place = leaf.field.name
+        place = f"sent_{leaf.field.name}"
     if leaf.kind == "tensor":
         return "data"
     if leaf.kind == "parameters" and not wire.is_rest:
@@ -457,7 +457,7 @@ def _path(binding: RestBinding) -> Lines:
 
 
 def _value(field: Field) -> str:
-    return field.name if field.quirk else f"request.{field.name}"
+    return f"sent_{field.name}" if field.quirk else f"request.{field.name}"
 
 
 def _segment(name: str, field: Field) -> str:

@@ -53,4 +53,4 @@ def _json(field: Field) -> str:
         return f"{field.name}: msgspec.Raw | UnsetType = UNSET"
     base = "dict[str, Any]" if field.type.base == "map<parameter>" else _TYPES.get(field.type.base, field.type.base)
     kind = f"list[{base}]" if field.type.is_list else base
-    return f"{field.name}: {kind}" if field.required else f"{field.name}: {kind} | None | UnsetType = UNSET"
+    return f"{field.name}: {kind}" if field.required else f"{field.name}: {kind} | UnsetType | None = UNSET"

@@ -69,6 +69,9 @@ class Codec:
     slots: tuple[Slot, ...]
     entries: tuple["Entry", ...]
     is_recursive: bool
+    """Whether it can contain itself."""
+    can_be_deep: bool
+    """Whether it can stand deeper than any limit."""
 
     @property
     def branches(self) -> list[Branch]:
@@ -100,6 +103,7 @@ class Entry:
     """With None while no value was read: a message."""
     missing_value: str
     """What a missing value stands for, where that is not its default."""
+    can_be_deep: bool
 
     @property
     def branches(self) -> tuple[Branch, ...]:
@@ -115,7 +119,9 @@ def render_wire(messages: Sequence[Descriptor], sources: Sequence[str]) -> str:
     _check_names(messages)
     for message in messages:
         _check_fields(message, {other.full_name for other in messages})
-    codecs = [_codec(message) for message in messages]
+    recursive = [message for message in messages if message.full_name in _contained(message)]
+    deep = set().union(*map(_contained, recursive))
+    codecs = [_codec(message, deep) for message in messages]
     tags = sorted({_tag(field, _SIZED) for field in _fields_with_heads(messages)})
     return render("wire.py.jinja", codecs=codecs, sources=sources, tags=tags, fit=_fit)
 
@@ -142,26 +148,27 @@ def _check_fields(message: Descriptor, known: set[str]) -> None:
             raise ValueError(f"{field.full_name}: message {inner.full_name} is not among the messages to render")
 
 
-def _codec(message: Descriptor) -> Codec:
+def _codec(message: Descriptor, deep: set[str]) -> Codec:
     fields = sorted(message.fields, key=lambda field: field.number)
     return Codec(
         class_name(message),
         message.full_name,
         tuple(_slot(field) for field in fields),
-        tuple(_entry(_inner(field)) for field in fields if _is_map(field)),
-        _is_recursive(message),
+        tuple(_entry(_inner(field), deep) for field in fields if _is_map(field)),
+        message.full_name in _contained(message),
+        message.full_name in deep,
     )
 
 
-def _is_recursive(message: Descriptor) -> bool:
+def _contained(message: Descriptor) -> set[str]:
+    """Full names of the messages and map entries inside it, at any depth."""
     found: set[str] = set()
-    waiting = [field.message_type for field in message.fields if field.message_type is not None]
+    waiting = [message]
     while waiting:
-        inner = waiting.pop()
-        if inner.full_name not in found:
-            found.add(inner.full_name)
-            waiting.extend(field.message_type for field in inner.fields if field.message_type is not None)
-    return message.full_name in found
+        inner = [field.message_type for field in waiting.pop().fields if field.message_type is not None]
+        waiting.extend(other for other in inner if other.full_name not in found)
+        found.update(other.full_name for other in inner)
+    return found
 
 
 def _is_entry(message: Descriptor) -> bool:
@@ -411,7 +418,7 @@ def _map(field: FieldDescriptor, target: str) -> _Parts:
     return f"dict[{_python(key)[0]}, {_python(value)[0]}]", "dict", (Branch(_tag(field, _SIZED), read),), write
 
 
-def _entry(entry: Descriptor) -> Entry:
+def _entry(entry: Descriptor, deep: set[str]) -> Entry:
     key, value = entry.fields_by_name["key"], entry.fields_by_name["value"]
     kind = _python(value)[0]
     is_message = value.message_type is not None
@@ -422,6 +429,7 @@ def _entry(entry: Descriptor) -> Entry:
         _entry_slot(value, "item"),
         kind,
         f"{kind}() if item is None else item" if is_message else "item",
+        entry.full_name in deep,
     )
 
 

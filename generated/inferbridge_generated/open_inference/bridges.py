@@ -156,9 +156,9 @@ def model_ready_rest_decode_request(call: HttpRequest, context: Context) -> oper
 
 def model_ready_rest_encode_request(request: operations.ModelReadyRequest, context: Context) -> HttpRequest:
     """The operation to GET /v2/models/{model}/ready."""
-    version = quirks.model_versions(request.version, "version", context)
-    if version:
-        path = f"/v2/models/{rest.segment(request.model, 'model')}/versions/{rest.segment(version, 'version')}/ready"
+    sent_version = quirks.model_versions(request.version, "version", context)
+    if sent_version:
+        path = f"/v2/models/{rest.segment(request.model, 'model')}/versions/{rest.segment(sent_version, 'version')}/ready"
     else:
         path = f"/v2/models/{rest.segment(request.model, 'model')}/ready"
     return rest.call("GET", path)
@@ -193,10 +193,10 @@ def model_ready_grpc_decode_request(call: GrpcRequest, context: Context) -> oper
 
 def model_ready_grpc_encode_request(request: operations.ModelReadyRequest, context: Context) -> GrpcRequest:
     """The operation to /inference.GRPCInferenceService/ModelReady."""
-    version = quirks.model_versions(request.version, "version", context)
+    sent_version = quirks.model_versions(request.version, "version", context)
     message = wire.ModelReadyRequest(
         name=request.model,
-        version=version,
+        version=sent_version,
     )
     message_chunks = grpc.write(wire.encode_ModelReadyRequest, message, context)
     return GrpcRequest("/inference.GRPCInferenceService/ModelReady", messages=(message_chunks,))
@@ -305,9 +305,9 @@ def model_metadata_rest_decode_request(call: HttpRequest, context: Context) -> o
 
 def model_metadata_rest_encode_request(request: operations.ModelMetadataRequest, context: Context) -> HttpRequest:
     """The operation to GET /v2/models/{model}."""
-    version = quirks.model_versions(request.version, "version", context)
-    if version:
-        path = f"/v2/models/{rest.segment(request.model, 'model')}/versions/{rest.segment(version, 'version')}"
+    sent_version = quirks.model_versions(request.version, "version", context)
+    if sent_version:
+        path = f"/v2/models/{rest.segment(request.model, 'model')}/versions/{rest.segment(sent_version, 'version')}"
     else:
         path = f"/v2/models/{rest.segment(request.model, 'model')}"
     return rest.call("GET", path)
@@ -389,10 +389,10 @@ def model_metadata_grpc_decode_request(call: GrpcRequest, context: Context) -> o
 
 def model_metadata_grpc_encode_request(request: operations.ModelMetadataRequest, context: Context) -> GrpcRequest:
     """The operation to /inference.GRPCInferenceService/ModelMetadata."""
-    version = quirks.model_versions(request.version, "version", context)
+    sent_version = quirks.model_versions(request.version, "version", context)
     message = wire.ModelMetadataRequest(
         name=request.model,
-        version=version,
+        version=sent_version,
     )
     message_chunks = grpc.write(wire.encode_ModelMetadataRequest, message, context)
     return GrpcRequest("/inference.GRPCInferenceService/ModelMetadata", messages=(message_chunks,))
@@ -499,8 +499,8 @@ def infer_rest_decode_request(call: HttpRequest, context: Context) -> operations
 
 def infer_rest_encode_request(request: operations.InferRequest, context: Context) -> HttpRequest:
     """The operation to POST /v2/models/{model}/infer."""
-    version = quirks.model_versions(request.version, "version", context)
-    id = quirks.ascii_ids(request.id, "id", context)
+    sent_version = quirks.model_versions(request.version, "version", context)
+    sent_id = quirks.ascii_ids(request.id, "id", context)
     sink = TensorSink(rest.request_nan(context))
     binary = context.profile.binary_tensors
     inputs = []
@@ -516,12 +516,12 @@ def infer_rest_encode_request(request: operations.InferRequest, context: Context
                 data=data,
             )
         )
-    if version:
-        path = f"/v2/models/{rest.segment(request.model, 'model')}/versions/{rest.segment(version, 'version')}/infer"
+    if sent_version:
+        path = f"/v2/models/{rest.segment(request.model, 'model')}/versions/{rest.segment(sent_version, 'version')}/infer"
     else:
         path = f"/v2/models/{rest.segment(request.model, 'model')}/infer"
     body = schemas.InferRequest(
-        id=rest.optional(id),
+        id=rest.optional(sent_id),
         parameters=rest.parameters_to(request.parameters, "parameters", context, binary_data_output=binary or None),
         inputs=inputs,
         outputs=rest.optional(
@@ -624,14 +624,14 @@ def infer_grpc_decode_request(call: GrpcRequest, context: Context) -> operations
 
 def infer_grpc_encode_request(request: operations.InferRequest, context: Context) -> GrpcRequest:
     """The operation to /inference.GRPCInferenceService/ModelInfer."""
-    version = quirks.model_versions(request.version, "version", context)
-    id = quirks.ascii_ids(request.id, "id", context)
+    sent_version = quirks.model_versions(request.version, "version", context)
+    sent_id = quirks.ascii_ids(request.id, "id", context)
     for item in request.inputs:
         quirks.datatype(item.datatype, "inputs[].datatype", context)
     message = wire.ModelInferRequest(
         model_name=request.model,
-        model_version=version,
-        id=id,
+        model_version=sent_version,
+        id=sent_id,
         parameters=grpc.parameters_to(request.parameters, wire.InferParameter, "parameters", context),
         inputs=[
             wire.ModelInferRequest_InferInputTensor(

@@ -13,7 +13,7 @@ class InferInput(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     name: str
     shape: list[int]
     datatype: str
-    parameters: dict[str, Any] | None | UnsetType = UNSET
+    parameters: dict[str, Any] | UnsetType | None = UNSET
     data: msgspec.Raw | UnsetType = UNSET
 
 
@@ -21,7 +21,7 @@ class InferRequestedOutput(msgspec.Struct, kw_only=True, forbid_unknown_fields=T
     """The JSON object InferRequestedOutput."""
 
     name: str
-    parameters: dict[str, Any] | None | UnsetType = UNSET
+    parameters: dict[str, Any] | UnsetType | None = UNSET
 
 
 class InferOutput(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -30,27 +30,27 @@ class InferOutput(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     name: str
     shape: list[int]
     datatype: str
-    parameters: dict[str, Any] | None | UnsetType = UNSET
+    parameters: dict[str, Any] | UnsetType | None = UNSET
     data: msgspec.Raw | UnsetType = UNSET
 
 
 class ServerLive(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The JSON object ServerLive."""
 
-    live: bool | None | UnsetType = UNSET
+    live: bool | UnsetType | None = UNSET
 
 
 class ServerReady(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The JSON object ServerReady."""
 
-    ready: bool | None | UnsetType = UNSET
+    ready: bool | UnsetType | None = UNSET
 
 
 class ModelReady(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The JSON object ModelReady."""
 
-    name: str | None | UnsetType = UNSET
-    ready: bool | None | UnsetType = UNSET
+    name: str | UnsetType | None = UNSET
+    ready: bool | UnsetType | None = UNSET
 
 
 class ServerMetadata(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -58,7 +58,7 @@ class ServerMetadata(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     name: str
     version: str
-    extensions: list[str] | None | UnsetType = UNSET
+    extensions: list[str] | UnsetType | None = UNSET
 
 
 class TensorMetadata(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -67,48 +67,48 @@ class TensorMetadata(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     name: str
     datatype: str
     shape: list[int]
-    parameters: dict[str, Any] | None | UnsetType = UNSET
+    parameters: dict[str, Any] | UnsetType | None = UNSET
 
 
 class RepositoryIndex(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The JSON object RepositoryIndex."""
 
-    ready: bool | None | UnsetType = UNSET
+    ready: bool | UnsetType | None = UNSET
 
 
 class RepositoryModel(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The JSON object RepositoryModel."""
 
     name: str
-    version: str | None | UnsetType = UNSET
-    state: str | None | UnsetType = UNSET
-    reason: str | None | UnsetType = UNSET
+    version: str | UnsetType | None = UNSET
+    state: str | UnsetType | None = UNSET
+    reason: str | UnsetType | None = UNSET
 
 
 class RepositoryChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The JSON object RepositoryChange."""
 
-    parameters: dict[str, Any] | None | UnsetType = UNSET
+    parameters: dict[str, Any] | UnsetType | None = UNSET
 
 
 class InferRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The JSON object InferRequest."""
 
-    id: str | None | UnsetType = UNSET
-    model_name: str | None | UnsetType = UNSET
-    model_version: str | None | UnsetType = UNSET
-    parameters: dict[str, Any] | None | UnsetType = UNSET
+    id: str | UnsetType | None = UNSET
+    model_name: str | UnsetType | None = UNSET
+    model_version: str | UnsetType | None = UNSET
+    parameters: dict[str, Any] | UnsetType | None = UNSET
     inputs: list[InferInput]
-    outputs: list[InferRequestedOutput] | None | UnsetType = UNSET
+    outputs: list[InferRequestedOutput] | UnsetType | None = UNSET
 
 
 class InferReply(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The JSON object InferReply."""
 
-    model_name: str | None | UnsetType = UNSET
-    model_version: str | None | UnsetType = UNSET
-    id: str | None | UnsetType = UNSET
-    parameters: dict[str, Any] | None | UnsetType = UNSET
+    model_name: str | UnsetType | None = UNSET
+    model_version: str | UnsetType | None = UNSET
+    id: str | UnsetType | None = UNSET
+    parameters: dict[str, Any] | UnsetType | None = UNSET
     outputs: list[InferOutput]
 
 
@@ -116,9 +116,9 @@ class ModelMetadata(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The JSON object ModelMetadata."""
 
     name: str
-    versions: list[str] | None | UnsetType = UNSET
-    platform: str | None | UnsetType = UNSET
-    inputs: list[TensorMetadata] | None | UnsetType = UNSET
-    outputs: list[TensorMetadata] | None | UnsetType = UNSET
-    parameters: dict[str, Any] | None | UnsetType = UNSET
+    versions: list[str] | UnsetType | None = UNSET
+    platform: str | UnsetType | None = UNSET
+    inputs: list[TensorMetadata] | UnsetType | None = UNSET
+    outputs: list[TensorMetadata] | UnsetType | None = UNSET
+    parameters: dict[str, Any] | UnsetType | None = UNSET
     rt_info: msgspec.Raw | UnsetType = UNSET

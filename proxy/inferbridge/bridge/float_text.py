@@ -43,7 +43,9 @@ def _resolve_ties(doubles: Any, datatype: str, text_of: Callable[[int], str]) ->
     dropped = _DROPPED_BITS[datatype]
     mask = np.uint64((1 << dropped) - 1)
     half = np.uint64(1 << (dropped - 1))
-    suspects = np.flatnonzero((bits & mask) == half) if not _may_be_subnormal(doubles, datatype) else np.arange(len(doubles))
+    suspects = (
+        np.flatnonzero((bits & mask) == half) if not _may_be_subnormal(doubles, datatype) else np.arange(len(doubles))
+    )
     if not len(suspects):
         return doubles
     moved = doubles.copy()

@@ -80,7 +80,9 @@ def _unnest(values: list[Any], shape: Sequence[int], name: str) -> list[Any]:
         for part in level:
             if not isinstance(part, list) or len(part) != dimension:
                 found = len(part) if isinstance(part, list) else "no list"
-                raise invalid(f"tensor '{name}': shape {list(shape)} needs {dimension} items at level {depth + 1}, found {found}")
+                raise invalid(
+                    f"tensor '{name}': shape {list(shape)} needs {dimension} items at level {depth + 1}, found {found}"
+                )
         level = [item for part in level for item in part]
     if any(isinstance(item, list) for item in level):
         raise invalid(f"tensor '{name}': data is nested deeper than shape {list(shape)}")
@@ -133,7 +135,7 @@ def _pack_floats(values: list[Any], datatype: str, name: str, text: bytes) -> Bu
             except OverflowError:
                 wrong = next(value for value in values if abs(value) > 3.4028234e38 and math.isfinite(value))
                 raise invalid(f"tensor '{name}': {wrong!r} is out of the range of FP32") from None
-            if all(abs(value) >= 1.2e-38 or value == 0 or value != value for value in values):  # noqa: PLR0124
+            if all(abs(value) >= 1.2e-38 or value == 0 or value != value for value in values):
                 return packed
     return _narrow(values, datatype, name, text)
 
@@ -146,9 +148,9 @@ def _pack_doubles(values: list[Any], name: str) -> bytes:
 
 
 def _narrow(values: list[Any], datatype: str, name: str, text: bytes) -> bytes:
-    import numpy as np  # noqa: PLC0415  # 170 ms that small plain numbers never need
+    import numpy as np  # 170 ms that small plain numbers never need
 
-    from inferbridge.bridge.float_text import narrow  # noqa: PLC0415  # as above
+    from inferbridge.bridge.float_text import narrow  # as above
 
     return narrow(np.array(values, np.float64), datatype, _texts(text), name)
 
@@ -197,10 +199,10 @@ def _segments(flat: bytes) -> Iterator[bytes]:
 
 
 def _parse_numbers(flat: bytes, datatype: str, text: bytes, count: int, name: str) -> bytes | None:
-    import numpy as np  # noqa: PLC0415  # 170 ms that small messages never need
+    import numpy as np  # 170 ms that small messages never need
 
-    from inferbridge.bridge.float_text import narrow  # noqa: PLC0415  # as above
-    from inferbridge.bridge.segments import numbers  # noqa: PLC0415  # as above
+    from inferbridge.bridge.float_text import narrow  # as above
+    from inferbridge.bridge.segments import numbers  # as above
 
     kind = {"UINT64": "u"}.get(datatype, "i" if datatype in INTEGER_CODES else "d")
     out = np.empty(count, {"u": np.uint64, "i": np.int64, "d": np.float64}[kind])
@@ -246,7 +248,7 @@ def _text(element: Buffer, name: str) -> str:
 
 
 def _write_array(raw: Buffer, datatype: str, name: str, nan: NanPolicy) -> bytes:
-    import numpy as np  # noqa: PLC0415  # 170 ms that small messages never need
+    import numpy as np  # 170 ms that small messages never need
 
     array: Any
     if datatype in INTEGER_CODES:
@@ -264,7 +266,9 @@ def _write_array(raw: Buffer, datatype: str, name: str, nan: NanPolicy) -> bytes
 def _write_special(values: list[float], name: str, nan: NanPolicy) -> bytes:
     if nan == "reject":
         wrong = next(value for value in values if not math.isfinite(value))
-        message = f"tensor '{name}': has {wrong}, which JSON cannot carry; ask for binary data or set nan: null or literal"
+        message = (
+            f"tensor '{name}': has {wrong}, which JSON cannot carry; ask for binary data or set nan: null or literal"
+        )
         raise BridgeError(Code.FAILED_PRECONDITION, message)
     if nan == "null":
         return msgspec.json.encode([value if math.isfinite(value) else None for value in values])

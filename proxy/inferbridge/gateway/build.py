@@ -12,7 +12,6 @@ from inferbridge.upstream.pool import open_pool
 from inferbridge_generated.registry import APIS
 from inferbridge_generated.runtimes import PROFILES
 
-
 RUNTIMES: Mapping[str, frozenset[str]] = {name: frozenset({"rest", "grpc"}) for name in PROFILES}
 """Known runtimes and the protocols that they speak."""
 

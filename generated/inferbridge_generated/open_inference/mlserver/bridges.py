@@ -20,10 +20,10 @@ def model_metadata_grpc_decode_request(call: GrpcRequest, context: Context) -> o
 
 def model_metadata_grpc_encode_request(request: operations.ModelMetadataRequest, context: Context) -> GrpcRequest:
     """The operation to /inference.GRPCInferenceService/ModelMetadata."""
-    version = quirks.model_versions(request.version, "version", context)
+    sent_version = quirks.model_versions(request.version, "version", context)
     message = wire.ModelMetadataRequest(
         name=request.model,
-        version=version,
+        version=sent_version,
     )
     message_chunks = grpc.write(wire.encode_ModelMetadataRequest, message, context)
     return GrpcRequest("/inference.GRPCInferenceService/ModelMetadata", messages=(message_chunks,))
