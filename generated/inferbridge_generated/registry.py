@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from inferbridge.bridge.registry import Api, Endpoint, GrpcHalf, RestHalf
 
 from .open_inference import bridges as open_inference
-from .open_inference.mlserver import bridges as open_inference_mlserver
 from .open_inference.kserve import bridges as open_inference_kserve
+from .open_inference.mlserver import bridges as open_inference_mlserver
 
 APIS: Mapping[str, Api] = {
     "open-inference": Api(

@@ -64,6 +64,7 @@ PROFILES: Mapping[str, tuple[RuntimeProfile, ...]] = {
                 500: Code.INTERNAL,
                 503: Code.UNKNOWN,
             },
+            details=(("Unexpected <class 'mlserver.errors.ModelNotFound'>: ", Code.NOT_FOUND),),
             not_ready=(400,),
         ),
     ),

@@ -123,9 +123,9 @@ def matrix(specs: Path | None, form: str) -> None:
     for pair in pairs:
         endpoints = pair["endpoints"]
         assert isinstance(endpoints, dict)  # as built above
-        lost = [f"{name}: {', '.join(fields)}" for name, fields in endpoints.items() if fields]
+        lost = "; ".join(f"{name}: {', '.join(fields)}" for name, fields in endpoints.items() if fields)
         click.echo(
-            f"{pair['client']:22} -> {pair['runtime']:16} {len(endpoints)} endpoints; {'; '.join(lost) or 'all fields cross'}"
+            f"{pair['client']:22} -> {pair['runtime']:16} {len(endpoints)} endpoints; {lost or 'all fields cross'}"
         )
 
 

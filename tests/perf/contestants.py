@@ -39,9 +39,9 @@ def cpu_seconds(pid: int) -> float:
 
 
 @contextmanager
-def run_inferbridge(upstream_port: int, folder: Path) -> Iterator[Contestant]:
-    """Our proxy in front of the upstream."""
-    with run_proxy(f"triton=grpc://127.0.0.1:{upstream_port}", folder) as proxy:
+def run_inferbridge(upstream_port: int, folder: Path, profile: Path | None = None) -> Iterator[Contestant]:
+    """Our proxy in front of the upstream; `profile` takes cProfile's statistics."""
+    with run_proxy(f"triton=grpc://127.0.0.1:{upstream_port}", folder, profile=profile) as proxy:
         yield Contestant("inferbridge", int(proxy.address.rpartition(":")[2]), proxy.pid)
 
 

@@ -1,6 +1,7 @@
 """CPU per request of our proxy beside Envoy's JSON transcoder: same upstream, same load, same run.
 
     python tests/perf/gateway.py [--rounds 7] [--seconds 1.0] [--connections 8] [--only inferbridge] [--check] [--json]
+    python tests/perf/gateway.py --profile 16
 
 An echoing gRPC server, the proxies and the load each run in a process of their own, so both directions are translated:
 JSON numbers to an FP32 tensor and back. A case is a number of FP32 values; `live` is a call without a tensor and shows
@@ -16,6 +17,7 @@ import argparse
 import base64
 import http.client
 import json
+import pstats
 import random
 import statistics
 import struct
@@ -159,6 +161,19 @@ def start(stack: ExitStack, only: str | None) -> list[Contestant]:
     return contestants
 
 
+def profile(case: str, options: argparse.Namespace) -> None:
+    """Print in which functions our proxy spends its time on one case; the profiler's own cost is in the figures."""
+    count = CASES[case]
+    request = http_request("inferbridge", None if count is None else number_texts(count))
+    with tempfile.TemporaryDirectory() as folder:
+        statistics_file = Path(folder, "profile")
+        with run_upstream() as port, run_inferbridge(port, Path(folder), statistics_file) as contestant:
+            load = Load(options.connections, options.seconds * options.rounds)
+            load.measure(contestant, request, Series())
+            load.close()
+        pstats.Stats(str(statistics_file)).sort_stats("tottime").print_stats(40)
+
+
 def report(results: dict[str, dict[str, Series]]) -> dict[str, dict[str, Any]]:
     """The rows of every case, and the ratio where both proxies ran."""
     rows: dict[str, dict[str, Any]] = {}
@@ -193,7 +208,11 @@ def main() -> int:
     parser.add_argument("--only", choices=["inferbridge", "envoy"])
     parser.add_argument("--check", action="store_true", help="exit with 1 where a target is missed")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--profile", choices=CASES, help="show where the time of one case goes instead")
     options = parser.parse_args()
+    if options.profile:
+        profile(options.profile, options)
+        return 0
     with ExitStack() as stack:
         rows = report(measure(start(stack, options.only), options))
     sys.stdout.write((json.dumps(rows, indent=1) if options.json else table(rows)) + "\n")

@@ -36,10 +36,12 @@ class Proxy:
 
 
 @contextmanager
-def run_proxy(upstream: str, folder: Path) -> Iterator[Proxy]:
-    """Run `inferbridge proxy` in front of one upstream, `runtime=url`."""
+def run_proxy(upstream: str, folder: Path, *, profile: Path | None = None) -> Iterator[Proxy]:
+    """Run `inferbridge proxy` in front of one upstream, `runtime=url`; `profile` takes cProfile's statistics."""
     log = folder / "proxy.log"
-    command = [sys.executable, "-m", "inferbridge.cli", "proxy", "--listen", "127.0.0.1:0", "--upstream", upstream]
+    profiler = ["-m", "cProfile", "-o", str(profile)] if profile else []
+    program = [sys.executable, *profiler, "-m", "inferbridge.cli"]
+    command = [*program, "proxy", "--listen", "127.0.0.1:0", "--upstream", upstream]
     sources = os.pathsep.join(str(ROOT / name) for name in ("codegen", "proxy", "generated"))
     with log.open("wb") as output:
         process = subprocess.Popen(

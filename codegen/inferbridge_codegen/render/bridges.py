@@ -4,12 +4,13 @@ The statements are made here, from the linked sides; the template lays them out.
 in two functions is a function of `inferbridge.bridge` instead.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from inferbridge_codegen.model.types import Api, Dialect, Endpoint, Field, Group, GrpcBinding, Leaf, RestBinding, Side
 from inferbridge_codegen.render.environment import render
 from inferbridge_codegen.render.lines import Lines, call, indented, wrapped, wrapped_head
+from inferbridge_codegen.spec.path_template import PathTemplate
 
 _DEFAULTS = {"string": '""', "bool": "False", "int64": "0", "double": "0.0", "tensor": 'b""'}
 
@@ -171,8 +172,8 @@ def _decode(side: Side, target: str, wire: Wire, source: str) -> Lines:
 
 def _open(side: Side, wire: Wire, source: str) -> Lines:
     if not wire.is_rest:
-        kind = "reply_message" if wire.reply else "request_message"
-        reader = f"message = grpc.read(wire.decode_{side.wire_class}, grpc.{kind}({source}), context)"
+        first = f"grpc.reply_message({source}, context)" if wire.reply else f"grpc.request_message({source})"
+        reader = f"message = grpc.read(wire.decode_{side.wire_class}, {first}, context)"
         count = f"raw = message.{side.raw}"
         group = next((group for group in side.groups if any(leaf.kind == "tensor" for leaf in group.leaves)), None)
         if group is None:
@@ -444,24 +445,25 @@ def _path(binding: RestBinding) -> Lines:
     ordered = sorted(binding.paths, key=lambda path: -len(path.variables))
     lines: Lines = []
     for position, path in enumerate(ordered):
-        text = "/" + "/".join(
-            f"{{{_segment(name, fields[name])}}}" if is_variable else name for name, is_variable in path.segments
-        )
-        assign = f'path = f"{text}"' if path.variables else f'path = "{text}"'
+        assign = _assign_path(path, fields)
         optional = [_value(fields[name]) for name in path.variables if not fields[name].required]
         if not optional:
-            lines += ["else:", f"    {assign}"] if position else [assign]
+            lines += ["else:", *indented(assign)] if position else assign
             break
-        lines += [f"{'elif' if position else 'if'} {' and '.join(optional)}:", f"    {assign}"]
+        lines += [f"{'elif' if position else 'if'} {' and '.join(optional)}:", *indented(assign)]
     return lines
+
+
+def _assign_path(path: PathTemplate, fields: Mapping[str, Field]) -> Lines:
+    if not path.variables:
+        return [f'path = "{path.text}"']
+    text = "/".join(f"{{in_{name}}}" if is_variable else name for name, is_variable in path.segments)
+    encoded = [f'in_{name} = rest.segment({_value(fields[name])}, "{name}")' for name in path.variables]
+    return [*encoded, f'path = f"/{text}"']
 
 
 def _value(field: Field) -> str:
     return f"sent_{field.name}" if field.quirk else f"request.{field.name}"
-
-
-def _segment(name: str, field: Field) -> str:
-    return f"rest.segment({_value(field)}, '{name}')"
 
 
 def _rest_request(binding: RestBinding) -> Lines:

@@ -1,5 +1,6 @@
 """Renders a whole model into a set of files: path below the output folder, and content."""
 
+import json
 from collections.abc import Mapping
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
@@ -22,12 +23,17 @@ def render_package(model: Model) -> FileSet:
         "py.typed": "",
         "operations.py": render_operations(model),
         "registry.py": render("registry.py.jinja", apis=model.apis),
-        "runtimes.py": render("runtimes.py.jinja", runtimes=model.runtimes, quirk=_quirk),
+        "runtimes.py": render("runtimes.py.jinja", runtimes=model.runtimes, quirk=_quirk, text=_text),
     }
     files = {path: text.encode() for path, text in texts.items()}
     for api in model.apis:
         files.update(_api(api))
     return dict(sorted(files.items()))
+
+
+def _text(value: str) -> str:
+    """A string literal in double quotes."""
+    return json.dumps(value, ensure_ascii=True)
 
 
 def _quirk(value: object) -> str:

@@ -169,6 +169,8 @@ class RuntimeApiDocument:
     quirks: dict[str, object]
     status: dict[str, int]
     codes: dict[int, str]
+    details: tuple[tuple[str, str], ...]
+    """Beginnings of gRPC error texts, and the code they really mean."""
     not_ready: tuple[int, ...]
 
 

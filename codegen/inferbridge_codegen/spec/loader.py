@@ -334,6 +334,7 @@ def _runtime_api(reader: Reader, node: Node) -> RuntimeApiDocument:
         "quirks": False,
         "status": False,
         "codes": False,
+        "details": False,
         "not_ready": False,
     }
     parts = reader.map(node, "an API of a runtime", known)
@@ -349,6 +350,10 @@ def _runtime_api(reader: Reader, node: Node) -> RuntimeApiDocument:
         _quirks(reader, parts.get("quirks")),
         {code: reader.integer(value, code, 400, 599) or 500 for code, value in status.items()},
         _codes(reader, parts.get("codes")),
+        tuple(
+            (beginning, reader.choice(child, "a gRPC code", CODES) or "UNKNOWN")
+            for beginning, _, child in reader.entries(parts.get("details"), "details")
+        ),
         tuple(
             reader.integer(item, "not_ready", 400, 599) or 503
             for item in reader.sequence(parts.get("not_ready"), "not_ready")

@@ -69,7 +69,7 @@ def server_live_grpc_decode_reply(
     answer: GrpcReply, request: operations.ServerLiveRequest, context: Context
 ) -> operations.ServerLiveReply:
     """What a runtime answers to /inference.GRPCInferenceService/ServerLive."""
-    message = grpc.read(wire.decode_ServerLiveResponse, grpc.reply_message(answer), context)
+    message = grpc.read(wire.decode_ServerLiveResponse, grpc.reply_message(answer, context), context)
     return operations.ServerLiveReply(
         live=message.live,
     )
@@ -130,7 +130,7 @@ def server_ready_grpc_decode_reply(
     answer: GrpcReply, request: operations.ServerReadyRequest, context: Context
 ) -> operations.ServerReadyReply:
     """What a runtime answers to /inference.GRPCInferenceService/ServerReady."""
-    message = grpc.read(wire.decode_ServerReadyResponse, grpc.reply_message(answer), context)
+    message = grpc.read(wire.decode_ServerReadyResponse, grpc.reply_message(answer, context), context)
     return operations.ServerReadyReply(
         ready=message.ready,
     )
@@ -158,9 +158,12 @@ def model_ready_rest_encode_request(request: operations.ModelReadyRequest, conte
     """The operation to GET /v2/models/{model}/ready."""
     sent_version = quirks.model_versions(request.version, "version", context)
     if sent_version:
-        path = f"/v2/models/{rest.segment(request.model, 'model')}/versions/{rest.segment(sent_version, 'version')}/ready"
+        in_model = rest.segment(request.model, "model")
+        in_version = rest.segment(sent_version, "version")
+        path = f"/v2/models/{in_model}/versions/{in_version}/ready"
     else:
-        path = f"/v2/models/{rest.segment(request.model, 'model')}/ready"
+        in_model = rest.segment(request.model, "model")
+        path = f"/v2/models/{in_model}/ready"
     return rest.call("GET", path)
 
 
@@ -206,7 +209,7 @@ def model_ready_grpc_decode_reply(
     answer: GrpcReply, request: operations.ModelReadyRequest, context: Context
 ) -> operations.ModelReadyReply:
     """What a runtime answers to /inference.GRPCInferenceService/ModelReady."""
-    message = grpc.read(wire.decode_ModelReadyResponse, grpc.reply_message(answer), context)
+    message = grpc.read(wire.decode_ModelReadyResponse, grpc.reply_message(answer, context), context)
     return operations.ModelReadyReply(
         ready=message.ready,
     )
@@ -275,7 +278,7 @@ def server_metadata_grpc_decode_reply(
     answer: GrpcReply, request: operations.ServerMetadataRequest, context: Context
 ) -> operations.ServerMetadataReply:
     """What a runtime answers to /inference.GRPCInferenceService/ServerMetadata."""
-    message = grpc.read(wire.decode_ServerMetadataResponse, grpc.reply_message(answer), context)
+    message = grpc.read(wire.decode_ServerMetadataResponse, grpc.reply_message(answer, context), context)
     return operations.ServerMetadataReply(
         name=message.name,
         version=message.version,
@@ -307,9 +310,12 @@ def model_metadata_rest_encode_request(request: operations.ModelMetadataRequest,
     """The operation to GET /v2/models/{model}."""
     sent_version = quirks.model_versions(request.version, "version", context)
     if sent_version:
-        path = f"/v2/models/{rest.segment(request.model, 'model')}/versions/{rest.segment(sent_version, 'version')}"
+        in_model = rest.segment(request.model, "model")
+        in_version = rest.segment(sent_version, "version")
+        path = f"/v2/models/{in_model}/versions/{in_version}"
     else:
-        path = f"/v2/models/{rest.segment(request.model, 'model')}"
+        in_model = rest.segment(request.model, "model")
+        path = f"/v2/models/{in_model}"
     return rest.call("GET", path)
 
 
@@ -402,7 +408,7 @@ def model_metadata_grpc_decode_reply(
     answer: GrpcReply, request: operations.ModelMetadataRequest, context: Context
 ) -> operations.ModelMetadataReply:
     """What a runtime answers to /inference.GRPCInferenceService/ModelMetadata."""
-    message = grpc.read(wire.decode_ModelMetadataResponse, grpc.reply_message(answer), context)
+    message = grpc.read(wire.decode_ModelMetadataResponse, grpc.reply_message(answer, context), context)
     return operations.ModelMetadataReply(
         name=message.name,
         versions=message.versions,
@@ -517,9 +523,12 @@ def infer_rest_encode_request(request: operations.InferRequest, context: Context
             )
         )
     if sent_version:
-        path = f"/v2/models/{rest.segment(request.model, 'model')}/versions/{rest.segment(sent_version, 'version')}/infer"
+        in_model = rest.segment(request.model, "model")
+        in_version = rest.segment(sent_version, "version")
+        path = f"/v2/models/{in_model}/versions/{in_version}/infer"
     else:
-        path = f"/v2/models/{rest.segment(request.model, 'model')}/infer"
+        in_model = rest.segment(request.model, "model")
+        path = f"/v2/models/{in_model}/infer"
     body = schemas.InferRequest(
         id=rest.optional(sent_id),
         parameters=rest.parameters_to(request.parameters, "parameters", context, binary_data_output=binary or None),
@@ -659,7 +668,7 @@ def infer_grpc_decode_reply(
     answer: GrpcReply, request: operations.InferRequest, context: Context
 ) -> operations.InferReply:
     """What a runtime answers to /inference.GRPCInferenceService/ModelInfer."""
-    message = grpc.read(wire.decode_ModelInferResponse, grpc.reply_message(answer), context)
+    message = grpc.read(wire.decode_ModelInferResponse, grpc.reply_message(answer, context), context)
     raw = message.raw_output_contents
     tensors.check_raw_count(raw, len(message.outputs), "raw_output_contents")
     return operations.InferReply(
@@ -780,7 +789,7 @@ def repository_index_grpc_decode_reply(
     answer: GrpcReply, request: operations.RepositoryIndexRequest, context: Context
 ) -> operations.RepositoryIndexReply:
     """What a runtime answers to /inference.GRPCInferenceService/RepositoryIndex."""
-    message = grpc.read(wire.decode_RepositoryIndexResponse, grpc.reply_message(answer), context)
+    message = grpc.read(wire.decode_RepositoryIndexResponse, grpc.reply_message(answer, context), context)
     return operations.RepositoryIndexReply(
         models=[
             operations.RepositoryModel(
@@ -825,7 +834,8 @@ def model_load_rest_encode_request(request: operations.ModelLoadRequest, context
     """The operation to POST /v2/repository/models/{model}/load."""
     if request.repository:
         context.lose("repository", "the REST side has no place for it")
-    path = f"/v2/repository/models/{rest.segment(request.model, 'model')}/load"
+    in_model = rest.segment(request.model, "model")
+    path = f"/v2/repository/models/{in_model}/load"
     body = schemas.RepositoryChange(
         parameters=rest.parameters_to(request.parameters, "parameters", context),
     )
@@ -872,7 +882,7 @@ def model_load_grpc_decode_reply(
     answer: GrpcReply, request: operations.ModelLoadRequest, context: Context
 ) -> operations.ModelLoadReply:
     """What a runtime answers to /inference.GRPCInferenceService/RepositoryModelLoad."""
-    grpc.read(wire.decode_RepositoryModelLoadResponse, grpc.reply_message(answer), context)
+    grpc.read(wire.decode_RepositoryModelLoadResponse, grpc.reply_message(answer, context), context)
     return operations.ModelLoadReply()
 
 
@@ -897,7 +907,8 @@ def model_unload_rest_encode_request(request: operations.ModelUnloadRequest, con
     """The operation to POST /v2/repository/models/{model}/unload."""
     if request.repository:
         context.lose("repository", "the REST side has no place for it")
-    path = f"/v2/repository/models/{rest.segment(request.model, 'model')}/unload"
+    in_model = rest.segment(request.model, "model")
+    path = f"/v2/repository/models/{in_model}/unload"
     body = schemas.RepositoryChange(
         parameters=rest.parameters_to(request.parameters, "parameters", context),
     )
@@ -944,7 +955,7 @@ def model_unload_grpc_decode_reply(
     answer: GrpcReply, request: operations.ModelUnloadRequest, context: Context
 ) -> operations.ModelUnloadReply:
     """What a runtime answers to /inference.GRPCInferenceService/RepositoryModelUnload."""
-    grpc.read(wire.decode_RepositoryModelUnloadResponse, grpc.reply_message(answer), context)
+    grpc.read(wire.decode_RepositoryModelUnloadResponse, grpc.reply_message(answer, context), context)
     return operations.ModelUnloadReply()
 
 

@@ -33,6 +33,8 @@ class RuntimeProfile:
     """gRPC code to the status its own REST side would give."""
     codes: dict[int, Code] = field(default_factory=dict)
     """REST status to the code its own gRPC side would give."""
+    details: tuple[tuple[str, Code], ...] = ()
+    """Beginnings of gRPC error texts that mean another code than the one they come with."""
     not_ready: tuple[int, ...] = (503,)
     """REST statuses that mean "not ready"; the first is what a REST client is told."""
 
@@ -59,7 +61,7 @@ class Context:
     policy: Policy = Policy()
     losses: list[str] = field(default_factory=list)
     replying: bool = False
-    """False while the request is translated, True for the reply: what cannot be carried then is not the client's fault."""
+    """True while the reply is translated: what cannot be carried then is not the client's fault."""
 
     def lose(self, name: str, why: str) -> None:
         """Note that field `name` cannot reach the other side: an error unless losses are allowed."""

@@ -1,103 +1,196 @@
-"""The 14 datatypes of the Open Inference Protocol, and the checks on raw tensor bytes.
+"""The datatypes of Open Inference tensors, and the checks that every tensor passes.
 
-Raw bytes are little-endian and row-major; BOOL is one byte, 0 or 1; a BYTES element is its length as u32, then its
-bytes (KServe, "binary tensor data extension").
+The neutral form of a tensor's elements ("raw") is little-endian, row-major and contiguous, exactly what the protocol
+calls raw contents. An element of BYTES is a little-endian uint32 length followed by that many bytes; an element of
+BOOL is one byte, 0 or 1.
 """
 
+import difflib
 import struct
-from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
+from dataclasses import dataclass
+from typing import Literal
 
 from inferbridge.bridge.errors import BridgeError, invalid
 from inferbridge.bridge.values import Buffer
 
-ITEM_SIZES: dict[str, int] = {
-    "BOOL": 1,
-    "UINT8": 1,
-    "UINT16": 2,
-    "UINT32": 4,
-    "UINT64": 8,
-    "INT8": 1,
-    "INT16": 2,
-    "INT32": 4,
-    "INT64": 8,
-    "FP16": 2,
-    "FP32": 4,
-    "FP64": 8,
-    "BF16": 2,
-    "BYTES": 0,
+type Kind = Literal["bool", "int", "float", "bytes"]
+
+MAX_ELEMENTS = 2**31
+"""A tensor has fewer elements than this; runtimes count them in 32 bits."""
+MAX_DIMENSIONS = 64
+FEW = 64
+"""Elements up to which plain Python is faster than numpy."""
+LENGTH = struct.Struct("<I")
+"""The length before each element of BYTES."""
+
+
+@dataclass(frozen=True, slots=True)
+class Datatype:
+    """One datatype. `size` is bytes per element (0: it varies); `code` is its `struct` format character."""
+
+    name: str
+    kind: Kind
+    size: int
+    code: str
+    numpy: str
+    low: int = 0
+    high: int = 0
+    """Least and greatest value of an integer datatype."""
+
+
+def _integer(name: str, code: str, numpy: str) -> Datatype:
+    bits = int(name.lstrip("UINT"))
+    low, high = (0, (1 << bits) - 1) if name[0] == "U" else (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+    return Datatype(name, "int", bits // 8, code, numpy, low, high)
+
+
+DATATYPES: dict[str, Datatype] = {
+    datatype.name: datatype
+    for datatype in (
+        Datatype("BOOL", "bool", 1, "?", "bool"),
+        _integer("UINT8", "B", "u1"),
+        _integer("UINT16", "H", "<u2"),
+        _integer("UINT32", "I", "<u4"),
+        _integer("UINT64", "Q", "<u8"),
+        _integer("INT8", "b", "i1"),
+        _integer("INT16", "h", "<i2"),
+        _integer("INT32", "i", "<i4"),
+        _integer("INT64", "q", "<i8"),
+        Datatype("FP16", "float", 2, "e", "<f2"),
+        Datatype("FP32", "float", 4, "f", "<f4"),
+        Datatype("FP64", "float", 8, "d", "<f8"),
+        # numpy has no bfloat16; its bits travel as uint16
+        Datatype("BF16", "float", 2, "H", "<u2"),
+        Datatype("BYTES", "bytes", 0, "", "object"),
+    )
 }
-"""Bytes of one element; 0 for BYTES, whose elements carry their length."""
-
-MAX_ELEMENTS = 2**31 - 1
-"""Runtimes abort on shapes whose product overflows (Triton 2.51), so no tensor may have more."""
-
-_LENGTH = struct.Struct("<I")
 
 
-def element_count(shape: Sequence[int], name: str) -> int:
-    """Number of elements of a tensor; refuses negative dimensions and absurd products."""
+def datatype_of(name: str, tensor: str) -> Datatype:
+    """The datatype called `name`, of tensor `tensor`; an unknown one is an error that suggests the nearest."""
+    datatype = DATATYPES.get(name)
+    if datatype is None:
+        raise _unknown(name, tensor)
+    return datatype
+
+
+def _unknown(name: str, tensor: str) -> BridgeError:
+    near = difflib.get_close_matches(name[:32].upper(), DATATYPES, n=1, cutoff=0.5)
+    hint = f", did you mean {near[0]}?" if near else ""
+    return invalid(f"tensor {tensor!r}: unknown datatype {name[:32]!r}{hint} (known: {', '.join(DATATYPES)})")
+
+
+def shape_text(shape: list[int]) -> str:
+    """A shape as errors show it: `[2,3]`."""
+    return f"[{','.join(map(str, shape[:MAX_DIMENSIONS]))}{',…' if len(shape) > MAX_DIMENSIONS else ''}]"
+
+
+def element_count(shape: list[int], name: str) -> int:
+    """Elements of a tensor of this shape: no dimension is negative and the product is below 2**31."""
+    if len(shape) > MAX_DIMENSIONS:
+        raise invalid(f"tensor {name!r}: shape has {len(shape)} dimensions, more than {MAX_DIMENSIONS}")
     count = 1
     for dimension in shape:
         if dimension < 0:
-            raise invalid(f"tensor '{name}': shape {list(shape)} has a negative dimension")
+            raise invalid(f"tensor {name!r}: shape {shape_text(shape)} has a negative dimension")
         count *= dimension
-    if count > MAX_ELEMENTS:
-        raise invalid(f"tensor '{name}': shape {list(shape)} has more than {MAX_ELEMENTS} elements")
+    # one zero makes the product harmless, yet not what runtimes compute on the way to it
+    if count >= MAX_ELEMENTS or (count == 0 and max(shape) >= MAX_ELEMENTS):
+        raise invalid(f"tensor {name!r}: shape {shape_text(shape)} has 2**31 elements or more")
     return count
 
 
-def item_size(datatype: str, name: str) -> int:
-    """Bytes of one element; refuses an unknown datatype."""
-    size = ITEM_SIZES.get(datatype)
-    if size is None:
-        raise unknown_datatype(datatype, name)
-    return size
+def wrong_count(shape: list[int], name: str, needed: int, found: int, where: str) -> BridgeError:
+    """The error of a tensor whose data and shape disagree."""
+    plural = "element" if needed == 1 else "elements"
+    return invalid(f"tensor {name!r}: shape {shape_text(shape)} needs {needed} {plural}, {where} has {found}")
 
 
-def unknown_datatype(datatype: str, name: str) -> BridgeError:
-    """The error for a datatype that the protocol does not have."""
-    nearest = get_close_matches(datatype.upper(), ITEM_SIZES, n=1)
-    hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
-    return invalid(f"tensor '{name}': unknown datatype '{datatype}'{hint}")
-
-
-def check_raw(raw: Buffer, datatype: str, shape: Sequence[int], name: str) -> Buffer:
-    """The raw bytes, when they are what datatype and shape say."""
+def check_raw(raw: Buffer, datatype: str, shape: list[int], name: str) -> Buffer:
+    """`raw` itself when it is exactly a tensor of this datatype and shape, else an error naming the tensor."""
+    kind = datatype_of(datatype, name)
     count = element_count(shape, name)
-    size = item_size(datatype, name)
-    if size == 0:
-        _check_bytes(raw, count, shape, name)
-    elif len(raw) != count * size:
-        wanted = f"{count} elements of {datatype} ({count * size} bytes)"
-        raise invalid(f"tensor '{name}': shape {list(shape)} needs {wanted}, the data has {len(raw)} bytes")
-    elif datatype == "BOOL" and bytes(raw).translate(None, b"\0\1"):
-        raise invalid(f"tensor '{name}': a BOOL is the byte 0 or 1")
+    if kind.size == 0:
+        _check_framing(raw, count, shape, name)
+    elif len(raw) != count * kind.size:
+        raise invalid(
+            f"tensor {name!r}: shape {shape_text(shape)} of {datatype} needs {count * kind.size} bytes,"
+            f" the raw data has {len(raw)}"
+        )
+    elif kind.kind == "bool" and bytes(raw).translate(None, b"\0\1"):
+        raise invalid(f"tensor {name!r}: a byte of raw BOOL data is neither 0 nor 1")
     return raw
 
 
-def _check_bytes(raw: Buffer, count: int, shape: Sequence[int], name: str) -> None:
-    found = sum(1 for _ in bytes_elements(raw, name))
+def _check_framing(raw: Buffer, count: int, shape: list[int], name: str) -> None:
+    at, end, found = 0, len(raw), 0
+    length_at = LENGTH.unpack_from
+    try:
+        while at < end:
+            at += 4 + length_at(raw, at)[0]
+            found += 1
+    except struct.error:
+        found += 1
+        at = end + 1
+    if at > end:
+        raise invalid(f"tensor {name!r}: element {found - 1} of raw BYTES data is cut off")
     if found != count:
-        raise invalid(f"tensor '{name}': shape {list(shape)} needs {count} elements, the data has {found}")
+        raise wrong_count(shape, name, count, found, "raw data")
 
 
-def bytes_elements(raw: Buffer, name: str) -> Iterator[Buffer]:
-    """The elements of a raw BYTES tensor."""
-    at, end = 0, len(raw)
+def split_elements(raw: Buffer) -> list[bytes]:
+    """The elements of checked raw BYTES data."""
+    view = bytes(raw)
+    at, end = 0, len(view)
+    length_at = LENGTH.unpack_from
+    elements = []
     while at < end:
-        if at + 4 > end:
-            raise invalid(f"tensor '{name}': a BYTES element is cut off")
-        (size,) = _LENGTH.unpack_from(raw, at)
-        at += 4 + size
-        if at > end:
-            raise invalid(f"tensor '{name}': a BYTES element is cut off")
-        yield raw[at - size : at]
+        start = at + 4
+        at = start + length_at(view, at)[0]
+        elements.append(view[start:at])
+    return elements
 
 
-def frame_bytes(elements: Sequence[Buffer]) -> bytes:
-    """The raw form of BYTES elements."""
-    parts: list[Buffer] = []
-    for element in elements:
-        parts += (_LENGTH.pack(len(element)), element)
+_LENGTHS = tuple(LENGTH.pack(size) for size in range(1024))
+
+
+def join_elements(elements: list[bytes]) -> bytes:
+    """Raw BYTES data of these elements."""
+    parts = [b""] * (2 * len(elements))
+    parts[1::2] = elements
+    sizes = list(map(len, elements))
+    if not sizes or max(sizes) < len(_LENGTHS):
+        parts[::2] = map(_LENGTHS.__getitem__, sizes)
+    else:
+        parts[::2] = map(LENGTH.pack, sizes)
     return b"".join(parts)
+
+
+def pack_integers(values: list[int], datatype: Datatype, name: str) -> bytes:
+    """Raw data of integers, each checked against the datatype's range."""
+    if values and (min(values) < datatype.low or max(values) > datatype.high):
+        wrong = next(value for value in values if not datatype.low <= value <= datatype.high)
+        raise out_of_range(wrong, datatype, name)
+    if len(values) <= FEW:
+        return struct.pack(f"<{len(values)}{datatype.code}", *values)
+    import numpy as np  # 170 ms that small messages never need
+
+    return np.array(values, datatype.numpy).tobytes()
+
+
+def unpack_numbers(raw: Buffer, datatype: Datatype) -> list[int]:
+    """The integers of checked raw data."""
+    count = len(raw) // datatype.size
+    if count <= FEW:
+        return list(struct.unpack(f"<{count}{datatype.code}", raw))
+    import numpy as np  # as above
+
+    values: list[int] = np.frombuffer(raw, datatype.numpy).tolist()
+    return values
+
+
+def out_of_range(value: object, datatype: Datatype, name: str) -> BridgeError:
+    """The error of an integer that its datatype cannot hold."""
+    text = str(value)
+    shown = text if len(text) <= 40 else f"{text[:40]}…"
+    return invalid(f"tensor {name!r}: {shown} is not from {datatype.low} to {datatype.high} ({datatype.name})")

@@ -18,21 +18,24 @@ def request_message(request: GrpcRequest) -> Buffer:
     return join(request.messages[0]) if request.messages[0] else b""
 
 
-def reply_message(reply: GrpcReply) -> Buffer:
+def reply_message(reply: GrpcReply, context: Context) -> Buffer:
     """The one message of a unary answer; an answer that is an error is raised as one."""
     if reply.code:
-        raise error_of(reply)
+        raise error_of(reply, context)
     if len(reply.messages) != 1:
         raise BridgeError(Code.INTERNAL, f"the runtime answered OK with {len(reply.messages)} messages instead of one")
     return join(reply.messages[0]) if reply.messages[0] else b""
 
 
-def error_of(reply: GrpcReply) -> BridgeError:
+def error_of(reply: GrpcReply, context: Context) -> BridgeError:
     """The neutral error of a failed gRPC answer."""
     try:
         code = Code(reply.code)
     except ValueError:
         code = Code.UNKNOWN
+    for beginning, meant in context.profile.details:
+        if reply.details.startswith(beginning):
+            return RuntimeFault(meant, reply.details.removeprefix(beginning))
     return RuntimeFault(code, reply.details)
 
 

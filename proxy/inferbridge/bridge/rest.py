@@ -75,6 +75,8 @@ def read_json[T](decoder: msgspec.json.Decoder[T], text: bytes) -> T:
         raise invalid(f"the body is not valid JSON: {error}{_position_of_byte(str(error), text)}") from None
     except RecursionError:
         raise invalid("the body is nested too deeply") from None
+    except UnicodeDecodeError:
+        raise invalid("the body is not UTF-8") from None
 
 
 def _position_of_field(message: str, text: bytes) -> str:
@@ -167,7 +169,7 @@ def optional[T](value: T) -> T | msgspec.UnsetType:
     return value or msgspec.UNSET
 
 
-def given[T](value: T | None | msgspec.UnsetType, default: T) -> T:
+def given[T](value: T | msgspec.UnsetType | None, default: T) -> T:
     """A JSON field's value, or the neutral default when absent or null."""
     return default if value is None or isinstance(value, msgspec.UnsetType) else value
 

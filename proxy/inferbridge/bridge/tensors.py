@@ -1,15 +1,23 @@
-"""Tensor elements in protobuf messages: raw byte fields, or the typed lists of `InferTensorContents`."""
+"""Tensor data between the two places a gRPC message may hold it: typed `contents` and raw contents."""
 
-import array
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
-from inferbridge.bridge.datatypes import check_raw, element_count, frame_bytes, item_size
-from inferbridge.bridge.errors import invalid
+from inferbridge.bridge.datatypes import (
+    Datatype,
+    check_raw,
+    datatype_of,
+    element_count,
+    join_elements,
+    pack_integers,
+    split_elements,
+    unpack_numbers,
+    wrong_count,
+)
+from inferbridge.bridge.errors import BridgeError, invalid
 from inferbridge.bridge.values import Buffer
 
-_LISTS: dict[str, str] = {
+FIELDS: dict[str, str] = {
     "BOOL": "bool_contents",
     "INT8": "int_contents",
     "INT16": "int_contents",
@@ -23,68 +31,75 @@ _LISTS: dict[str, str] = {
     "FP64": "fp64_contents",
     "BYTES": "bytes_contents",
 }
-_FIELDS = tuple(dict.fromkeys(_LISTS.values()))
-_CODES = {
-    "INT8": "b", "INT16": "h", "INT32": "i", "INT64": "q", "UINT8": "B", "UINT16": "H", "UINT32": "I", "UINT64": "Q",
-}  # fmt: skip
+"""The field of InferTensorContents for each datatype; FP16 and BF16 have none."""
+ALL_FIELDS = tuple(dict.fromkeys(FIELDS.values()))
 
 
-def check_raw_count(raw_list: Sequence[Buffer], tensors: int, where: str) -> None:
-    """Raw entries go to tensors by position, so there must be one for each, or none at all."""
-    if raw_list and len(raw_list) != tensors:
-        raise invalid(f"{where} has {len(raw_list)} entries for {tensors} tensors")
+def check_raw_count(raw_list: list[Buffer], tensor_count: int, where: str) -> None:
+    """Refuse a raw contents list (the field `where`) that has not one entry for every tensor."""
+    if raw_list and len(raw_list) != tensor_count:
+        raise invalid(f"{where} has {len(raw_list)} entries for {tensor_count} tensors; every tensor needs its own")
 
 
 def tensor_data(
-    contents: Any, raw_list: Sequence[Buffer], index: int, datatype: str, shape: Sequence[int], name: str
+    contents: Any, raw_list: list[Buffer], index: int, datatype: str, shape: list[int], name: str
 ) -> Buffer:
-    """Raw bytes of tensor `index`. The raw list decides: MLServer sets an empty `contents` beside it."""
+    """Checked raw data of tensor number `index`, from the raw list when that is used at all, else from `contents`.
+
+    `contents` is an InferTensorContents struct or None. That it is present says nothing: MLServer sets it, empty,
+    beside raw contents.
+    """
     if not raw_list:
-        return from_contents(contents, datatype, shape, name)
-    if contents is not None and any(len(getattr(contents, field)) for field in _FIELDS):
-        raise invalid(f"tensor '{name}': has both contents and raw contents")
+        return _from_contents(contents, datatype, shape, name)
+    if contents is not None and _filled(contents):
+        raise invalid(f"tensor {name!r}: has both contents and raw contents; send one of them")
+    if index >= len(raw_list):
+        raise invalid(f"tensor {name!r}: has no raw contents, which have {len(raw_list)} entries")
     return check_raw(raw_list[index], datatype, shape, name)
 
 
-def from_contents(contents: Any, datatype: str, shape: Sequence[int], name: str) -> Buffer:
-    """Raw bytes of a typed list; `contents` is a decoded `InferTensorContents` or None."""
+def _filled(contents: Any) -> list[str]:
+    return [field for field in ALL_FIELDS if len(getattr(contents, field))]
+
+
+def _from_contents(contents: Any, datatype: str, shape: list[int], name: str) -> Buffer:
+    kind = datatype_of(datatype, name)
     count = element_count(shape, name)
-    item_size(datatype, name)
-    filled = [field for field in _FIELDS if contents is not None and len(getattr(contents, field))]
+    filled = _filled(contents) if contents is not None else []
     if not filled:
         if count:
-            raise invalid(f"tensor '{name}': shape {list(shape)} needs {count} elements, contents has none")
+            raise wrong_count(shape, name, count, 0, "contents")
         return b""
-    wanted = _LISTS.get(datatype)
-    if wanted is None:
-        raise invalid(f"tensor '{name}': {datatype} has no place in contents; send it in the raw contents")
-    if filled != [wanted]:
-        raise invalid(f"tensor '{name}': {datatype} belongs in contents.{wanted}, found {', '.join(filled)}")
-    return check_raw(_raw_of(getattr(contents, wanted), datatype, name), datatype, shape, name)
+    field = FIELDS.get(datatype, "")
+    if filled == [field]:
+        return _pack(getattr(contents, field), kind, count, shape, name)
+    raise _wrong_field(filled, field, datatype, name)
 
 
-def _raw_of(values: Any, datatype: str, name: str) -> Buffer:
-    if datatype == "BYTES":
-        return frame_bytes(values)
-    code = _CODES.get(datatype)
-    return values if code is None else integers(values, code, datatype, name)
+def _wrong_field(filled: list[str], field: str, datatype: str, name: str) -> BridgeError:
+    place = f"belongs in {field}" if field else "travels only in raw contents"
+    return invalid(f"tensor {name!r}: {datatype} data {place}, not in {' and '.join(filled)}")
 
 
-def integers(values: Sequence[int], code: str, datatype: str, name: str) -> bytes:
-    """Raw bytes of whole numbers; `code` is of the `array` module."""
-    try:
-        numbers = array.array(code, values)
-    except (OverflowError, TypeError):
-        wrong = next(value for value in values if not _fits(value, code))
-        raise invalid(f"tensor '{name}': {wrong!r} is not a value of {datatype}") from None
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    return numbers.tobytes()
+def _pack(values: Any, kind: Datatype, count: int, shape: list[int], name: str) -> Buffer:
+    found = len(values) // kind.size if kind.kind == "float" else len(values)
+    if found != count:
+        raise wrong_count(shape, name, count, found, FIELDS[kind.name])
+    if kind.kind == "int":
+        return pack_integers(values, kind, name)
+    if kind.kind == "bytes":
+        return join_elements(values)
+    return check_raw(values, kind.name, shape, name)
 
 
-def _fits(value: object, code: str) -> bool:
-    try:
-        array.array(code, [value])  # type: ignore[list-item]  # whether it fits is the question
-    except (OverflowError, TypeError):
-        return False
-    return True
+def to_contents[T](raw: Buffer, datatype: str, factory: Callable[..., T]) -> T:
+    """An InferTensorContents, made by `factory`, of checked raw data, for runtimes that read no raw contents."""
+    field = FIELDS.get(datatype)
+    if field is None:
+        raise invalid(f"{datatype} data travels only in raw contents, which the runtime does not take")
+    kind = datatype_of(datatype, "")
+    if kind.kind == "int":
+        return factory(**{field: unpack_numbers(raw, kind)})
+    if kind.kind == "bytes":
+        return factory(**{field: split_elements(raw)})
+    return factory(**{field: raw})

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 type Unknown = list[tuple[str, int]]
-"""(full name of the message, field number) of the fields that the codec does not know, at most MAX_UNKNOWN of them."""
+"""(full name of the message, field number) of the fields that the codec does not know, each once, at most MAX_UNKNOWN."""
 
 MAX_DEPTH = 100
 """Messages and groups may nest this deep below the outermost."""
 MAX_UNKNOWN = 64
-"""Two bytes of wire make an unknown field; remembering each would let a small message fill the memory."""
+"""Two bytes of wire make an unknown field; without a limit a small message could fill the memory."""
 MAX_SIZE = (1 << 31) - 1
 """Bytes of a message or field."""
 VIEW_FROM = 4096
@@ -274,8 +274,9 @@ def _varints(run: bytes) -> "NDArray[np.uint64]":
 def skip(data: Buffer, at: int, end: int, tag: int, depth: int, message: str, unknown: Unknown) -> int:
     """Pass over a field of `message` that the codec does not know, its tag already read; answers where it ends."""
     stop = _skip_value(data, at, end, tag, depth)
-    if len(unknown) < MAX_UNKNOWN:
-        unknown.append((message, tag >> 3))
+    found = (message, tag >> 3)
+    if found not in unknown and len(unknown) < MAX_UNKNOWN:
+        unknown.append(found)
     return stop
 
 

@@ -16,10 +16,10 @@ log = logging.getLogger(__name__)
 GRPC_HEADERS: Headers = (("content-type", "application/grpc"),)
 _OWN_HEADERS = frozenset(
     {
-        "accept", "accept-encoding", "authorization", "connection", "content-encoding", "content-length", "content-type",
-        "cookie", "expect", "grpc-accept-encoding", "grpc-encoding", "grpc-message", "grpc-status", "grpc-timeout", "host",
-        HEADER_LENGTH, "keep-alive", "proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade", "user-agent",
-        "date", "server",
+        "accept", "accept-encoding", "authorization", "connection", "content-encoding", "content-length",
+        "content-type", "cookie", "date", "expect", "grpc-accept-encoding", "grpc-encoding", "grpc-message",
+        "grpc-status", "grpc-timeout", "host", HEADER_LENGTH, "keep-alive", "proxy-authorization", "server", "te",
+        "trailer", "transfer-encoding", "upgrade", "user-agent",
     }
 )  # fmt: skip
 """Headers that belong to one side of a bridge; all others cross it. Credentials never reach a runtime."""

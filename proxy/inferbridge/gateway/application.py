@@ -65,4 +65,4 @@ class Application(Protocol):
         """A call begins. May answer at once; what raises here is answered by `refuse`."""
 
     def refuse(self, error: BridgeError, head: RequestHead | None, responder: Responder) -> None:
-        """Answer a request the codec or the layer could not accept, in the dialect the head asks for (None: unknown)."""
+        """Answer a request that could not be accepted, in the dialect the head asks for (None: unknown)."""

@@ -12,6 +12,7 @@ type Scheme = Literal["http", "https", "grpc", "grpcs"]
 
 _SCHEMES: dict[str, Scheme] = {"http": "http", "https": "https", "grpc": "grpc", "grpcs": "grpcs"}
 _DEFAULT_PORTS: dict[Scheme, int | None] = {"http": 80, "https": 443, "grpc": None, "grpcs": 443}
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _HOST = re.compile(r"[A-Za-z0-9._\-]+|[0-9A-Fa-f:.]+(%[A-Za-z0-9._\-]+)?")
 
 
@@ -42,6 +43,8 @@ class Address:
 
 def parse_address(url: str) -> Address:
     """The address `url` names; ValueError says what is wrong with it."""
+    if _CONTROL.search(url):  # `urlsplit` would drop some of them in silence
+        raise ValueError(f"upstream URL {url!r}: it has control characters")
     try:
         parts = urlsplit(url)
         given = parts.port

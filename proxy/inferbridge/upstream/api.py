@@ -13,7 +13,7 @@ class UpstreamRequest:
 
     method: str
     path: str
-    headers: Headers
+    headers: Headers = ()
     """Without host, content-length, te and hop-by-hop headers: the pool adds what its protocol needs."""
     chunks: Chunks = ()
     idempotent: bool = False

@@ -28,7 +28,8 @@ class Connector:
         """A connected protocol; OSError, ssl.SSLError or ValueError when there is none to be had."""
         context = None if self._tls is None else client_context(self._tls, (self._alpn,))
         server_name = None if self._tls is None else self._tls.server_name or self.address.host
-        # no happy_eyeballs_delay: its race fails an assertion under the eager tasks that mitmproxy sets (CPython < 3.13.2)
+        # No happy_eyeballs_delay: its race fails an assertion under the eager tasks that mitmproxy sets
+        # (CPython before 3.13.2).
         transport, protocol = await asyncio.get_running_loop().create_connection(
             factory,
             self.address.host,

@@ -285,6 +285,7 @@ class Http1Pool:
         task = asyncio.current_task()
         assert task is not None
         try:
+            await asyncio.sleep(0)  # under an eager task factory this runs inside `send`, which must not fail a call
             async with asyncio.timeout(CONNECT_SECONDS):
                 connection = await self._connector.open(lambda: Http1Connection(self, loop, self._header_bytes))
         except asyncio.CancelledError:

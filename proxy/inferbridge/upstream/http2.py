@@ -280,6 +280,7 @@ class Http2Pool:
     async def _open(self) -> None:
         loop = asyncio.get_running_loop()
         connection: Http2Connection | None = None
+        await asyncio.sleep(0)  # under an eager task factory this runs inside `send`, which must not fail a call itself
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 connection = await self._connector.open(lambda: Http2Connection(self, loop, self._header_bytes))

@@ -34,7 +34,7 @@ def model_load_grpc_decode_reply(
     answer: GrpcReply, request: operations.ModelLoadRequest, context: Context
 ) -> operations.ModelLoadReply:
     """What a runtime answers to /inference.GRPCInferenceService/RepositoryModelLoad."""
-    message = grpc.read(wire.decode_RepositoryModelLoadResponse, grpc.reply_message(answer), context)
+    message = grpc.read(wire.decode_RepositoryModelLoadResponse, grpc.reply_message(answer, context), context)
     grpc.demand("isLoaded", message.isLoaded, True)
     return operations.ModelLoadReply()
 
@@ -75,7 +75,7 @@ def model_unload_grpc_decode_reply(
     answer: GrpcReply, request: operations.ModelUnloadRequest, context: Context
 ) -> operations.ModelUnloadReply:
     """What a runtime answers to /inference.GRPCInferenceService/RepositoryModelUnload."""
-    message = grpc.read(wire.decode_RepositoryModelUnloadResponse, grpc.reply_message(answer), context)
+    message = grpc.read(wire.decode_RepositoryModelUnloadResponse, grpc.reply_message(answer, context), context)
     grpc.demand("isUnloaded", message.isUnloaded, True)
     return operations.ModelUnloadReply()
 

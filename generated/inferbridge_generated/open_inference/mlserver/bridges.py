@@ -33,7 +33,7 @@ def model_metadata_grpc_decode_reply(
     answer: GrpcReply, request: operations.ModelMetadataRequest, context: Context
 ) -> operations.ModelMetadataReply:
     """What a runtime answers to /inference.GRPCInferenceService/ModelMetadata."""
-    message = grpc.read(wire.decode_ModelMetadataResponse, grpc.reply_message(answer), context)
+    message = grpc.read(wire.decode_ModelMetadataResponse, grpc.reply_message(answer, context), context)
     return operations.ModelMetadataReply(
         name=message.name,
         versions=message.versions,
