@@ -146,7 +146,7 @@ def translate(client: str, runtime: str, reply: bool, lossy: bool, nan: str) -> 
         translator = Translator(client, runtime, Policy(lossy, nan))  # type: ignore[arg-type]  # click checked the words
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    for number, line in enumerate(click.get_text_stream("stdin"), 1):
+    for number, line in enumerate(sys.stdin, 1):
         if not line.strip():
             continue
         try:

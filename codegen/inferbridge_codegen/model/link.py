@@ -119,7 +119,7 @@ class Linker:
                 self._problems.add(use.variant_mark, f"API {api.name} has no variant {use.variant!r}{hint}")
 
     def _api(self, document: ApiDocument) -> Api | None:
-        if document.errors not in DIALECTS:
+        if document.errors and document.errors not in DIALECTS:
             message = (
                 f"errors {document.errors!r} is none of {', '.join(DIALECTS)}{suggestion(document.errors, DIALECTS)}"
             )

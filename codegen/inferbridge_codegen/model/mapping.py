@@ -49,6 +49,7 @@ def link_side(document: SideDocument, context: SideContext, is_list: bool) -> Si
         _link_leaf(line, own, context, places, context.struct, line.wire, line.field)
     groups = [_link_group(lines, own, context, is_list) for lines in lists.values()]
     _check_variables(document, own, context)
+    _check_raw(document, places, context.problems)
     status = _status_field(document, context)
     if status:
         own.fields.add(status)
@@ -93,6 +94,27 @@ def _status_field(document: SideDocument, context: SideContext) -> str:
     return document.status_field if found else ""
 
 
+def _check_raw(document: SideDocument, places: Mapping[str, WirePlace], problems: Problems) -> None:
+    """`raw` names the message's list of bytes that holds the tensors' elements."""
+    for line in document.lines:
+        kind = places[line.raw].kind if line.raw in places else "no field"
+        if line.raw and kind != "list<bytes>":
+            names = [name for name, place in places.items() if place.kind == "list<bytes>"]
+            problems.add(
+                line.field_mark, f"raw {line.raw!r} must be a list<bytes>, it is {kind}{suggestion(line.raw, names)}"
+            )
+
+
+def _check_tensor(lines: list[LineDocument], group: Group, problems: Problems) -> None:
+    """A tensor's elements cannot be read without its other fields."""
+    tensor = next((leaf for leaf in group.leaves if leaf.kind == "tensor"), None)
+    for name in ("name", "datatype", "shape", "parameters") if tensor else ():
+        if group.leaf(name) is None:
+            problems.add(lines[0].wire_mark, f"{group.wire}[] has a tensor, so its {name!r} must be mapped too")
+    if tensor is not None and tensor.factory and not any(line.raw for line in lines):
+        problems.add(lines[0].wire_mark, f"{group.wire}[].{tensor.wire} needs `raw`, the list of raw elements")
+
+
 def _check_variables(document: SideDocument, own: _Lines, context: SideContext) -> None:
     mapped = {leaf.key for leaf in own.leaves if leaf.kind == "variable"}
     for name in context.variables:
@@ -115,7 +137,7 @@ def _link_group(lines: list[LineDocument], own: _Lines, context: SideContext, is
     for line in lines:
         wire_name, field_name = line.wire.partition("[].")[2], line.field.partition("[].")[2]
         _link_leaf(line, items, context, places, struct, wire_name, field_name, title=place.item.title)
-    return Group(
+    group = Group(
         wire,
         place.item.class_name,
         target,
@@ -126,6 +148,8 @@ def _link_group(lines: list[LineDocument], own: _Lines, context: SideContext, is
         place.field.required,
         place.field.always,
     )
+    _check_tensor(lines, group, context.problems)
+    return group
 
 
 def _list_place(line: LineDocument, wire: str, context: SideContext, is_list: bool) -> WirePlace | None:

@@ -33,6 +33,8 @@ _FIXED = {
 _FLOATS = {FieldDescriptor.TYPE_FLOAT, FieldDescriptor.TYPE_DOUBLE}
 _RESERVED = {"Buffer", "Unknown", "annotations", "msgspec", "wire"}
 """Names of the generated module that a message cannot take."""
+_SHADOWING = {"Buffer", "bool", "bytes", "dict", "float", "int", "list", "msgspec", "str"}
+"""Names that a struct's own body uses, which a field of that name would hide."""
 _VARINT, _EIGHT_BYTES, _SIZED, _FOUR_BYTES = 0, 1, 2, 5
 """Wire types."""
 
@@ -138,6 +140,8 @@ def _check_names(messages: Sequence[Descriptor]) -> None:
 def _check_fields(message: Descriptor, known: set[str]) -> None:
     for field in message.fields:
         inner = field.message_type
+        if field.name in _SHADOWING:
+            raise ValueError(f"{field.full_name}: a field cannot be named {field.name}")
         if field.type == FieldDescriptor.TYPE_GROUP or field.is_required:
             raise ValueError(f"{field.full_name}: groups and required fields are not supported")
         if field.enum_type is not None and field.enum_type.is_closed:

@@ -35,7 +35,7 @@ def error_of(reply: GrpcReply, context: Context) -> BridgeError:
         code = Code.UNKNOWN
     for beginning, meant in context.profile.details:
         if reply.details.startswith(beginning):
-            return RuntimeFault(meant, reply.details.removeprefix(beginning))
+            return RuntimeFault(meant, reply.details)
     return RuntimeFault(code, reply.details)
 
 

@@ -9,6 +9,8 @@ from typing import Any
 from inferbridge.bridge.errors import invalid
 
 type Parameter = bool | int | float | str
+FILE = "file:"
+"""How the names of parameters begin that hold a model's files; base64 text in JSON, bytes in protobuf."""
 _INT64_MAX = 2**63 - 1
 _UINT64_MAX = 2**64 - 1
 _MEMBERS = ("bool_param", "int64_param", "string_param", "double_param", "uint64_param")
@@ -22,22 +24,24 @@ def check_json_parameters(values: Mapping[str, Any], where: str) -> dict[str, Pa
         if isinstance(value, int) and not -(2**63) <= value <= _UINT64_MAX:
             raise invalid(f"{where}.{key}: {value} does not fit 64 bits")
         if not isinstance(value, int | float):
-            kind = {list: "an array", dict: "an object"}.get(type(value), "null")
+            kind = "an array" if isinstance(value, list) else "an object" if isinstance(value, dict) else "null"
             raise invalid(f"{where}.{key}: must be a bool, number or string, not {kind}")
     return dict(values)
 
 
 def decode_parameters(entries: Mapping[str, Any], where: str) -> dict[str, Parameter]:
     """The parameters of a protobuf map of `InferParameter` or `ModelRepositoryParameter`."""
-    return {key: _value_of(entry, f"{where}[{key}]") for key, entry in entries.items()}
+    return {key: _value_of(key, entry, f"{where}[{key}]") for key, entry in entries.items()}
 
 
-def _value_of(entry: Any, where: str) -> Parameter:
+def _value_of(key: str, entry: Any, where: str) -> Parameter:
     for member in _MEMBERS:
         value: Parameter | None = getattr(entry, member, None)
         if value is not None:
             return value
     content = getattr(entry, "bytes_param", None)
+    if content is not None and not key.startswith(FILE):
+        raise invalid(f"{where}: only parameters called {FILE}… may be bytes")
     if content is not None:
         return base64.b64encode(content).decode()
     raise invalid(f"{where}: has no value this proto knows (a double or uint64 sent to an older proto looks like this)")
@@ -56,7 +60,7 @@ def encode_parameters(
         kind = _kind(value)
         if kind not in kinds:
             lose(f"{where}[{key}]", f"the runtime has no parameters of type {kind}")
-        elif key.startswith("file:") and isinstance(value, str):
+        elif key.startswith(FILE) and isinstance(value, str):
             entries[key] = factory(bytes_param=_file(value, f"{where}[{key}]"))
         else:
             entries[key] = factory(**{f"{kind}_param": value})

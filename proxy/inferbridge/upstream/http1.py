@@ -219,7 +219,7 @@ class Http1Pool:
         """Connections that count against the maximum."""
         self._open: set[Http1Connection] = set()
         """Connections whose transport is not closed yet."""
-        self._connecting: set[asyncio.Task[None]] = set()
+        self._connecting: dict[asyncio.Task[None], Http1Call] = {}
         self._waiting: deque[Http1Call] = deque()
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
@@ -255,7 +255,7 @@ class Http1Pool:
         if len(self._members) + len(self._connecting) >= self._max_connections:
             return False
         task = asyncio.get_running_loop().create_task(self._serve(call))
-        self._connecting.add(task)
+        self._connecting[task] = call
         return True
 
     def _wait(self, call: Http1Call) -> None:
@@ -288,22 +288,17 @@ class Http1Pool:
             await asyncio.sleep(0)  # under an eager task factory this runs inside `send`, which must not fail a call
             async with asyncio.timeout(CONNECT_SECONDS):
                 connection = await self._connector.open(lambda: Http1Connection(self, loop, self._header_bytes))
-        except asyncio.CancelledError:
-            call.fail(self._closed_error())
-            raise
         except Exception as error:
-            self._connecting.discard(task)
+            del self._connecting[task]
             self._connect_failed(call, self._connector.failure(error))
         else:
-            self._connecting.discard(task)
+            del self._connecting[task]
             if connection not in self._members:
                 self._connect_failed(call, self._connector.failure(ConnectionError("closed at once")))
             elif call.finished:
                 self.release(connection)
             else:
                 connection.start(call)
-        finally:
-            self._connecting.discard(task)
 
     def _connect_failed(self, call: Http1Call, error: BridgeError) -> None:
         """Those who wait share the failure, unless there are connections that will serve them."""
@@ -372,14 +367,14 @@ class Http1Pool:
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
-        waiting, self._waiting = self._waiting, deque()
-        connecting = list(self._connecting)
+        connecting, self._connecting = self._connecting, {}
         for task in connecting:
             task.cancel()
         if connecting:
             await asyncio.wait(connecting)
-        for call in waiting:
+        for call in [*connecting.values(), *self._waiting]:
             call.fail(self._closed_error())
+        self._waiting.clear()
         connections = list(self._open)
         for connection in connections:
             connection.fail(self._closed_error())
