@@ -219,7 +219,7 @@ def test_null_is_nan_where_the_policy_says_so(datatype: str) -> None:
     assert all(value != value for value in values[1::2])
     for nan in ("reject", "literal"):
         with pytest.raises(BridgeError, match="element 1 is null"):
-            read(text, datatype, nan=nan)  # type: ignore[arg-type]
+            read(text, datatype, nan=nan)
 
 
 @pytest.mark.parametrize("datatype", FLOATS)

@@ -56,8 +56,9 @@ def test_contents_and_raw_contents_are_the_same(datatype: str) -> None:
 def test_many_integers(datatype: str, count: int) -> None:
     """Long lists take another way to the same bytes."""
     values = [number % 100 for number in range(count)]
-    raw = tensor_data(Contents(**{FIELDS[datatype]: values}), [], 0, datatype, [count], "x")
-    assert to_contents(raw, datatype, Contents) == Contents(**{FIELDS[datatype]: values})
+    field: dict[str, Any] = {FIELDS[datatype]: values}
+    raw = tensor_data(Contents(**field), [], 0, datatype, [count], "x")
+    assert to_contents(raw, datatype, Contents) == Contents(**field)
 
 
 @pytest.mark.parametrize("datatype", DATATYPES)
@@ -86,7 +87,8 @@ def test_a_wrong_count_is_named(datatype: str) -> None:
 @pytest.mark.parametrize("count", [1, 100])
 def test_narrow_integers_are_checked(datatype: str, value: int, count: int) -> None:
     """A value that int_contents can hold but the datatype cannot is refused, not wrapped."""
-    contents = Contents(**{FIELDS[datatype]: [0] * (count - 1) + [value]})
+    field: dict[str, Any] = {FIELDS[datatype]: [0] * (count - 1) + [value]}
+    contents = Contents(**field)
     with pytest.raises(BridgeError, match=rf"tensor 'x': {value} is not from .* \({datatype}\)"):
         tensor_data(contents, [], 0, datatype, [count], "x")
 

@@ -65,7 +65,7 @@ CASES = {
         'protos/base/service.proto:10:3: "strin" is not defined.',
     ),
     "mapped twice": (
-        API, "      request: {name: name}\n      reply: {answer: answer, sure", "      request: {name: name}\n      reply: {answer: answer, answer.x: answer, sure",
+        API, "      reply: {answer: answer, sure", "      reply: {answer: answer, answer.x: answer, sure",
         "apis/base.yaml:20:31: answer.x: only a bool entry of a map<parameter> can be lifted out",
     ),
     "path variable not mapped": (
@@ -77,7 +77,7 @@ CASES = {
         "apis/base.yaml:16:47: status needs a bool field, answer is string",
     ),
     "unknown converter": (
-        API, "      request: {name: name}\n      reply: {answer: answer,", "      request: {name: name}\n      reply: {answer: {field: answer, converter: model_stat},",
+        API, "      reply: {answer: answer,", "      reply: {answer: {field: answer, converter: model_stat},",
         "apis/base.yaml:20:15: no converter 'model_stat' for string; did you mean 'model_state'?",
     ),
     "constant of a string": (

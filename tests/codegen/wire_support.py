@@ -122,7 +122,7 @@ class Codecs:
     def _value_of(self, message: Any, field: FieldDescriptor) -> Any:
         value = getattr(message, field.name)
         if is_map(field):
-            is_message = field.message_type.fields_by_name["value"].message_type is not None
+            is_message = map_fields(field)[1].message_type is not None
             return {key: self.struct_of(value[key]) if is_message else value[key] for key in value}
         if field.is_repeated and field.message_type is not None:
             return [self.struct_of(item) for item in value]
@@ -176,6 +176,12 @@ def is_map(field: FieldDescriptor) -> bool:
     return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
 
 
+def map_fields(field: FieldDescriptor) -> tuple[FieldDescriptor, FieldDescriptor]:
+    """Key and value of a map field's entries."""
+    assert field.message_type is not None
+    return field.message_type.fields_by_name["key"], field.message_type.fields_by_name["value"]
+
+
 # Meaning
 
 
@@ -194,7 +200,7 @@ def _google_field(message: Any, field: FieldDescriptor) -> Any:
     value = getattr(message, field.name)
     plain = meaning_of_google if field.message_type is not None else _plain
     if is_map(field):
-        plain = meaning_of_google if field.message_type.fields_by_name["value"].message_type is not None else _plain
+        plain = meaning_of_google if map_fields(field)[1].message_type is not None else _plain
         return {key: plain(value[key]) for key in value}
     if field.is_repeated:
         return [plain(item) for item in value]
@@ -209,8 +215,7 @@ def meaning_of_struct(value: Any, descriptor: Descriptor) -> dict[str, Any]:
 def _struct_field(value: Any, field: FieldDescriptor) -> Any:
     inner = field.message_type
     if is_map(field):
-        entry = inner.fields_by_name["value"]
-        return {key: _struct_field(item, entry) for key, item in value.items()}
+        return {key: _struct_field(item, map_fields(field)[1]) for key, item in value.items()}
     if field.is_repeated and field.type in PACKED:
         return [_plain(item) for (item,) in struct.iter_unpack(PACKED[field.type], value)]
     if field.is_repeated:
@@ -275,7 +280,7 @@ def _fill(draw: Callable[[st.SearchStrategy[Any]], Any], message: Any, depth: in
 
 
 def _fill_map(draw: Callable[[st.SearchStrategy[Any]], Any], place: Any, field: FieldDescriptor, depth: int) -> None:
-    key, value = (field.message_type.fields_by_name[name] for name in ("key", "value"))
+    key, value = map_fields(field)
     for drawn in draw(st.lists(VALUES[key.type], max_size=3)):
         if value.message_type is None:
             place[drawn] = draw(VALUES[value.type])

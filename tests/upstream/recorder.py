@@ -63,3 +63,29 @@ class Recorder:
         await self.done(seconds)
         assert self.error is not None, (self.status, self.body)
         return self.error
+
+
+class Broken(Recorder):
+    """A receiver with a bug in one of its callbacks."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__()
+        self._where = where
+
+    def on_head(self, status: int, headers: Headers) -> None:
+        """Perhaps fail."""
+        super().on_head(status, headers)
+        if self._where == "head":
+            raise RuntimeError("bug")
+
+    def on_data(self, data: Buffer) -> None:
+        """Perhaps fail."""
+        super().on_data(data)
+        if self._where == "data":
+            raise RuntimeError("bug")
+
+    def on_end(self, trailers: Headers) -> None:
+        """Perhaps fail."""
+        super().on_end(trailers)
+        if self._where == "end":
+            raise RuntimeError("bug")

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from inferbridge.bridge.errors import Code
-from inferbridge.bridge.values import Buffer, Headers
+from inferbridge.bridge.values import Headers
 from inferbridge.gateway.limits import Limits
 from inferbridge.upstream import http1
 from inferbridge.upstream.address import parse_address
@@ -15,7 +15,7 @@ from inferbridge.upstream.api import Call, Pool, UpstreamRequest
 from inferbridge.upstream.http1 import Http1Pool
 from upstream.conftest import OpenPool
 from upstream.h1_server import Answer, H1Server, Request, h1_server
-from upstream.recorder import Recorder
+from upstream.recorder import Broken, Recorder
 
 GET = UpstreamRequest("GET", "/v2/health/ready", idempotent=True)
 POST = UpstreamRequest("POST", "/v2/models/m/infer", (("content-type", "application/json"),), (b'{"a"', b":1}"))
@@ -339,32 +339,6 @@ async def test_injection_reaches_nobody(opened: OpenPool) -> None:
         assert not recorder.finished.is_set()
         assert (await recorder.failure()).code is Code.INVALID_ARGUMENT
         assert server.connections == 0
-
-
-class Broken(Recorder):
-    """A receiver with a bug in one of its callbacks."""
-
-    def __init__(self, where: str) -> None:
-        super().__init__()
-        self._where = where
-
-    def on_head(self, status: int, headers: Headers) -> None:
-        """Perhaps fail."""
-        super().on_head(status, headers)
-        if self._where == "head":
-            raise RuntimeError("bug")
-
-    def on_data(self, data: Buffer) -> None:
-        """Perhaps fail."""
-        super().on_data(data)
-        if self._where == "data":
-            raise RuntimeError("bug")
-
-    def on_end(self, trailers: Headers) -> None:
-        """Perhaps fail."""
-        super().on_end(trailers)
-        if self._where == "end":
-            raise RuntimeError("bug")
 
 
 @pytest.mark.parametrize("where", ["head", "data", "end"])

@@ -1,7 +1,6 @@
 """Free-form parameters: neutral values are bool, int, float and str; each protocol has its own way to type them."""
 
 import base64
-import binascii
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -79,7 +78,7 @@ def _file(value: str, where: str) -> bytes:
     """Triton's model repository extension carries files as base64 in JSON and as bytes in protobuf."""
     try:
         return base64.b64decode(value, validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii.Error is one, and so is text that is not ASCII
         raise invalid(f"{where}: must be base64") from None
 
 

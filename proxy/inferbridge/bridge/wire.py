@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 type Unknown = list[tuple[str, int]]
-"""(full name of the message, field number) of the fields that the codec does not know, each once, at most MAX_UNKNOWN."""
+"""(full name of the message, field number) of what the codec does not know, each once, at most MAX_UNKNOWN of them."""
 
 MAX_DEPTH = 100
 """Messages and groups may nest this deep below the outermost."""
@@ -71,13 +71,13 @@ BROKEN = (IndexError, UnicodeDecodeError, struct.error, WireError)
 
 def located(error: Exception, names: Mapping[int, str], tag: int, at: int) -> WireError:
     """One of `BROKEN`, raised while the field of `tag` was read, as an error that says where."""
-    name = names.get(tag >> 3, f"field {tag >> 3}")
+    # no field was begun when the message ends before its first tag
+    name = names.get(tag >> 3, f"field {tag >> 3}") if tag > 7 else ""
     if not isinstance(error, WireError):
         reason = "the string is not valid UTF-8" if isinstance(error, UnicodeDecodeError) else "truncated"
         return WireError(reason, name, at)
-    if error.offset is None:
-        return WireError(error.reason, name, at)
-    return WireError(error.reason, f"{name}.{error.field}", error.offset)
+    offset = at if error.offset is None else error.offset
+    return WireError(error.reason, ".".join(filter(None, (name, error.field))), offset)
 
 
 def truncated() -> WireError:

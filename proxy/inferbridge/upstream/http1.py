@@ -289,10 +289,10 @@ class Http1Pool:
             async with asyncio.timeout(CONNECT_SECONDS):
                 connection = await self._connector.open(lambda: Http1Connection(self, loop, self._header_bytes))
         except Exception as error:
-            del self._connecting[task]
+            self._connecting.pop(task, None)
             self._connect_failed(call, self._connector.failure(error))
         else:
-            del self._connecting[task]
+            self._connecting.pop(task, None)
             if connection not in self._members:
                 self._connect_failed(call, self._connector.failure(ConnectionError("closed at once")))
             elif call.finished:

@@ -6,7 +6,9 @@ GOAWAY a connection finishes what it has and the next call opens another.
 
 What is sent again, and when (gRFC A6 calls the first two transparent retries):
 
-* GOAWAY with a last stream below ours, or REFUSED_STREAM: the runtime has not looked at the request. Sent again.
+* GOAWAY with a last stream below ours: the runtime has not looked at the request. Sent again, on a new connection.
+* REFUSED_STREAM: not looked at either. Sent again after a moment, because gRPC servers at their stream limit refuse
+  for as long as they take to clear away a stream whose end we have already seen.
 * The connection broke before anything of the answer came: only if the request is marked idempotent, once.
 """
 
@@ -30,6 +32,7 @@ from inferbridge.upstream.tls import TlsSettings
 
 MAX_WAITING: Final = 1024
 _MAX_ATTEMPTS: Final = 3
+_REFUSED_SECONDS: Final = (0.01, 0.1)
 _JOIN_BYTES: Final = 1 << 16
 
 # The table of the gRPC specification ("HTTP2 Transport Mapping, Errors"); what is not in it is INTERNAL.
@@ -44,7 +47,7 @@ _RESET_CODES: Final[dict[int, Code]] = {
 class Http2Call(ActiveCall):
     """One call; also the handler of its stream."""
 
-    __slots__ = ("block", "connection", "pool", "refused", "stream")
+    __slots__ = ("block", "connection", "pool", "stream")
 
     def __init__(self, pool: "Http2Pool", request: UpstreamRequest, receiver: Receiver) -> None:
         super().__init__(request, receiver, pool.url, pool.reply_limit)
@@ -52,7 +55,6 @@ class Http2Call(ActiveCall):
         self.block = b""
         self.connection: Http2Connection | None = None
         self.stream: Stream | None = None
-        self.refused = False
 
     def abandon(self) -> None:
         """Reset the stream, or leave the queue."""
@@ -66,9 +68,8 @@ class Http2Call(ActiveCall):
     def on_reset(self, code: int, reason: str) -> None:
         """The runtime (or our codec) has ended the stream."""
         self.connection = self.stream = None
-        if code == ErrorCode.REFUSED_STREAM and not self.refused and not self.answered:
-            self.refused = True
-            self.pool.again(self)
+        if code == ErrorCode.REFUSED_STREAM and self.attempts < _MAX_ATTEMPTS and not self.answered:
+            self.pool.later(self, _REFUSED_SECONDS[self.attempts - 1])
             return
         self.fail(BridgeError(_RESET_CODES.get(code, Code.INTERNAL), f"{self.upstream} ended the call: {reason}"))
 
@@ -212,6 +213,8 @@ class Http2Pool:
         )
         self._max_waiting = max_waiting
         self._waiting: deque[Http2Call] = deque()
+        self._resting: dict[Http2Call, asyncio.TimerHandle] = {}
+        """Calls that were refused and wait a moment."""
         self._current: Http2Connection | None = None
         self._connections: set[Http2Connection] = set()
         self._connecting: asyncio.Task[None] | None = None
@@ -242,8 +245,19 @@ class Http2Pool:
         self._waiting.appendleft(call)
         asyncio.get_running_loop().call_soon(self._pump)
 
+    def later(self, call: Http2Call, seconds: float) -> None:
+        """Send a call once more, after a moment."""
+        self._resting[call] = asyncio.get_running_loop().call_later(seconds, self._rested, call)
+
+    def _rested(self, call: Http2Call) -> None:
+        del self._resting[call]
+        self.again(call)
+
     def withdraw(self, call: Http2Call) -> None:
         """The call no longer waits."""
+        resting = self._resting.pop(call, None)
+        if resting is not None:
+            resting.cancel()
         with contextlib.suppress(ValueError):
             self._waiting.remove(call)
 
@@ -338,6 +352,9 @@ class Http2Pool:
             self._connecting.cancel()
             await asyncio.wait([self._connecting])
             self._connecting = None
+        for call in list(self._resting):
+            self.withdraw(call)
+            call.fail(self._closed_error())
         self._fail_waiting(self._closed_error())
         connections = list(self._connections)
         for connection in connections:
