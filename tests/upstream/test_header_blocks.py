@@ -17,7 +17,7 @@ def test_our_blocks_decode_to_what_was_encoded(fields: list[tuple[str, str]]) ->
     """Any HPACK decoder reads our literals, and its dynamic table stays empty."""
     block = encode_fields([(name.encode(), value.encode()) for name, value in fields])
     decoder = Decoder(max_header_list_size=1 << 20)
-    assert [tuple(field) for field in decoder.decode(block)] == fields
+    assert [(str(name), str(value)) for name, value in decoder.decode(block)] == fields
     assert not decoder.header_table.dynamic_entries
 
 

@@ -321,6 +321,24 @@ async def test_nobody_listening(opened: OpenPool) -> None:
             )
 
 
+async def test_connecting_under_eager_tasks(opened: OpenPool) -> None:
+    """With an eager task factory, as mitmproxy has it, `send` still returns before the call can fail."""
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(asyncio.eager_task_factory)
+    try:
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            pool = opened(f"http://127.0.0.1:{unused.getsockname()[1]}")
+            for _ in range(2):
+                recorder, _ = _send(pool)
+                assert not recorder.finished.is_set()
+                await recorder.failure()
+        async with h1_server() as server:
+            await _send(opened(server.url))[0].answer()
+    finally:
+        loop.set_task_factory(None)
+
+
 async def test_those_who_wait_share_a_connection_failure() -> None:
     """When no connection can be opened, the queue does not wait for its turn to fail."""
     with socket.socket() as unused:

@@ -62,7 +62,12 @@ def _conversation() -> bytes:
     link = Link()
     received = bytearray()
     take = link.codec.receive
-    link.codec.receive = lambda data: (received.extend(data), take(data))[1]  # type: ignore[method-assign]
+
+    def record(data: bytes) -> None:
+        received.extend(data)
+        take(data)
+
+    link.codec.receive = record  # type: ignore[method-assign]
     link.peer.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: 50})
     for _ in range(3):
         link.open([b"x"])

@@ -10,9 +10,10 @@ from h2.errors import ErrorCodes
 
 from inferbridge.bridge.errors import Code
 from inferbridge.gateway.limits import Limits
-from inferbridge.upstream import http2
+from inferbridge.upstream import frames, http2
 from inferbridge.upstream.address import parse_address
 from inferbridge.upstream.api import Call, Pool, UpstreamRequest
+from inferbridge.upstream.frames import frame_header
 from inferbridge.upstream.http2 import Http2Pool
 from upstream.conftest import OpenPool
 from upstream.grpc_server import BIG, framed, grpc_request, grpc_server
@@ -170,24 +171,26 @@ async def test_refused_streams_are_sent_again(opened: OpenPool) -> None:
         assert len(server.requests) == 5
 
 
-async def test_a_refused_call_can_be_cancelled_or_closed(opened: OpenPool) -> None:
+async def test_a_refused_call_can_be_cancelled_or_closed(opened: OpenPool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A call that waits to be sent again after a refusal is neither sent nor forgotten when it or the pool ends."""
 
+    monkeypatch.setattr(http2, "_REFUSED_SECONDS", (60.0, 60.0))
+
     def behave(peer: Peer, stream_id: int) -> None:
-        peer.h2.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
+        if stream_id < 5:
+            peer.h2.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
+        else:
+            peer.answer(stream_id)
 
     async with h2_server(behave) as server:
         pool = opened(server.url)
-        assert isinstance(pool, Http2Pool)
-        cancelled, call = _send(pool)
-        closed, _ = _send(pool)
-        async with asyncio.timeout(5):
-            while len(pool._resting) < 2:
-                await asyncio.sleep(0)
+        (cancelled, call), (closed, _), (answered, _) = _send(pool), _send(pool), _send(pool)
+        await answered.answer()
         call.cancel()
         await pool.close()
         assert (await closed.failure()).code is Code.UNAVAILABLE
         assert not cancelled.finished.is_set()
+        assert len(server.requests) == 3
 
 
 @pytest.mark.parametrize(
@@ -265,6 +268,15 @@ async def test_a_silent_server(opened: OpenPool, monkeypatch: pytest.MonkeyPatch
         error = await _send(opened(server.url))[0].failure()
         assert error.code is Code.UNAVAILABLE
         assert error.message.startswith(f"cannot connect to {server.url}: no answer within")
+
+
+async def test_a_server_that_greets_with_goodbye(opened: OpenPool) -> None:
+    """GOAWAY right behind the first SETTINGS fails the calls that wait, once, with the server's reason."""
+    greeting = frames.settings({}) + frame_header(12, frames.GOAWAY, 0, 0) + bytes(7) + b"\x0bfull"
+    async with h2_server(greeting=greeting) as server:
+        error = await _send(opened(server.url))[0].failure()
+        assert error.message == f"cannot connect to {server.url}: GOAWAY ENHANCE_YOUR_CALM full"
+        assert len(server.peers) == 1
 
 
 async def test_nobody_listening(opened: OpenPool) -> None:

@@ -13,7 +13,7 @@ import orjson
 
 from inferbridge.bridge.context import NanPolicy
 from inferbridge.bridge.datatypes import FEW, Datatype, split_elements
-from inferbridge.bridge.errors import BridgeError, Code
+from inferbridge.bridge.errors import invalid
 from inferbridge.bridge.values import Buffer
 
 
@@ -55,7 +55,7 @@ def _strings(raw: Buffer, name: str) -> list[str]:
     except UnicodeDecodeError:
         index = next(index for index, element in enumerate(elements) if not _is_text(element))
         message = f"tensor {name!r}: element {index} is not UTF-8, so JSON cannot carry it; ask for binary data"
-        raise BridgeError(Code.FAILED_PRECONDITION, message) from None
+        raise invalid(message) from None
 
 
 def _is_text(element: bytes) -> bool:
@@ -75,7 +75,7 @@ def _with_specials(text: bytes, raw: Buffer, kind: Datatype, name: str, nan: Nan
     words = [_word(value) for value in values[~np.isfinite(values)].tolist()]
     if nan == "reject":
         message = f"tensor {name!r}: has {words[0].decode()}, which JSON cannot carry; ask for binary data or allow nan"
-        raise BridgeError(Code.FAILED_PRECONDITION, message)
+        raise invalid(message)
     remaining = iter(words)
     return re.sub(rb"null", lambda _: next(remaining), text)
 

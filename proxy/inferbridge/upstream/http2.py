@@ -299,6 +299,8 @@ class Http2Pool:
             async with asyncio.timeout(CONNECT_SECONDS):
                 connection = await self._connector.open(lambda: Http2Connection(self, loop, self._header_bytes))
                 await connection.ready
+                if connection.codec.draining:  # trying again at once could go on for ever
+                    raise ConnectionError(connection.codec.goaway_reason or "closed by the runtime")
         except Exception as error:
             self._connecting = None
             if connection is not None:
@@ -310,8 +312,7 @@ class Http2Pool:
             raise
         else:
             self._connecting = None
-            if not connection.codec.draining:
-                self._current = connection
+            self._current = connection
             self._pump()
 
     def _fail_waiting(self, error: BridgeError) -> None:
