@@ -21,12 +21,17 @@ class Import:
     place: str
 
 
-def tracked_files() -> list[Path]:
-    """Files of the repository, those not yet committed included, what is ignored left out."""
+def tracked_paths() -> list[Path]:
+    """Everything in the repository that is not ignored, committed or not."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     output = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout  # noqa: S603, RUF100
-    paths = (ROOT / name for name in output.decode().split("\0") if name)
-    return sorted({path for path in paths if path.is_file()})
+    paths = {ROOT / name for name in output.decode().split("\0") if name}
+    return sorted(path for path in paths if path.exists(follow_symlinks=False))
+
+
+def tracked_files() -> list[Path]:
+    """The regular files among them."""
+    return [path for path in tracked_paths() if path.is_file() and not path.is_symlink()]
 
 
 def modules() -> Iterator[tuple[str, Path]]:

@@ -7,8 +7,10 @@ from fractions import Fraction
 from typing import Any
 
 import msgspec
+import pytest
 
 from inferbridge.bridge.context import NanPolicy
+from inferbridge.bridge.errors import BridgeError
 from inferbridge.bridge.json_tensors import TensorSink, TensorSource
 from inferbridge.bridge.values import Buffer, join
 
@@ -62,6 +64,13 @@ def read_all(text: Buffer, header_length: int | None = None, nan: NanPolicy = "r
 def read(data: str | bytes, datatype: str, shape: list[int] | None = None, nan: NanPolicy = "reject") -> bytes:
     """Raw data of one tensor."""
     return read_all(body(tensor(data, datatype, shape)), nan=nan)[0]
+
+
+def refused(text: Buffer, nan: NanPolicy = "reject", header_length: int | None = None) -> str:
+    """The message with which a body is refused, by us or by the struct decoder."""
+    with pytest.raises((BridgeError, msgspec.DecodeError)) as caught:
+        read_all(text, header_length, nan)
+    return str(caught.value)
 
 
 def write(raw: Buffer, datatype: str, shape: list[int], nan: NanPolicy = "reject") -> bytes:

@@ -2,6 +2,8 @@
 
 import json
 import random
+import tracemalloc
+from collections.abc import Callable, Iterator
 from decimal import Context, Decimal
 from typing import Any
 
@@ -117,10 +119,20 @@ def test_a_wrong_count_is_named(found: int) -> None:
     assert caught.value.message == f"tensor 'x': shape [{COUNT}] needs {COUNT} elements, data has {found}"
 
 
-def test_a_lying_shape_allocates_nothing() -> None:
+@pytest.fixture
+def peak() -> Iterator[Callable[[], int]]:
+    """The most memory that was in use since the test began, in bytes."""
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    yield lambda: tracemalloc.get_traced_memory()[1] - before
+    tracemalloc.stop()
+
+
+def test_a_lying_shape_allocates_nothing(peak: Callable[[], int]) -> None:
     """Two thousand million elements are refused before memory is taken for them."""
     with pytest.raises(BridgeError, match="needs 2147483647 elements, data has 5000"):
         read(f"[{','.join(['1'] * 5000)}]", "FP64", [2**31 - 1])
+    assert peak() < 10_000_000
 
 
 @pytest.mark.parametrize("end", [",]", "]]", "", "]}", "}"])
@@ -165,6 +177,8 @@ def nested(rows: int = 3000, columns: int = 10) -> str:
         ("1],[1", "1[],[1"),
         ("1],[1", "1],1[,1"),
         ("1],[1", "],[1"),
+        ("1],[1", "]1,[1"),
+        ("1],[1", "1],1["),
         ("1],[1", "1],[1]1,"),
         ("1],[1", "1]1,[1"),
         ("1],[1", "1],1[1"),
@@ -181,6 +195,14 @@ def test_ragged_and_broken_nesting_is_refused(old: str, new: str) -> None:
     for place in (text.find(old), text.find(old, len(text) // 2), text.rfind(old)):
         with pytest.raises((BridgeError, ValueError)):
             read(text[:place] + new + text[place + len(old) :], "FP32", [3000, 10])
+
+
+def test_nested_arrays_in_a_flat_one_are_refused() -> None:
+    """A flat array stays flat to its end, also where it was not cut out."""
+    for text in ("1," * 5000 + "[1],1", "1," * 5000 + "[1,1]", "1," * 5000 + "[],1,1"):
+        whole = body(tensor(f"[{text}]", "FP32", [5002])).replace(b'"data"', b'"dat\\u0061"')
+        with pytest.raises(BridgeError):
+            read_all(whole)
 
 
 @pytest.mark.parametrize(
@@ -202,10 +224,11 @@ def test_a_bracket_at_the_cut_is_refused() -> None:
                 read(text, "FP32", shape)
 
 
-def test_many_dimensions_of_one_do_not_cost_memory() -> None:
+def test_many_dimensions_of_one_do_not_cost_memory(peak: Callable[[], int]) -> None:
     """The nesting a shape asks for is not built when the text is too short to have it."""
     with pytest.raises(BridgeError, match="data is nested, but not as shape"):
-        read("[" + ",".join(["[1]"] * 5000) + "]", "FP32", [5000] + [1] * 60)
+        read("[" + ",".join(["[1]"] * 50_000) + "]", "FP32", [50_000] + [1] * 60)
+    assert peak() < 5_000_000
 
 
 @pytest.mark.parametrize("datatype", FLOATS)
@@ -246,10 +269,11 @@ def ties(datatype: str) -> list[str]:
     context = Context(prec=400)
     texts = []
     for _ in range(200):
-        significand = random_.choice((random_.getrandbits(digits), random_.randint(0, 3), 2**digits - 1))
-        midpoint = context.multiply(
-            Decimal(2 * significand + 1), context.power(2, random_.randint(least, greatest) - 1)
+        significand = random_.choice(
+            (random_.getrandbits(digits), random_.randint(0, 3), 2 ** (digits - 1) - 1, 2**digits - 1)
         )
+        exponent = random_.choice((least, random_.randint(least, greatest)))
+        midpoint = context.multiply(Decimal(2 * significand + 1), context.power(2, exponent - 1))
         for nudge in ("0", "1e-60", "-1e-60", "1e-40", "-1e-17"):
             texts.append(str(context.multiply(midpoint, context.add(1, Decimal(nudge)))))
     return [text for text in texts if len(text) <= 400 and rounded(text, datatype)]

@@ -207,7 +207,7 @@ def _google_field(message: Any, field: FieldDescriptor) -> Any:
     return plain(value) if not field.has_presence or message.HasField(field.name) else None
 
 
-def meaning_of_struct(value: Any, descriptor: Descriptor) -> dict[str, Any]:
+def meaning_of_struct(value: Any, descriptor: Any) -> dict[str, Any]:
     """What a codec's struct says."""
     return {field.name: _struct_field(getattr(value, attribute(field)), field) for field in descriptor.fields}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from packaging_sources import ROOT, modules, tracked_files
+from packaging_sources import ROOT, modules, tracked_files, tracked_paths
 
 MOST_LINES = 600
 WORKPLACE = re.compile(r"/wor[k]/|/hom[e]/[a-z]|/roo[t]/|/tm[p]/lab")
@@ -18,6 +18,14 @@ TEXT = {".py", ".pyi", ".md", ".toml", ".yaml", ".yml", ".json", ".proto", ".jin
 def relative(path: Path) -> str:
     """A path as a reader knows it."""
     return path.relative_to(ROOT).as_posix()
+
+
+def test_nothing_stray_is_in_the_repository() -> None:
+    """The top level holds what the layout says, and there are no symbolic links."""
+    known = {".ci", ".gitignore", "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "pyproject.toml"}
+    known |= {"codegen", "generated", "proxy", "specs", "tests"}
+    assert {relative(path).partition("/")[0] for path in tracked_paths()} <= known
+    assert [relative(path) for path in tracked_paths() if path.is_symlink()] == []
 
 
 def test_no_source_file_is_too_long() -> None:

@@ -1,8 +1,7 @@
 """Large JSON arrays of numbers to raw tensor data, in pieces of 128 KiB, without a Python object for each element.
 
-Theory. The array is cut at commas, each piece is stripped of brackets, wrapped in `[` and `]` and parsed as a flat
-JSON array, by simdjson where it is installed (extra `simd`), else by orjson. Nested arrays are made flat piece by
-piece (`json_nesting`).
+Theory. The array is cut at commas, each piece is wrapped in `[` and `]` and parsed as a flat JSON array, by simdjson
+where it is installed (extra `simd`), else by orjson. Nested arrays are made flat piece by piece (`json_nesting`).
 """
 
 import json
@@ -137,6 +136,8 @@ class _Reader:
         """The numbers as float64, int64 or uint64; any exception when some element is none."""
         if any(word in piece for word in self._special):
             return _with_words(piece) if self._nan == "literal" else _with_nulls(piece)
+        if b"[" in piece:
+            raise TypeError  # simdjson would take the numbers of nested arrays for those of this one
         form = "d" if self._kind.kind == "float" else "u" if self._kind.name == "UINT64" else "i"
         return self._parse(b"[%b]" % piece, form)
 

@@ -1,10 +1,10 @@
 """Cutting big number arrays out of a JSON body, so that a JSON parser only sees the small rest.
 
-Theory. An array is cut where the bytes `"data"`, not preceded by a backslash, are followed by a colon, opening brackets
-and the first character of a number, `true`, `false`, `null`, `NaN` or `Infinity`. In valid JSON a quote that no
-backslash precedes is a delimiter, so such a match is always a key, never part of a string; in invalid JSON it does not
-matter, for the rest or the cut array is refused by its parser. What is cut need not be what it seems: whoever uses it
-parses all of it as numbers of the shape the tensor states.
+Theory. An array is cut where the bytes `"data"` are followed by a colon, opening brackets and the first character of a
+number, `true`, `false`, `null`, `NaN` or `Infinity`. Inside a string every quote has a backslash before it, so in valid
+JSON this is a key, or the end of one. In invalid JSON it does not matter, for the rest or the cut array is refused by
+its parser. What is cut need not be what it seems: whoever uses it parses all of it as numbers of the shape the tensor
+states.
 
 In its place stands a marker, a number that nobody writes (`-0.0E-00001`). Where the client's text has something like
 it, nothing is cut, so a marker cannot be forged. A marker that turns up anywhere but as a tensor's data stays unused,
@@ -51,7 +51,7 @@ def _arrays(body: bytes) -> list[Region]:
     regions: list[Region] = []
     at = body.find(b'"data"')
     while at >= 0:
-        found = _ARRAY.match(body, at) if body[at - 1 : at] != b"\\" else None
+        found = _ARRAY.match(body, at)
         if found is None:
             at += 6
         else:

@@ -6,6 +6,7 @@ writes; on the way out it is looked for together with the key before it, quotes 
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -94,12 +95,11 @@ class TensorSource:
 
 def _refuse_repeated_keys(text: bytes) -> None:
     def check(pairs: list[tuple[str, Any]]) -> None:
-        keys = [key for key, _ in pairs]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise invalid(f"the key {key!r} stands twice in one object")
+        keys = Counter(key for key, _ in pairs)
+        if len(keys) != len(pairs):
+            raise invalid(f"the key {keys.most_common(1)[0][0]!r} stands twice in one object")
 
-    json.loads(text, object_pairs_hook=check)
+    json.loads(text, object_pairs_hook=check, parse_int=str, parse_float=str)
 
 
 class TensorSink:

@@ -39,10 +39,10 @@ VIEW_FROM = 4096
 """Bytes from which a buffer travels as a view; copying fewer costs less than a view does."""
 JOIN_BELOW = 4 * VIEW_FROM
 """Bytes; a smaller message leaves as one chunk."""
-_LONG_RUN = 384
-"""Bytes of packed varints from which numpy pays for itself."""
+_LONG_RUN, _LONG_LIST = 128, 64
+"""Bytes of packed varints, and numbers to pack, from which numpy pays for itself."""
 _SEGMENT = 1 << 16
-"""Bytes of packed varints that are decoded at a time, which bounds the memory this takes."""
+"""Bytes or numbers that numpy works on at a time, which bounds the memory this takes."""
 _MASK32 = (1 << 32) - 1
 _MASK64 = (1 << 64) - 1
 
@@ -396,7 +396,7 @@ def bools_of(buffer: Buffer, field: str) -> Buffer:
 
 def integers_of(values: Sequence[int], kind: Integer, field: str) -> bytes:
     """A packed run of varints."""
-    if len(values) < _LONG_RUN // 4:
+    if len(values) < _LONG_LIST:
         return b"".join([_checked(value, kind, field) for value in values])
     try:
         numbers = array("Q" if kind.low == 0 else "q", values)
@@ -404,24 +404,22 @@ def integers_of(values: Sequence[int], kind: Integer, field: str) -> bytes:
         numbers = array("b")
     if not numbers or min(numbers) < kind.low or max(numbers) > kind.high:
         return b"".join([_checked(value, kind, field) for value in values])  # raises at the first that does not fit
-    return _put_long_run(numbers, kind)
+    return b"".join([_pack_many(numbers[at : at + _SEGMENT], kind) for at in range(0, len(numbers), _SEGMENT)])
 
 
-def _put_long_run(numbers: "array[int]", kind: Integer) -> bytes:
+def _pack_many(numbers: "array[int]", kind: Integer) -> bytes:
     import numpy as np  # takes 170 ms that text-only use never needs
 
     signed = np.frombuffer(numbers, numbers.typecode)
-    values = ((signed << 1) ^ (signed >> 63)).view(np.uint64) if kind.zigzag else signed.view(np.uint64)
-    columns = []
-    more = values > 127
-    table_used = [np.ones(len(values), bool)]
-    while more.any():
-        columns.append((values & 127 | np.where(more, 128, 0).astype(np.uint64)).astype(np.uint8))
-        table_used.append(more)
-        values = values >> np.uint64(7)
-        more = values > 127
-    columns.append(values.astype(np.uint8))
-    return bytes(np.stack(columns, axis=1)[np.stack(table_used, axis=1)].tobytes())
+    rest = ((signed << 1) ^ (signed >> 63)).view("u8") if kind.zigzag else signed.view("u8")
+    columns, used = [], [np.ones(len(rest), bool)]  # a column holds the bytes at one place of all varints
+    while (more := rest > 127).any():
+        columns.append((rest & 127 | more.astype("u8") << 7).astype("u1"))
+        used.append(more)
+        rest = rest >> 7
+    columns.append(rest.astype("u1"))
+    packed: bytes = np.stack(columns, axis=1)[np.stack(used, axis=1)].tobytes()
+    return packed
 
 
 def unsendable(error: UnicodeEncodeError, message: Any, name: str) -> WireError:

@@ -3,8 +3,10 @@
     SIZE ──n > 0──▶ DATA ──n bytes──▶ DATA_END ──CRLF──▶ SIZE
       └───n = 0───▶ TRAILER ──empty line──▶ done
 
-    size line  = 1*HEXDIG [ *WSP ";" extension ] CRLF      16 digits and 256 bytes of extension at most
-    trailer    = field-line CRLF                           dropped, but counted against the limit
+    size line  = 1*HEXDIG *( ";" token [ "=" ( token / quoted-string ) ] ) CRLF
+    trailer    = token ":" value CRLF
+
+A size has 16 digits and 256 bytes of extensions at most. Trailers are dropped, but counted against the limit.
 
 Lines end in CRLF and nothing else: tolerance for a bare LF is how two parsers come to disagree about where a
 message ends. Data is handed on as views of the input; only an unfinished line is kept.
@@ -18,8 +20,11 @@ from inferbridge.bridge.values import Buffer
 
 MAX_EXTENSION = 256
 _MAX_SIZE_LINE = 16 + MAX_EXTENSION + 2
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
-_TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*")
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_QUOTED = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e])*"'
+_EXTENSION = rb";" + _TOKEN + rb"(?:=(?:" + _TOKEN + rb"|" + _QUOTED + rb"))?"
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:" + _EXTENSION + rb")*")
+_TRAILER = re.compile(_TOKEN + rb":[\t\x20-\x7e\x80-\xff]*")
 
 
 class _State(Enum):

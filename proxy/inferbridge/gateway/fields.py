@@ -6,6 +6,7 @@ are checked here, even where a parser has looked already.
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from inferbridge.bridge.errors import BridgeError, Code, invalid
 from inferbridge.bridge.values import Headers
@@ -24,7 +25,8 @@ HOP_BY_HOP = frozenset(
     }
 )
 """Fields about one connection; they never cross the gateway."""
-_CONSUMED = HOP_BY_HOP | {"host", "expect"}
+CONSUMED = HOP_BY_HOP | {"host", "expect"}
+"""Fields the codecs act on; the application does not see them."""
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNSAFE_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -80,33 +82,45 @@ def content_length(value: str) -> int:
 
 def end_to_end(fields: Iterable[tuple[str, str]], connection: str = "") -> Headers:
     """The fields that are for the application: none about this connection, and no `host` (it is the authority)."""
-    dropped = _CONSUMED
+    dropped = CONSUMED
     if connection:
-        dropped = _CONSUMED.union(name.strip().lower() for name in connection.split(","))
+        dropped = CONSUMED.union(name.strip().lower() for name in connection.split(","))
     return tuple(field for field in fields if field[0] not in dropped)
+
+
+@lru_cache(maxsize=512)
+def _outgoing_name(name: str) -> str:
+    """Lower case; empty for a hop-by-hop field. ValueError for what is no token. Names come from us or a runtime."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"illegal header name in the answer: {name[:64]!r}")
+    lowered = name.lower()
+    return "" if lowered in HOP_BY_HOP else lowered
 
 
 def outgoing(headers: Headers) -> list[tuple[str, str]]:
     """Fields of an answer ready for the wire: lower case, no hop-by-hop. ValueError for what must not go there."""
     ready = []
     for name, value in headers:
-        lowered = name.lower()
-        if not _NAME.fullmatch(lowered) or _UNSAFE_VALUE.search(value):
-            raise ValueError(f"illegal header in the answer: {name!r}")
-        value.encode("latin-1")  # UnicodeEncodeError is a ValueError
-        if lowered not in HOP_BY_HOP:
+        if _UNSAFE_VALUE.search(value) or not (value.isascii() or _is_latin(value)):
+            raise ValueError(f"illegal value of header {name!r} in the answer")
+        lowered = _outgoing_name(name)
+        if lowered:
             ready.append((lowered, value))
     return ready
 
 
+def _is_latin(value: str) -> bool:
+    return max(value) <= "\xff"
+
+
 def declared_length(fields: Iterable[tuple[str, str]]) -> int | None:
     """The content-length of an answer; ValueError if it is not a number or contradicts itself."""
-    lengths = {value for name, value in fields if name == "content-length"}
+    lengths = [value for name, value in fields if name == "content-length"]
     if not lengths:
         return None
-    if len(lengths) > 1 or not all(map(_LENGTH.fullmatch, lengths)):
-        raise ValueError(f"illegal content-length in the answer: {sorted(lengths)!r}")
-    return int(lengths.pop())
+    if len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0]):
+        raise ValueError(f"illegal content-length in the answer: {lengths!r}")
+    return int(lengths[0])
 
 
 def _too_large(status: int, message: str) -> BridgeError:

@@ -18,7 +18,18 @@ from inferbridge.gateway.limits import Limits
 END_OF_HEAD = b"\r\n\r\n"
 _REQUEST_LINE = re.compile(rb"([A-Z-]+) ([\x21-\x7e]+) HTTP/1\.([01])\r\n")
 _OTHER_VERSION = re.compile(rb"[A-Z-]+ [\x21-\x7e]+ HTTP/[0-9.]+\r\n")
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _ABSOLUTE_FORM = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
+_SPECIAL = frozenset({"connection", "content-length", "expect", "host", "transfer-encoding"})
+_COMMON_NAMES = {
+    spelling.encode("ascii"): name
+    for name in (
+        *("accept", "accept-encoding", "authorization", "connection", "content-length", "content-type", "expect"),
+        *("host", "inference-header-content-length", "traceparent", "transfer-encoding", "user-agent", "x-request-id"),
+    )
+    for spelling in (name, name.title())
+}
+"""Spares decoding what nearly every request holds; a fixed table cannot be filled by strangers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,26 +114,44 @@ class HeadReader:
             raise invalid("malformed request: head not ended by an empty line")
 
     def _request(self, block: bytes) -> Http1Request:
+        raw = self._collector.fields
+        line_ends = len(raw) + 2
+        if block.count(b"\n") != line_ends or block.count(b"\r") != line_ends or _CONTROL.search(block):
+            raise invalid("control character in the head")  # so that no value can hold one
         method, target, version = _request_line(block)
         fields.check_target_size(target, self._limits)
-        fields.check_sizes(self._collector.fields, self._limits)
+        if len(block) > self._limits.header_bytes or len(raw) > self._limits.header_fields:
+            fields.check_sizes(raw, self._limits)
         if method == b"CONNECT":
             raise BridgeError(Code.UNIMPLEMENTED, "no CONNECT: this is not a forward proxy", status=405)
-        pairs = [(name.decode("ascii").lower(), _text(value)) for name, value in self._collector.fields]
-        for name, value in pairs:
-            fields.check_value(name, value)
-        authority = _host(pairs, version)
-        connection = ",".join(value for name, value in pairs if name == "connection")
+        headers, special = _split(raw)
+        authority = _host(special.get("host", []), version)
+        connection = ",".join(special.get("connection", ()))
         head = RequestHead(
             method=method.decode("ascii"),
             target=_origin_form(target.decode("ascii"), authority),
             authority=authority,
-            headers=fields.end_to_end(pairs, connection),
+            headers=fields.end_to_end(headers, connection) if connection else tuple(headers),
             version=version,
             tls=self._peer.tls,
             peer=self._peer.address,
         )
-        return Http1Request(head, _body_length(pairs, version), _keep_alive(connection, version), _expects(pairs))
+        keep_alive = _keep_alive(connection, version) if connection else version == "1.1"
+        return Http1Request(head, _body_length(special, version), keep_alive, _expects(special))
+
+
+def _split(raw: list[tuple[bytes, bytes]]) -> tuple[list[tuple[str, str]], dict[str, list[str]]]:
+    """The fields for the application, and all values of those that mean something here."""
+    headers: list[tuple[str, str]] = []
+    special: dict[str, list[str]] = {}
+    for raw_name, raw_value in raw:
+        name = _COMMON_NAMES.get(raw_name) or raw_name.decode("ascii").lower()
+        value = raw_value.strip(b" \t").decode("latin-1")
+        if name in _SPECIAL:
+            special.setdefault(name, []).append(value)
+        if name not in fields.CONSUMED:
+            headers.append((name, value))
+    return headers, special
 
 
 def _without_empty_lines(data: bytes) -> bytes:
@@ -130,10 +159,6 @@ def _without_empty_lines(data: bytes) -> bytes:
     while data.startswith(b"\r\n"):
         data = data[2:]
     return data
-
-
-def _text(value: bytes) -> str:
-    return value.strip(b" \t").decode("latin-1")
 
 
 def _request_line(block: bytes) -> tuple[bytes, bytes, str]:
@@ -145,8 +170,7 @@ def _request_line(block: bytes) -> tuple[bytes, bytes, str]:
     return match[1], match[2], "1." + match[3].decode("ascii")
 
 
-def _host(pairs: list[tuple[str, str]], version: str) -> str:
-    hosts = [value for name, value in pairs if name == "host"]
+def _host(hosts: list[str], version: str) -> str:
     if len(hosts) > 1:
         raise invalid("more than one Host header")
     if not hosts:
@@ -168,15 +192,15 @@ def _origin_form(target: str, authority: str) -> str:
     return target
 
 
-def _body_length(pairs: list[tuple[str, str]], version: str) -> int | None:
-    codings = [value.lower() for name, value in pairs if name == "transfer-encoding"]
-    lengths = [value for name, value in pairs if name == "content-length"]
+def _body_length(special: dict[str, list[str]], version: str) -> int | None:
+    lengths = special.get("content-length", [])
+    codings = special.get("transfer-encoding")
     if len(lengths) + bool(codings) > 1:
         raise invalid("more than one length for the body")
     if codings:
         if version == "1.0":
             raise invalid("Transfer-Encoding in HTTP/1.0")
-        if codings != ["chunked"]:
+        if [coding.lower() for coding in codings] != ["chunked"]:
             raise BridgeError(Code.UNIMPLEMENTED, "only the chunked transfer coding is supported", status=501)
         return None
     return fields.content_length(lengths[0]) if lengths else 0
@@ -187,10 +211,10 @@ def _keep_alive(connection: str, version: str) -> bool:
     return "close" not in tokens and (version == "1.1" or "keep-alive" in tokens)
 
 
-def _expects(pairs: list[tuple[str, str]]) -> bool:
-    expectations = [value.lower() for name, value in pairs if name == "expect"]
+def _expects(special: dict[str, list[str]]) -> bool:
+    expectations = special.get("expect")
     if not expectations:
         return False
-    if expectations != ["100-continue"]:
+    if [value.lower() for value in expectations] != ["100-continue"]:
         raise BridgeError(Code.FAILED_PRECONDITION, "unknown expectation", status=417)
     return True

@@ -21,9 +21,10 @@ import h2.events
 import h2.exceptions
 import h2.settings
 
-from inferbridge.bridge.errors import BridgeError
-from inferbridge.bridge.values import Buffer, Headers
+from inferbridge.bridge.errors import BridgeError, invalid
+from inferbridge.bridge.values import Buffer, Headers, header
 from inferbridge.gateway import fields
+from inferbridge.gateway.application import RequestHead
 from inferbridge.gateway.events import Event, ProtocolRefused, RequestCancelled, RequestData, RequestEnd, RequestOpened
 from inferbridge.gateway.http1_head import Peer
 from inferbridge.gateway.http2_head import HeadTooLarge, RawFields, request_head
@@ -43,6 +44,8 @@ class _Stream:
         "bodiless",
         "ending",
         "expects",
+        "head",
+        "missing",
         "queue",
         "queued",
         "ready_head",
@@ -52,7 +55,10 @@ class _Stream:
         "trailers",
     )
 
-    def __init__(self, raw: RawFields, refused: bool) -> None:
+    def __init__(self, raw: RawFields, head: RequestHead | None, *, refused: bool = False) -> None:
+        self.head = head
+        self.missing: int | None = None
+        """Bytes of body still to come, where content-length says."""
         self.bodiless = (b":method", b"HEAD") in raw
         """The answer has no body, whatever the application sends."""
         self.expects = (b"expect", b"100-continue") in raw
@@ -61,12 +67,12 @@ class _Stream:
         self.receiving = True
         self.status = 0
         """0 until the application sends a head."""
-        self.ready_head: list[tuple[str, str]] | None = None
+        self.ready_head: list[tuple[bytes, bytes]] | None = None
         """Not yet written."""
         self.queue: deque[Buffer] = deque()
         self.queued = 0
         self.ending = False
-        self.trailers: list[tuple[str, str]] = []
+        self.trailers: list[tuple[bytes, bytes]] = []
 
 
 class Http2Codec:
@@ -130,15 +136,20 @@ class Http2Codec:
         try:
             head = request_head(event.headers, self._limits, self._peer)
         except BridgeError as error:
-            self._streams[stream_id] = _Stream(event.headers, refused=True)
-            events.append(ProtocolRefused(stream_id, error, error.head if isinstance(error, HeadTooLarge) else None))
-        else:
-            self._streams[stream_id] = _Stream(event.headers, refused=False)
-            events.append(RequestOpened(stream_id, head))
+            known = error.head if isinstance(error, HeadTooLarge) else None
+            self._streams[stream_id] = _Stream(event.headers, known, refused=True)
+            events.append(ProtocolRefused(stream_id, error, known))
+            return
+        stream = self._streams[stream_id] = _Stream(event.headers, head)
+        length = header(head.headers, "content-length")
+        stream.missing = None if length is None else int(length)  # h2 has refused what is no number
+        events.append(RequestOpened(stream_id, head))
 
     def _on_data(self, event: h2.events.DataReceived, events: list[Event]) -> None:
         stream = self._streams.get(event.stream_id)
         if stream is not None and not stream.refused and event.data:
+            if stream.missing is not None:
+                stream.missing -= len(event.data)
             events.append(RequestData(event.stream_id, event.data, event.flow_controlled_length))
         elif event.flow_controlled_length:
             self._connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
@@ -147,8 +158,21 @@ class Http2Codec:
         stream = self._streams.get(event.stream_id)
         if stream is not None:
             stream.receiving = False
-            if not stream.refused:
+            if stream.refused:
+                return
+            if stream.missing:  # h2 looks only at DATA frames, not where HEADERS or trailers end the stream
+                self._refuse_body(event.stream_id, stream, events)
+            else:
                 events.append(RequestEnd(event.stream_id))
+
+    def _refuse_body(self, stream_id: int, stream: _Stream, events: list[Event]) -> None:
+        if stream.status:  # answered already, at least in part
+            self.reset(stream_id)
+            events.append(RequestCancelled(stream_id))
+        else:
+            stream.refused = True
+            error = invalid("the body is not as long as its content-length")
+            events.append(ProtocolRefused(stream_id, error, stream.head))
 
     def _on_reset(self, event: h2.events.StreamReset, events: list[Event]) -> None:
         if self._streams.pop(event.stream_id, None) is None:
@@ -192,7 +216,7 @@ class Http2Codec:
         fields.declared_length(ready)
         state.status = status
         state.bodiless = state.bodiless or status in (204, 304)
-        state.ready_head = [(":status", str(status)), *ready]
+        state.ready_head = [(b":status", b"%d" % status), *_encoded(ready)]
         self._touched[stream] = None
 
     def send_data(self, stream: int, data: Buffer) -> None:
@@ -214,7 +238,7 @@ class Http2Codec:
             return
         if not state.status:
             raise ValueError("end before head")
-        state.trailers = fields.outgoing(trailers)
+        state.trailers = _encoded(fields.outgoing(trailers))
         state.ending = True
         self._touched[stream] = None
 
@@ -312,3 +336,7 @@ def _connection(limits: Limits) -> h2.connection.H2Connection:
     if limits.connection_window > _DEFAULT_WINDOW:
         connection.increment_flow_control_window(limits.connection_window - _DEFAULT_WINDOW)
     return connection
+
+
+def _encoded(pairs: list[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in pairs]

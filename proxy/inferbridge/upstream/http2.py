@@ -7,8 +7,8 @@ GOAWAY a connection finishes what it has and the next call opens another.
 What is sent again, and when (gRFC A6 calls the first two transparent retries):
 
 * GOAWAY with a last stream below ours: the runtime has not looked at the request. Sent again, on a new connection.
-* REFUSED_STREAM: not looked at either. Sent again after a moment, because gRPC servers at their stream limit refuse
-  for as long as they take to clear away a stream whose end we have already seen.
+* REFUSED_STREAM: not looked at either. gRPC servers at their stream limit refuse for as long as they take to clear
+  away streams whose end we have already seen. So all calls wait for a moment, and the refused ones go first.
 * The connection broke before anything of the answer came: only if the request is marked idempotent, once.
 """
 
@@ -69,7 +69,7 @@ class Http2Call(ActiveCall):
         """The runtime (or our codec) has ended the stream."""
         self.connection = self.stream = None
         if code == ErrorCode.REFUSED_STREAM and self.attempts < _MAX_ATTEMPTS and not self.answered:
-            self.pool.later(self, _REFUSED_SECONDS[self.attempts - 1])
+            self.pool.refused(self, _REFUSED_SECONDS[self.attempts - 1])
             return
         self.fail(BridgeError(_RESET_CODES.get(code, Code.INTERNAL), f"{self.upstream} ended the call: {reason}"))
 
@@ -213,8 +213,8 @@ class Http2Pool:
         )
         self._max_waiting = max_waiting
         self._waiting: deque[Http2Call] = deque()
-        self._resting: dict[Http2Call, asyncio.TimerHandle] = {}
-        """Calls that were refused and wait a moment."""
+        self._pause: asyncio.TimerHandle | None = None
+        """Runs out when waiting calls may start again after a refusal."""
         self._current: Http2Connection | None = None
         self._connections: set[Http2Connection] = set()
         self._connecting: asyncio.Task[None] | None = None
@@ -245,19 +245,18 @@ class Http2Pool:
         self._waiting.appendleft(call)
         asyncio.get_running_loop().call_soon(self._pump)
 
-    def later(self, call: Http2Call, seconds: float) -> None:
-        """Send a call once more, after a moment."""
-        self._resting[call] = asyncio.get_running_loop().call_later(seconds, self._rested, call)
+    def refused(self, call: Http2Call, seconds: float) -> None:
+        """Send a call once more, before all others, after a pause."""
+        self._waiting.appendleft(call)
+        if self._pause is None:
+            self._pause = asyncio.get_running_loop().call_later(seconds, self._resume)
 
-    def _rested(self, call: Http2Call) -> None:
-        del self._resting[call]
-        self.again(call)
+    def _resume(self) -> None:
+        self._pause = None
+        self._pump()
 
     def withdraw(self, call: Http2Call) -> None:
         """The call no longer waits."""
-        resting = self._resting.pop(call, None)
-        if resting is not None:
-            resting.cancel()
         with contextlib.suppress(ValueError):
             self._waiting.remove(call)
 
@@ -276,7 +275,7 @@ class Http2Pool:
         waiting = self._waiting
         while waiting and waiting[0].finished:
             waiting.popleft()
-        if not waiting or self._closed:
+        if not waiting or self._closed or self._pause is not None:
             return
         current = self._current
         if current is None:
@@ -353,9 +352,8 @@ class Http2Pool:
             self._connecting.cancel()
             await asyncio.wait([self._connecting])
             self._connecting = None
-        for call in list(self._resting):
-            self.withdraw(call)
-            call.fail(self._closed_error())
+        if self._pause is not None:
+            self._pause.cancel()
         self._fail_waiting(self._closed_error())
         connections = list(self._connections)
         for connection in connections:
