@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -161,26 +161,36 @@ def translate(client: str, runtime: str, reply: bool, lossy: bool, nan: str) -> 
 @main.command()
 @click.option("-c", "--config", type=click.Path(path_type=Path, dir_okay=False), help="Configuration file (YAML).")
 @click.option("--listen", multiple=True, metavar="HOST:PORT", help="Where to listen; repeatable.")
+@click.option("--upstream", multiple=True, metavar="RUNTIME=URL", help="A runtime: triton=grpc://127.0.0.1:8001 …")
+@click.option("--limit", multiple=True, metavar="NAME=VALUE", help="A limit, such as body_size=64MiB; repeatable.")
+@click.option("--lossy", metavar="reject|allow", help="What to do with fields that the runtime cannot express.")
+@click.option("--nan", metavar="reject|null|literal", help="How NaN and Infinity stand in JSON.")
+@click.option("--tls-certificate", metavar="PEM", help="Private key and certificate chain of the listeners.")
 @click.option(
-    "--upstream", multiple=True, metavar="RUNTIME=URL", help="A runtime, such as triton=grpc://127.0.0.1:8001."
+    "--allow-unauthenticated", is_flag=True, default=None, help="Let other machines connect, unauthenticated."
 )
-@click.option(
-    "--allow-unauthenticated",
-    is_flag=True,
-    help="Let machines other than this one connect, though nobody is authenticated.",
-)
+@click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
+@click.option("--log-format", metavar="FORMAT", help="text or json.")
 @click.option("--check", is_flag=True, help="Check the configuration and exit.")
-def proxy(
-    config: Path | None, listen: tuple[str, ...], upstream: tuple[str, ...], allow_unauthenticated: bool, check: bool
-) -> None:
+def proxy(config: Path | None, check: bool, **flags: Any) -> None:
     """Run the gateway in front of runtimes."""
     from inferbridge.run import load, serve
 
-    settings = load(config, listen, upstream, allow_unauthenticated)
+    settings = load(config, **flags)
     if check:
         click.echo("the configuration is valid", err=True)
         return
     serve(settings)
+
+
+@main.command("config-schema")
+def config_schema() -> None:
+    """Print the JSON Schema of the configuration file."""
+    import json
+
+    from inferbridge.config.schema import settings_schema
+
+    click.echo(json.dumps(settings_schema(), indent=2))
 
 
 @main.command()

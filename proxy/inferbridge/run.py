@@ -1,36 +1,58 @@
 """Runs the gateway: settings in, a listening proxy out."""
 
 import asyncio
+import json
 import logging
 import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
 from inferbridge import addon
 from inferbridge.bridge import allocator
-from inferbridge.config import EXIT_CODE, Flags, Listener, Settings, SettingsError
+from inferbridge.config import EXIT_CODE, Flags, Listener, Log, Settings, SettingsError
 from inferbridge.gateway import build
 
 
-def load(
-    config: Path | None, listen: tuple[str, ...], upstream: tuple[str, ...], allow_unauthenticated: bool
-) -> Settings:
-    """The settings of file, environment and flags; ends the program with all problems when they cannot be used."""
-    flags = Flags(listen=listen, upstream=upstream, allow_unauthenticated=allow_unauthenticated or None)
+def load(config: Path | None, **flags: Any) -> Settings:
+    """The settings of file, environment and flags (fields of `Flags`); ends the program when they cannot be used."""
     try:
-        return build.settings(config, os.environ, flags)
+        return build.settings(config, os.environ, Flags(**flags))
     except SettingsError as error:
         click.echo(str(error), err=True)
         sys.exit(EXIT_CODE)
 
 
+class JsonLines(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as JSON."""
+        entry = {"time": record.created, "level": record.levelname.lower(), "logger": record.name}
+        entry["message"] = record.getMessage()
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry)
+
+
+def _set_up_logging(log: Log) -> None:
+    handler = logging.StreamHandler()
+    text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler.setFormatter(JsonLines() if log.format == "json" else text)
+    logging.basicConfig(level=log.level.upper(), handlers=[handler])
+    # mitmproxy tells of every connection; that is debugging
+    logging.getLogger("mitmproxy").setLevel(
+        max(logging.WARNING, logging.getLogger().level) if log.level != "debug" else 0
+    )
+
+
 def serve(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM."""
-    logging.basicConfig(level=settings.log.level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    _set_up_logging(settings.log)
     allocator.tune()
     try:
         asyncio.run(_serve(settings, lambda addresses: _announce(settings, addresses)))

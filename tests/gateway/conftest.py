@@ -42,3 +42,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("certificate") / "localhost.pem"
     path.write_bytes(pem)
     return path
+
+
+@pytest.fixture(scope="session")
+def trusted(certificate: Path) -> bytes:
+    """The bytes of the certificate file, for clients that take no file."""
+    return certificate.read_bytes()

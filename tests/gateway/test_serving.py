@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import socket
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,10 +95,10 @@ class _GrpcSink:
 
 
 @pytest.mark.parametrize("secure", [False, True])
-async def test_grpc(secure: bool, confdir: Path, certificate: Path) -> None:
+async def test_grpc(secure: bool, confdir: Path, certificate: Path, trusted: bytes) -> None:
     """grpcio's client, plaintext and TLS, makes concurrent unary and streaming calls over one connection."""
     async with serving(GrpcEcho(), confdir, certificate=certificate) as port:
-        credentials = grpc.ssl_channel_credentials(certificate.read_bytes())
+        credentials = grpc.ssl_channel_credentials(trusted)
         target = f"localhost:{port}"
         channel = grpc.aio.secure_channel(target, credentials) if secure else grpc.aio.insecure_channel(target)
         async with channel:
@@ -139,9 +140,8 @@ async def test_client_that_leaves_cancels(options: list[str], confdir: Path) -> 
         application.sinks[0].responder.end()
 
 
-async def until(condition: "object") -> None:
+async def until(condition: Callable[[], bool]) -> None:
     """Wait for something that another task does."""
-    assert callable(condition)
     async with asyncio.timeout(TIMEOUT):
         while not condition():  # noqa: ASYNC110 - there is nothing to wait for
             await asyncio.sleep(0.01)
@@ -196,7 +196,7 @@ async def test_connections_are_limited(confdir: Path) -> None:
             writer.close()
             await writer.wait_closed()
         async with asyncio.timeout(TIMEOUT):
-            while not await talk(port, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"):
+            while not await talk(port, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
 
@@ -231,5 +231,5 @@ async def test_shutdown(confdir: Path) -> None:
         await run
     assert silent.sinks[0].cancelled
     writer.close()
-    with pytest.raises(OSError, match="refused|failed"):
+    with pytest.raises(OSError, match=r"refused|failed"):
         await asyncio.open_connection("127.0.0.1", ports[0])
