@@ -80,7 +80,7 @@ async def test_http1_stages(
     assert b"internal error" in answer
     assert b"Boom" not in answer
     assert canary.connections == 0
-    tracebacks = [record for record in caplog.records if record.exc_info and "call failed" in record.message]
+    tracebacks = [record for record in caplog.records if record.exc_info and record.message.startswith("call failed")]
     assert len(tracebacks) == 1 + refuse_fails
 
 

@@ -1,0 +1,82 @@
+"""The script for mitmproxy's own tools reads its option and builds the application, or stops mitmproxy."""
+
+import runpy
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from mitmproxy.addons.proxyserver import Proxyserver
+from mitmproxy.exceptions import OptionsError
+from mitmproxy.master import Master
+from mitmproxy.options import Options
+
+import inferbridge.gateway
+from gateway.applications import Echo
+from inferbridge.addon import GatewayAddon
+from inferbridge.gateway.application import Application
+from inferbridge.gateway.limits import Limits
+
+ENTRY = Path(__file__).parents[2] / "proxy" / "mitm_entry.py"
+
+
+@dataclass
+class Settings:
+    """What the build is given."""
+
+    limits: Limits
+
+
+class Build:
+    """Stands in for the build, which needs generated modules."""
+
+    def settings(self, path: Path) -> Settings:
+        if path.name == "broken.yaml":
+            raise ValueError("broken.yaml:1:1: no")
+        return Settings(replace(Limits(), streams=7))
+
+    def application(self, settings: Settings) -> Application:
+        return Echo()
+
+
+@pytest.fixture
+async def master(monkeypatch: pytest.MonkeyPatch) -> Master:
+    """A master with the entry's addon loaded the way a script's addons are."""
+    monkeypatch.setattr(inferbridge.gateway, "build", Build(), raising=False)
+    master = Master(Options())
+    master._legacy_log_events.uninstall()
+    master.addons.add(Proxyserver(), *runpy.run_path(str(ENTRY))["addons"])
+    return master
+
+
+def addon(master: Master) -> GatewayAddon:
+    found = master.addons.get("inferbridge")
+    assert isinstance(found, GatewayAddon)
+    return found
+
+
+async def test_without_a_configuration(master: Master) -> None:
+    """Without the option there is no application, and mitmproxy is kept from connecting early."""
+    assert addon(master).application is None
+    assert master.options.connection_strategy == "lazy"
+
+
+async def test_with_a_configuration(master: Master) -> None:
+    """The option builds the application with the limits of its file."""
+    master.options.update(inferbridge_config="good.yaml")
+    assert isinstance(addon(master).application, Echo)
+    assert addon(master).limits.streams == 7
+
+
+async def test_broken_configuration(master: Master) -> None:
+    """A broken file is an error of the option, and what ran before goes on."""
+    master.options.update(inferbridge_config="good.yaml")
+    before = addon(master).application
+    with pytest.raises(OptionsError, match=r"broken\.yaml:1:1: no"):
+        master.options.update(inferbridge_config="broken.yaml")
+    assert addon(master).application is before
+
+
+async def test_lazy_cannot_be_undone(master: Master) -> None:
+    """Setting mitmproxy's strategy back to eager has no effect."""
+    master.options.update(connection_strategy="eager")
+    assert master.options.connection_strategy == "lazy"
