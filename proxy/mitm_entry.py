@@ -3,6 +3,7 @@
 Outside the package on purpose: mitmproxy runs the file as a script.
 """
 
+import os
 from pathlib import Path
 
 from mitmproxy import ctx, exceptions
@@ -14,6 +15,10 @@ from inferbridge.addon import GatewayAddon
 class Entry(GatewayAddon):
     """The gateway, configured by a mitmproxy option; until it is, every connection is closed."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._path = ""
+
     def load(self, loader: Loader) -> None:
         """Declare the option."""
         loader.add_option("inferbridge_config", str, "", "Configuration file of inferbridge.")
@@ -21,15 +26,16 @@ class Entry(GatewayAddon):
     def configure(self, updated: set[str]) -> None:
         """Read the configuration; a broken one stops mitmproxy at start and leaves a running one as it was."""
         super().configure(updated)
-        if "inferbridge_config" in updated and ctx.options.inferbridge_config:
-            self._read(Path(ctx.options.inferbridge_config))
+        path = ctx.options.inferbridge_config
+        if path and path != self._path:  # mitmproxy sets the old value again after an error
+            self._read(path)
 
-    def _read(self, path: Path) -> None:
+    def _read(self, path: str) -> None:
         from inferbridge.gateway import build  # only here: it brings in every generated module
 
         try:
-            settings = build.settings(path)
-            self.application, self.limits = build.application(settings), settings.limits
+            settings = build.settings(Path(path), os.environ)
+            self.application, self.limits, self._path = build.application(settings), settings.limits, path
         except Exception as error:
             raise exceptions.OptionsError(f"inferbridge_config: {error}") from error
 

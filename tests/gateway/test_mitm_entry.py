@@ -1,12 +1,14 @@
 """The script for mitmproxy's own tools reads its option and builds the application, or stops mitmproxy."""
 
 import runpy
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.exceptions import OptionsError
+from mitmproxy.hooks import ConfigureHook
 from mitmproxy.master import Master
 from mitmproxy.options import Options
 
@@ -29,7 +31,7 @@ class Settings:
 class Build:
     """Stands in for the build, which needs generated modules."""
 
-    def settings(self, path: Path) -> Settings:
+    def settings(self, path: Path, environment: Mapping[str, str]) -> Settings:
         if path.name == "broken.yaml":
             raise ValueError("broken.yaml:1:1: no")
         return Settings(replace(Limits(), streams=7))
@@ -44,7 +46,9 @@ async def master(monkeypatch: pytest.MonkeyPatch) -> Master:
     monkeypatch.setattr(inferbridge.gateway, "build", Build(), raising=False)
     master = Master(Options())
     master._legacy_log_events.uninstall()
-    master.addons.add(Proxyserver(), *runpy.run_path(str(ENTRY))["addons"])
+    (entry,) = runpy.run_path(str(ENTRY))["addons"]
+    master.addons.add(Proxyserver(), entry)
+    master.addons.invoke_addon_sync(entry, ConfigureHook(set(master.options.keys())))  # as the script loader does
     return master
 
 
