@@ -61,10 +61,15 @@ class LateSink(EchoSink):
     """Answers in three pieces, each on another turn of the event loop."""
 
     def on_end(self) -> None:
-        loop = asyncio.get_running_loop()
-        loop.call_soon(self.responder.head, 200, (("x-version", self.head.version),))
-        loop.call_soon(loop.call_soon, self.responder.data, b"".join(self.body) or self.head.target.encode())
-        loop.call_soon(loop.call_soon, loop.call_soon, self.responder.end)
+        asyncio.get_running_loop().call_soon(self._head)
+
+    def _head(self) -> None:
+        self.responder.head(200, (("x-version", self.head.version),))
+        asyncio.get_running_loop().call_soon(self._data)
+
+    def _data(self) -> None:
+        self.responder.data(b"".join(self.body) or self.head.target.encode())
+        asyncio.get_running_loop().call_soon(self.responder.end)
 
 
 class Late(Echo):

@@ -73,14 +73,14 @@ class Client:
         """The code the server reset a stream with."""
         for event in self.seen:
             if isinstance(event, h2.events.StreamReset) and event.stream_id == stream:
-                return int(event.error_code)
+                return event.error_code
         return None
 
     def goaway_code(self) -> int | None:
         """The code of the server's GOAWAY."""
         for event in self.seen:
             if isinstance(event, h2.events.ConnectionTerminated):
-                return int(event.error_code)
+                return event.error_code
         return None
 
 

@@ -35,7 +35,7 @@ async def serving(
         )
     )
     try:
-        await asyncio.wait([task, bound], return_when=asyncio.FIRST_COMPLETED, timeout=TIMEOUT)
+        await asyncio.wait({task, bound}, return_when=asyncio.FIRST_COMPLETED, timeout=TIMEOUT)
         if not bound.done():
             await task
         yield bound.result()

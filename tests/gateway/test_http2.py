@@ -8,7 +8,7 @@ import h2.connection
 import h2.errors
 import h2.events
 import pytest
-from hyperframe.frame import GoAwayFrame, PingFrame, WindowUpdateFrame
+from hyperframe.frame import Frame, GoAwayFrame, PingFrame, WindowUpdateFrame
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -393,7 +393,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("frames", BROKEN.values(), ids=BROKEN)
-def test_connection_errors(frames: list[h2.connection.Frame]) -> None:
+def test_connection_errors(frames: list[Frame]) -> None:
     """What breaks the connection cancels every call and ends in GOAWAY; nothing is completed, nothing raises."""
     subject = client()
     subject.exchange()
@@ -420,7 +420,7 @@ def test_connection_errors(frames: list[h2.connection.Frame]) -> None:
     ],
     ids=["ended by the head", "ended by trailers"],
 )
-def test_body_shorter_than_content_length(frames: list[h2.connection.Frame]) -> None:
+def test_body_shorter_than_content_length(frames: list[Frame]) -> None:
     """A request that ends without the body it announced is refused on its stream and never complete."""
     subject = client()
     codec = subject.codec

@@ -14,6 +14,7 @@ import inferbridge.addon
 from gateway.applications import Echo, Late, Silent
 from gateway.http2_client import Client
 from gateway.serving import TIMEOUT, curl, serving, talk
+from inferbridge.bridge.values import Buffer
 from inferbridge.gateway.application import Application, RequestHead, RequestSink, Responder
 from inferbridge.gateway.http2 import Http2Codec
 from inferbridge.gateway.limits import Limits
@@ -87,7 +88,7 @@ class _GrpcSink:
         self._responder = responder
         self.on_cancel = inner.on_cancel
 
-    def on_data(self, data: bytes) -> None:
+    def on_data(self, data: Buffer) -> None:
         self._responder.data(data)
 
     def on_end(self) -> None:
