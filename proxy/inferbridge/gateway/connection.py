@@ -205,13 +205,15 @@ class ClientConnection:
         call = self._calls[event.stream] = _Call(event.stream, event.head)
         answer = call.answer = _Answer(self, call)
         try:
-            call.sink = self._application.open(event.head, answer)
+            sink = self._application.open(event.head, answer)
         except Exception as error:
             self.fail(call, error)
             return
-        if call.answer is not answer:  # failed while it was opened
-            self._cancel_sink(call)
-        self.codec.proceed(event.stream)
+        if call.answer is answer:
+            call.sink = sink
+            self.codec.proceed(event.stream)
+        elif call.refused:  # failed while it was opened
+            self._cancel_sink(sink)
 
     def _on_data(self, event: RequestData) -> None:
         call = self._calls.get(event.stream)
@@ -238,11 +240,11 @@ class ClientConnection:
 
     def _cancel(self, call: _Call) -> None:
         """Nobody will read an answer."""
+        sink = call.sink
         self.forget(call)
-        self._cancel_sink(call)
+        self._cancel_sink(sink)
 
-    def _cancel_sink(self, call: _Call) -> None:
-        sink, call.sink = call.sink, None
+    def _cancel_sink(self, sink: RequestSink | None) -> None:
         if sink is not None:
             try:
                 sink.on_cancel()
@@ -255,6 +257,7 @@ class ClientConnection:
         """The call is over; what still comes for it is ignored."""
         if call.answer is not None:
             call.answer.mute()
+        call.answer = call.sink = None  # call, answer and sink hold each other: leave nothing to the garbage collector
         if self._calls.get(call.stream) is call:
             del self._calls[call.stream]
 
@@ -275,7 +278,8 @@ class ClientConnection:
         started = call.answer is not None and call.answer.started
         if call.answer is not None:
             call.answer.mute()
-        self._cancel_sink(call)
+        sink, call.sink = call.sink, None
+        self._cancel_sink(sink)
         if started:
             self.cut(call)
         elif call.refused:
