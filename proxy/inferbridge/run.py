@@ -1,6 +1,7 @@
 """Runs the gateway: settings in, a listening proxy out."""
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -54,6 +55,8 @@ def serve(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM."""
     _set_up_logging(settings.log)
     allocator.tune()
+    gc.collect()
+    gc.freeze()  # what was loaded stays; collections look only at what calls make
     try:
         asyncio.run(_serve(settings, lambda addresses: _announce(settings, addresses)))
     except (OSError, ValueError) as error:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import inferbridge.addon
 from inferbridge.gateway.application import Application
@@ -35,7 +36,8 @@ async def serving(
         )
     )
     try:
-        await asyncio.wait({task, bound}, return_when=asyncio.FIRST_COMPLETED, timeout=TIMEOUT)
+        either: set[asyncio.Future[Any]] = {task, bound}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED, timeout=TIMEOUT)
         if not bound.done():
             await task
         yield bound.result()

@@ -316,6 +316,21 @@ def test_pipelining() -> None:
     assert opened(subject.receive(b"")).stream == 3
 
 
+def test_repeated_heads() -> None:
+    """A head that comes again is the same request with its own body; one that differs is read anew."""
+    subject = codec()
+    post = HEAD + b"Content-Length: 2\r\n\r\n"
+    bodies, heads = [], []
+    for data in (post + b"ab", post + b"cd", HEAD + b"Content-Length: 3\r\n\r\nefg", GET, post[:-1], post[-1:] + b"hi"):
+        events = subject.receive(data)
+        if events:
+            bodies.append(body_of(events))
+            heads.append(opened(events).head.headers)
+            answered(subject, events[0].stream)
+    assert bodies == [b"ab", b"cd", b"efg", b"", b"hi"]
+    assert heads == [(("content-length", length),) if length else () for length in ("2", "2", "3", "", "2")]
+
+
 def test_pipelining_is_bounded() -> None:
     """Who pipelines more than a window gets the current answer and no other."""
     subject = codec()

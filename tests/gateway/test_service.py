@@ -218,6 +218,15 @@ def test_a_binary_client_of_a_json_runtime_is_translated() -> None:
     assert json.loads(join(runtime.sent[0].chunks))["inputs"][0]["data"] == [1.0]
 
 
+def test_json_passes_through_under_its_own_type() -> None:
+    """FastAPI runtimes refuse JSON without its content type, which V2 clients do not send."""
+    runtime = Runtime(silent)
+    form = (("content-type", "application/x-www-form-urlencoded"),)
+    call(service(target(runtime, "mlserver", "rest")), "POST", "/v2/models/m/infer", INFER, form)
+    assert runtime.sent[0].headers == (("content-type", "application/json"),)
+    assert join(runtime.sent[0].chunks) == INFER
+
+
 def test_a_failed_connection_is_503_in_json() -> None:
     """A runtime that is down is the client's 503, in its dialect."""
 

@@ -23,9 +23,7 @@ _OWN_HEADERS = frozenset(
     }
 )  # fmt: skip
 """Headers that belong to one side of a bridge; all others cross it. Credentials never reach a runtime."""
-_HOP_BY_HOP = frozenset(
-    {"connection", "content-length", "keep-alive", "transfer-encoding", "upgrade", "date", "server"}
-)
+_HOP_BY_HOP = frozenset({"connection", "content-length", "keep-alive", "transfer-encoding", "upgrade"})
 """What the client's codec writes itself."""
 CREDENTIALS = frozenset({"authorization", "cookie", "host", "proxy-authorization", "content-length"})
 

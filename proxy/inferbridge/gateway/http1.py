@@ -66,6 +66,7 @@ class Http1Codec:
         self._phase = _Phase.HEAD
         self._buffer = b""
         self._reader: HeadReader | None = None
+        self._known: Http1Request | None = None
         self._stream = 0
         self._request: Http1Request | None = None
         self._body_left = 0
@@ -99,17 +100,27 @@ class Http1Codec:
         return events
 
     def _read_head(self, events: list[Event]) -> None:
-        if self._reader is None:
-            self._reader = HeadReader(self._limits, self._peer)
-        request, self._buffer = self._reader.feed(self._buffer)
+        request = self._next_request()
         if request is None:
             return
-        self._reader = None
         self._begin(request)
         events.append(RequestOpened(self._stream, request.head))
         if request.length == 0:
             self._phase = _Phase.ANSWER
             events.append(RequestEnd(self._stream))
+
+    def _next_request(self) -> Http1Request | None:
+        """Take a head off the buffer. A client that sends the same head again is spared reading it again."""
+        known, data = self._known, self._buffer
+        if self._reader is None:
+            if known is not None and data.startswith(known.block):
+                self._buffer = data[len(known.block) :]
+                return known
+            self._reader = HeadReader(self._limits, self._peer)
+        request, self._buffer = self._reader.feed(data)
+        if request is not None:
+            self._known, self._reader = request, None
+        return request
 
     def _begin(self, request: Http1Request | None) -> None:
         self._stream += 1

@@ -50,6 +50,8 @@ class Http1Request:
     """Bytes of body to come; None: the body is chunked."""
     keep_alive: bool
     expects_continue: bool
+    block: bytes
+    """The head as sent, empty line included. The rest depends on it and on the connection alone."""
 
 
 class _Collector:
@@ -137,7 +139,7 @@ class HeadReader:
             peer=self._peer.address,
         )
         keep_alive = _keep_alive(connection, version) if connection else version == "1.1"
-        return Http1Request(head, _body_length(special, version), keep_alive, _expects(special))
+        return Http1Request(head, _body_length(special, version), keep_alive, _expects(special), block)
 
 
 def _split(raw: list[tuple[bytes, bytes]]) -> tuple[list[tuple[str, str]], dict[str, list[str]]]:

@@ -5,7 +5,7 @@ others are collected, translated and sent. Whatever fails is answered in the cli
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from functools import lru_cache
 
 from inferbridge.bridge.bridge import Bridge, Crossing
 from inferbridge.bridge.context import Context, Policy
@@ -13,7 +13,7 @@ from inferbridge.bridge.dialects import grpc_error, rest_error
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.framing import frame, parse_timeout, timeout_text, too_large, unframe
 from inferbridge.bridge.registry import Api, GrpcHalf, RestHalf
-from inferbridge.bridge.rest import HEADER_LENGTH
+from inferbridge.bridge.rest import HEADER_LENGTH, JSON_HEADERS
 from inferbridge.bridge.routes import Match, Routes
 from inferbridge.bridge.values import Buffer, GrpcRequest, HttpRequest, header, join
 from inferbridge.gateway.answers import (
@@ -30,6 +30,8 @@ from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.targets import Target, choose
 from inferbridge.upstream.api import Call, Receiver, UpstreamRequest
 
+_REMEMBERED_PATHS = 1024
+
 
 class GatewayService:
     """The `Application` of the gateway."""
@@ -38,7 +40,9 @@ class GatewayService:
         self.targets = targets
         self.policy = policy
         self.limits = limits
-        self._routes = Routes(apis.values())
+        routes = Routes(apis.values())
+        self._rpc = routes.rpc
+        self._rest = lru_cache(_REMEMBERED_PATHS)(routes.rest)
         self._bridges: dict[tuple[str, str, str], Bridge] = {}
 
     def open(self, head: RequestHead, responder: Responder) -> RequestSink:
@@ -56,7 +60,7 @@ class GatewayService:
 
     def match(self, head: RequestHead) -> Match:
         """The endpoint of a call."""
-        return self._routes.rpc(head.target) if is_grpc(head) else self._routes.rest(head.method, head.target)
+        return self._rpc(head.target) if is_grpc(head) else self._rest(head.method, head.target)
 
     def bridge(self, match: Match, protocol: str, target: Target) -> Bridge:
         """The bridge between a client's protocol and a target, for one endpoint."""
@@ -144,7 +148,6 @@ class Exchange:
             crossing = self._bridge.request(self._client_call())
             request = self._translated(crossing, timeout)
             receiver = TranslatedAnswer(self._bridge, crossing, self._responder, self._service.limits)
-        request = replace(request, idempotent=self._match.endpoint.idempotent)
         self._done, self._chunks = True, []
         self._call = target.pool.send(request, receiver, timeout)
 
@@ -154,6 +157,10 @@ class Exchange:
             return False
         uses = header(self._head.headers, HEADER_LENGTH) is not None or header(self._head.headers, "content-encoding")
         return bool(uses) or any(b"binary_data" in bytes(chunk) for chunk in (join(self._chunks),) if self._chunks)
+
+    @property
+    def _idempotent(self) -> bool:
+        return self._match is not None and self._match.endpoint.idempotent
 
     def _timeout(self) -> float:
         limit = self._service.limits.call_seconds
@@ -180,16 +187,17 @@ class Exchange:
     def _passthrough(self) -> UpstreamRequest:
         head = self._head
         headers = tuple(pair for pair in head.headers if pair[0] not in CREDENTIALS)
-        if self._protocol == "rest" and self._chunks and header(headers, "content-type") is None:
-            headers = (*headers, ("content-type", "application/json"))
-        return UpstreamRequest(head.method, head.target, headers, self._chunks)
+        if self._protocol == "rest" and self._chunks and header(headers, HEADER_LENGTH) is None:
+            # V2 clients send JSON as octet-stream, form data or nothing at all; FastAPI runtimes insist on its own type
+            headers = (*(pair for pair in headers if pair[0] != "content-type"), *JSON_HEADERS)
+        return UpstreamRequest(head.method, head.target, headers, self._chunks, self._idempotent)
 
     def _translated(self, crossing: Crossing, timeout: float) -> UpstreamRequest:
         call, headers = crossing.call, crossing_headers(self._head.headers)
         if isinstance(call, HttpRequest):
-            return UpstreamRequest(call.method, call.path, (*call.headers, *headers), call.chunks)
+            return UpstreamRequest(call.method, call.path, (*call.headers, *headers), call.chunks, self._idempotent)
         own = (*GRPC_HEADERS, ("te", "trailers"), ("grpc-timeout", timeout_text(timeout)))
-        return UpstreamRequest("POST", call.rpc, (*own, *headers), frame(call.messages))
+        return UpstreamRequest("POST", call.rpc, (*own, *headers), frame(call.messages), self._idempotent)
 
     def _fail(self, error: BridgeError) -> None:
         if self._done:
