@@ -108,3 +108,13 @@ def test_proxy_check_accepts_the_simple_case() -> None:
     """One listener and one upstream need no file."""
     code, _, _ = run("proxy", "--check", "--listen", "127.0.0.1:0", "--upstream", "triton=grpc://127.0.0.1:8001")
     assert code == 0
+
+
+@pytest.mark.parametrize("count", [1, 5000])
+def test_places_are_those_of_the_body_as_sent(count: int) -> None:
+    """Where an unknown field stands does not depend on how large the tensor before it is."""
+    data = ",".join(["0.5"] * count)
+    text = f'{{"inputs":[{{"name":"x","shape":[{count}],"datatype":"FP32","data":[{data}],"oops":1}}]}}'
+    result = json.dumps({**INFER, "body": text})
+    _, out, _ = run("translate", "--client", "open-inference/rest", "--runtime", "triton/grpc", stdin=result)
+    assert f"line 1, column {text.index('oops')}" in json.loads(out)["error"]["body"]

@@ -184,7 +184,7 @@ def _open(side: Side, wire: Wire, source: str) -> Lines:
         return []
     if _has_tensors(side):
         nan = "rest.reply_nan(context)" if wire.reply else "context.policy.nan"
-        return [f"source = rest.open_body({source}, {nan})", f"body = rest.read_json({_decoder(side)}, source.json)"]
+        return [f"source = rest.open_body({source}, {nan})", f"body = rest.read_tensors({_decoder(side)}, source)"]
     return [f"body = rest.read_json({_decoder(side)}, bytes(rest.body_of({source})))"]
 
 

@@ -471,7 +471,7 @@ def model_metadata_grpc_encode_reply(
 def infer_rest_decode_request(call: HttpRequest, context: Context) -> operations.InferRequest:
     """POST /v2/models/{model}/infer to its operation."""
     source = rest.open_body(call, context.policy.nan)
-    body = rest.read_json(_READ_INFER_REQUEST, source.json)
+    body = rest.read_tensors(_READ_INFER_REQUEST, source)
     rest.agree("model_name", body.model_name, call.variables.get("model", ""))
     rest.agree("model_version", body.model_version, call.variables.get("version", ""))
     request = operations.InferRequest(
@@ -553,7 +553,7 @@ def infer_rest_decode_reply(
     """What a runtime answers to POST /v2/models/{model}/infer."""
     rest.check_status(answer, context)
     source = rest.open_body(answer, rest.reply_nan(context))
-    body = rest.read_json(_READ_INFER_REPLY, source.json)
+    body = rest.read_tensors(_READ_INFER_REPLY, source)
     reply = operations.InferReply(
         model=rest.given(body.model_name, ""),
         version=rest.given(body.model_version, ""),

@@ -31,7 +31,7 @@ _APART = 16 * 1024
 class TensorSource:
     """Reads the tensors of one body, in order; `json` is what the struct decoder gets."""
 
-    __slots__ = ("_at", "_nan", "_regions", "_tail", "_texts", "json")
+    __slots__ = ("_at", "_nan", "_regions", "_tail", "_texts", "json", "uncut")
 
     def __init__(self, body: Buffer, header_length: int | None, nan: NanPolicy) -> None:
         """`header_length` is the length of the JSON part when bytes follow it, else None."""
@@ -43,6 +43,8 @@ class TensorSource:
         else:
             view = memoryview(body)
             text, self._tail = bytes(view[:header_length]), view[header_length:]
+        self.uncut = text
+        """The JSON part as it was sent, for the places that errors name."""
         # NaN and Infinity are not JSON, so no array with these may reach the struct decoder
         special = nan == "literal" and (b"NaN" in text or b"Infinity" in text)
         if special or len(text) >= LARGE:

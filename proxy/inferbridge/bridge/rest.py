@@ -79,6 +79,16 @@ def read_json[T](decoder: msgspec.json.Decoder[T], text: bytes) -> T:
         raise invalid("the body is not UTF-8") from None
 
 
+def read_tensors[T](decoder: msgspec.json.Decoder[T], source: TensorSource) -> T:
+    """As `read_json`; an error names the place in the body as it was sent, not in what the cuts left of it."""
+    try:
+        return decoder.decode(source.json)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        read_json(decoder, source.uncut)
+    # only the rest is broken where arrays were cut out: the same words, without the places
+    return read_json(decoder, source.json)
+
+
 def _position_of_field(message: str, text: bytes) -> str:
     found = re.search(r"unknown field `(.*?)`", message)
     at = text.find(b'"' + found[1].encode() + b'"') if found else -1
