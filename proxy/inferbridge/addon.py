@@ -138,12 +138,14 @@ async def run(
     ready: Callable[[list[Address]], None],
     *,
     require_tls: bool = False,
+    passphrase: str | None = None,
 ) -> None:
     """Serve until SIGINT, SIGTERM or cancellation, then close every connection.
 
     `listen` holds (host, port); an empty host is every interface, port 0 any free one, and `ready` is told what was
     bound. `certificate` is a PEM file with private key and chain; None lets mitmproxy sign one with its own authority,
-    kept in `confdir`. OSError if an address cannot be bound; what `ready` raises is raised here.
+    kept in `confdir`; `passphrase` opens the file's private key. OSError if an address cannot be bound; what `ready`
+    raises is raised here.
     """
     options = Options()
     master = Master(options)
@@ -151,7 +153,7 @@ async def run(
     started = _Started(ready)
     addon = GatewayAddon(application, limits, require_tls=require_tls, name="nextlayer")  # the name mitmproxy misses
     master.addons.add(Proxyserver(), TlsConfig(), addon, started)
-    options.update(**_options(listen, limits, certificate, confdir))
+    options.update(**_options(listen, limits, certificate, confdir, passphrase))
     try:
         with _signals(master):
             await master.run()
@@ -162,7 +164,7 @@ async def run(
 
 
 def _options(
-    listen: Sequence[Address], limits: Limits, certificate: Path | None, confdir: Path
+    listen: Sequence[Address], limits: Limits, certificate: Path | None, confdir: Path, passphrase: str | None
 ) -> dict[str, str | int | list[str]]:
     options: dict[str, str | int | list[str]] = {
         "mode": [f"reverse:{NOWHERE}@{host}:{port}" for host, port in listen],
@@ -172,6 +174,8 @@ def _options(
     }
     if certificate is not None:
         options["certs"] = [f"*={certificate}"]
+    if passphrase is not None:
+        options["cert_passphrase"] = passphrase  # with the certificate, which is opened as soon as it is set
     return options
 
 
