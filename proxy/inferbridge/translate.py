@@ -12,7 +12,7 @@ from typing import Any
 
 from inferbridge.bridge.bridge import Bridge, Crossing
 from inferbridge.bridge.context import Policy, RuntimeProfile
-from inferbridge.bridge.dialects import grpc_error, rest_error
+from inferbridge.bridge.dialects import error_reply
 from inferbridge.bridge.errors import BridgeError, invalid
 from inferbridge.bridge.registry import Api, GrpcHalf, RestHalf
 from inferbridge.bridge.routes import Match, Routes
@@ -52,7 +52,7 @@ class Translator:
             return form_of(self._error(error))
 
     def _error(self, error: BridgeError) -> HttpReply | GrpcReply:
-        return rest_error(error, self._runtime) if self._client_protocol == "rest" else grpc_error(error)
+        return error_reply(error, rest=self._client_protocol == "rest", profile=self._runtime)
 
     def _cross(self, form: Form) -> tuple[Bridge, Crossing]:
         call = call_from(form, self._client_protocol)

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-from inferbridge_codegen.spec.documents import PARAMETERS, FieldDocument, RuntimeDocument, TypeRef
+from inferbridge_codegen.spec.documents import FieldDocument, RuntimeDocument, TypeRef
 from inferbridge_codegen.spec.path_template import PathTemplate
+
+_DEFAULTS = {"string": '""', "bool": "False", "int64": "0", "double": "0.0", "tensor": 'b""'}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +37,11 @@ class Field:
         )
 
     @property
-    def is_parameters(self) -> bool:
-        """Whether it holds free-form settings by name."""
-        return self.type.base == PARAMETERS
-
-    @property
-    def is_tensor(self) -> bool:
-        """Whether it holds a tensor's elements."""
-        return self.type.base == "tensor"
+    def default(self) -> str:
+        """Source of the neutral value when nothing is said."""
+        if self.type.is_optional:
+            return "None"
+        return "[]" if self.type.is_list else _DEFAULTS.get(self.type.base, "{}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,14 +106,6 @@ def class_name(descriptor: Descriptor) -> str:
     return full.removeprefix(f"{package}.").replace(".", "_")
 
 
-def message_of(field: FieldDescriptor) -> Descriptor:
-    """The message of a field that holds one."""
-    message = field.message_type
-    if message is None:
-        raise TypeError(f"{field.full_name} holds no message")
-    return message
-
-
 def attribute(field: FieldDescriptor) -> str:
     """The field's name in generated code: Python's keywords get an underscore."""
     return f"{field.name}_" if keyword.iskeyword(field.name) else str(field.name)

@@ -12,8 +12,6 @@ from inferbridge_codegen.render.environment import render
 from inferbridge_codegen.render.lines import Lines, call, indented, wrapped, wrapped_head
 from inferbridge_codegen.spec.path_template import PathTemplate
 
-_DEFAULTS = {"string": '""', "bool": "False", "int64": "0", "double": "0.0", "tensor": 'b""'}
-
 
 @dataclass(frozen=True, slots=True)
 class Function:
@@ -165,8 +163,6 @@ def _decode(side: Side, target: str, wire: Wire, source: str) -> Lines:
     if not finish:
         return [*lines, f"return {made[0]}", *made[1:]]
     result = "reply" if wire.reply else "request"
-    if not wire.reply:
-        return [*lines, f"{result} = {made[0]}", *made[1:], "source.finish()", f"return {result}"]
     return [*lines, f"{result} = {made[0]}", *made[1:], "source.finish()", f"return {result}"]
 
 
@@ -270,12 +266,6 @@ def _items(group: Group, wire: Wire) -> str:
     return place if group.required or not wire.is_rest else f"rest.given({place}, [])"
 
 
-def _default(field: Field) -> str:
-    if field.type.is_optional:
-        return "None"
-    return "[]" if field.type.is_list else _DEFAULTS.get(field.type.base, "{}")
-
-
 def _read_leaf(leaf: Leaf, item: str, prefix: str, wire: Wire, group: Group | None) -> str:
     place = f"{item}.{leaf.wire}"
     if leaf.kind == "variable":
@@ -287,7 +277,7 @@ def _read_leaf(leaf: Leaf, item: str, prefix: str, wire: Wire, group: Group | No
         return f'{"rest" if wire.is_rest else "grpc"}.parameters_of({place}, "{prefix}{leaf.wire}")'
     if leaf.kind == "tensor" and group is not None:
         return _read_tensor(place, group, wire)
-    plain = place if leaf.required or not wire.is_rest else f"rest.given({place}, {_default(leaf.field)})"
+    plain = place if leaf.required or not wire.is_rest else f"rest.given({place}, {leaf.field.default})"
     return f"converters.{leaf.converter}_from_wire({plain})" if leaf.converter else plain
 
 

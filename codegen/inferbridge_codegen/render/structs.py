@@ -6,7 +6,6 @@ from inferbridge_codegen.model.types import Api, Field, Model, Struct
 from inferbridge_codegen.render.environment import render
 
 _TYPES = {"string": "str", "bool": "bool", "int64": "int", "double": "float"}
-_DEFAULTS = {"string": '""', "bool": "False", "int64": "0", "double": "0.0", "tensor": 'b""'}
 
 
 def render_operations(model: Model) -> str:
@@ -41,11 +40,10 @@ def _neutral(field: Field) -> str:
     base = {"tensor": "Buffer", "map<parameter>": "dict[str, Parameter]"}.get(field.type.base)
     kind = base or _TYPES.get(field.type.base, field.type.base)
     if field.type.is_list:
-        return f"{field.name}: list[{kind}]" + ("" if field.required else " = []")
+        kind = f"list[{kind}]"
     if field.type.is_optional:
-        return f"{field.name}: {kind} | None = None"
-    default = _DEFAULTS.get(field.type.base, "{}")
-    return f"{field.name}: {kind}" + ("" if field.required else f" = {default}")
+        kind = f"{kind} | None"
+    return f"{field.name}: {kind}" + ("" if field.required else f" = {field.default}")
 
 
 def _json(field: Field) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from inferbridge.bridge.context import Context, Policy, RuntimeFault, RuntimeProfile
-from inferbridge.bridge.dialects import grpc_error, rest_error
+from inferbridge.bridge.dialects import error_reply
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.registry import Endpoint, GrpcHalf, RestHalf
 from inferbridge.bridge.values import GrpcReply, GrpcRequest, Headers, HttpReply, HttpRequest
@@ -57,7 +57,7 @@ class Bridge:
 
     def error(self, error: BridgeError) -> HttpReply | GrpcReply:
         """An error in the client's dialect."""
-        return rest_error(error, self.profile) if isinstance(self.client, RestHalf) else grpc_error(error)
+        return error_reply(error, rest=isinstance(self.client, RestHalf), profile=self.profile)
 
 
 def _not_the_clients(error: BridgeError) -> BridgeError:

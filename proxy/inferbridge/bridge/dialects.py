@@ -8,6 +8,11 @@ from inferbridge.bridge.rest import CODE_TO_HTTP, JSON_HEADERS
 from inferbridge.bridge.values import GrpcReply, Headers, HttpReply
 
 
+def error_reply(error: BridgeError, *, rest: bool, profile: RuntimeProfile | None = None) -> HttpReply | GrpcReply:
+    """The answer to a client of either protocol."""
+    return rest_error(error, profile) if rest else GrpcReply(int(error.code), error.message)
+
+
 def rest_error(error: BridgeError, profile: RuntimeProfile | None = None) -> HttpReply:
     """`{"error": text}`, which every V2 client reads; the status is what the runtime's own REST side would give."""
     headers: Headers = JSON_HEADERS
@@ -22,8 +27,3 @@ def status_of(error: BridgeError, profile: RuntimeProfile | None) -> int:
         return error.status
     known = profile.status.get(error.code) if profile else None
     return known or CODE_TO_HTTP.get(error.code, 500)
-
-
-def grpc_error(error: BridgeError) -> GrpcReply:
-    """Code and details."""
-    return GrpcReply(int(error.code), error.message)

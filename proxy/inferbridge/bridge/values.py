@@ -11,6 +11,20 @@ type Buffer = bytes | bytearray | memoryview
 type Chunks = Sequence[Buffer]
 type Headers = tuple[tuple[str, str], ...]
 
+HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "http2-settings",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+"""Fields about one connection; they never cross from one to another."""
+
 
 def join(chunks: Chunks) -> Buffer:
     """One contiguous buffer; no copy when there is only one chunk."""

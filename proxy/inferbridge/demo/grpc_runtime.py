@@ -16,6 +16,7 @@ import h2.events
 import h2.exceptions
 import msgspec
 
+from inferbridge.bridge import framing
 from inferbridge.bridge.errors import BridgeError, Code, invalid
 from inferbridge.bridge.values import Chunks, Headers
 from inferbridge.bridge.wire import Unknown, WireError
@@ -112,8 +113,7 @@ _ENCODERS: dict[type[msgspec.Struct], Callable[[Any], Chunks]] = {
 
 def frame(message: Chunks) -> bytes:
     """A message as it travels."""
-    joined = b"".join(message)
-    return b"\0" + len(joined).to_bytes(4) + joined
+    return b"".join(framing.frame([message]))
 
 
 def unframe(body: bytes) -> bytes:

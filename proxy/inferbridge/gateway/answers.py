@@ -3,11 +3,11 @@
 import logging
 
 from inferbridge.bridge.bridge import Bridge, Crossing
-from inferbridge.bridge.dialects import grpc_error, rest_error
+from inferbridge.bridge.dialects import error_reply
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.framing import frame, quote_message, unframe, unquote_message
 from inferbridge.bridge.rest import HEADER_LENGTH, HTTP_TO_CODE
-from inferbridge.bridge.values import Buffer, GrpcReply, Headers, HttpReply, HttpRequest, header, join
+from inferbridge.bridge.values import HOP_BY_HOP, Buffer, GrpcReply, Headers, HttpReply, HttpRequest, header, join
 from inferbridge.gateway.application import RequestHead, Responder
 from inferbridge.gateway.limits import Limits
 
@@ -23,7 +23,7 @@ _OWN_HEADERS = frozenset(
     }
 )  # fmt: skip
 """Headers that belong to one side of a bridge; all others cross it. Credentials never reach a runtime."""
-_HOP_BY_HOP = frozenset({"connection", "content-length", "keep-alive", "transfer-encoding", "upgrade"})
+_FRAMING = HOP_BY_HOP | {"content-length"}
 """What the client's codec writes itself."""
 CREDENTIALS = frozenset({"authorization", "cookie", "host", "proxy-authorization", "content-length"})
 
@@ -80,7 +80,7 @@ class PassthroughAnswer:
     def on_head(self, status: int, headers: Headers) -> None:
         """Status and headers."""
         self._begun = True
-        self._responder.head(status, tuple(pair for pair in headers if pair[0] not in _HOP_BY_HOP))
+        self._responder.head(status, tuple(pair for pair in headers if pair[0] not in _FRAMING))
 
     def on_data(self, data: Buffer) -> None:
         """A piece of the body."""
@@ -95,7 +95,7 @@ class PassthroughAnswer:
         if self._begun:
             self._responder.abort()
         else:
-            answer(grpc_error(error) if self._grpc else rest_error(error), self._responder)
+            answer(error_reply(error, rest=not self._grpc), self._responder)
 
 
 class TranslatedAnswer:

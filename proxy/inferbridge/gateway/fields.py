@@ -9,22 +9,9 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from inferbridge.bridge.errors import BridgeError, Code, invalid
-from inferbridge.bridge.values import Headers
+from inferbridge.bridge.values import HOP_BY_HOP, Headers
 from inferbridge.gateway.limits import Limits
 
-HOP_BY_HOP = frozenset(
-    {
-        "connection",
-        "http2-settings",
-        "keep-alive",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
-"""Fields about one connection; they never cross the gateway."""
 CONSUMED = HOP_BY_HOP | {"host", "expect"}
 """Fields the codecs act on; the application does not see them."""
 

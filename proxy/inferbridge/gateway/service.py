@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from inferbridge.bridge.bridge import Bridge, Crossing
 from inferbridge.bridge.context import Context, Policy
-from inferbridge.bridge.dialects import grpc_error, rest_error
+from inferbridge.bridge.dialects import error_reply
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.framing import frame, parse_timeout, timeout_text, too_large, unframe
 from inferbridge.bridge.registry import Api, GrpcHalf, RestHalf
@@ -53,10 +53,7 @@ class GatewayService:
 
     def refuse(self, error: BridgeError, head: RequestHead | None, responder: Responder) -> None:
         """Answer an error in the dialect that the head asks for."""
-        if head is not None and is_grpc(head):
-            answer(grpc_error(error), responder)
-        else:
-            answer(rest_error(error), responder)
+        answer(error_reply(error, rest=head is None or not is_grpc(head)), responder)
 
     def match(self, head: RequestHead) -> Match:
         """The endpoint of a call."""

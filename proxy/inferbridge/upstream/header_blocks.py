@@ -15,9 +15,8 @@ from typing import Final
 
 from hpack import Decoder, HPACKError, OversizedHeaderListError
 
-from inferbridge.bridge.values import Headers
+from inferbridge.bridge.values import HOP_BY_HOP, Headers
 from inferbridge.upstream.frames import ErrorCode
-from inferbridge.upstream.headers import HOP_BY_HOP
 
 _SECRET: Final = frozenset({b"authorization", b"proxy-authorization", b"cookie", b"x-api-key"})
 _METHOD_POST: Final = b"\x83"

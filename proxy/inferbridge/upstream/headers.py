@@ -13,20 +13,8 @@ from collections.abc import Callable
 from typing import Final
 
 from inferbridge.bridge.errors import BridgeError, Code
-from inferbridge.bridge.values import Headers
+from inferbridge.bridge.values import HOP_BY_HOP, Headers
 
-HOP_BY_HOP: Final = frozenset(
-    {
-        "connection",
-        "http2-settings",
-        "keep-alive",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
 _OURS: Final = HOP_BY_HOP | {"host", "content-length", "expect"}
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")

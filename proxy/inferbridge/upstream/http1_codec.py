@@ -10,8 +10,7 @@ from typing import Final, Protocol
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from inferbridge.bridge.values import Buffer, Headers
-from inferbridge.upstream.headers import HOP_BY_HOP
+from inferbridge.bridge.values import HOP_BY_HOP, Buffer, Headers
 
 _BODY_EXPECTED: Final = frozenset({"POST", "PUT", "PATCH"})
 _BAD_VALUE = re.compile(rb"[\x00\r\n]")
