@@ -25,7 +25,7 @@ from mitmproxy.proxy.layers import ClientTLSLayer
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from inferbridge.gateway.application import Application
-from inferbridge.gateway.inject import injector
+from inferbridge.gateway.inject import Link
 from inferbridge.gateway.layer import ClosingLayer, GatewayLayer
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.sniff import TLS_HANDSHAKE
@@ -100,8 +100,8 @@ class GatewayAddon:
         return tls
 
     def _gateway(self, context: Context, application: Application) -> GatewayLayer:
-        inject = injector(_proxyserver().connections[context.client.id])
-        return GatewayLayer(context, application, self.limits, inject)
+        link = Link(_proxyserver().connections[context.client.id])
+        return GatewayLayer(context, application, self.limits, link.inject, link.take_over)
 
 
 def _proxyserver() -> Proxyserver:

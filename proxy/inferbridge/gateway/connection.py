@@ -106,7 +106,7 @@ class ClientConnection:
     ) -> None:
         self._application = application
         self._limits = limits
-        self._wake = wake
+        self.wake = wake
         self._peer = peer or Peer()
         self._calls: dict[int, _Call] = {}
         self._in_turn = False
@@ -185,7 +185,7 @@ class ClientConnection:
     def output_ready(self) -> None:
         """Ask for a turn unless this is one."""
         if not self._in_turn:
-            self._wake()
+            self.wake()
 
     # Events
 

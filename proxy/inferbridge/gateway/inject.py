@@ -1,4 +1,4 @@
-"""Bring an event into a connection's layers from the event loop.
+"""The way from the event loop to a connection that mitmproxy holds.
 
 mitmproxy handles the events of one connection under a lock. The delivery is made on the next turn
 of the loop: never from inside a layer, after everything that belongs to the same answer, and in the order of the
@@ -12,30 +12,49 @@ from collections.abc import Callable
 from mitmproxy.proxy import events
 from mitmproxy.proxy.server import ConnectionHandler
 
+from inferbridge.gateway.connection import ClientConnection
+from inferbridge.gateway.direct import DirectProtocol
+
 _running: set[asyncio.Task[None]] = set()
 """The loop keeps only weak references to tasks."""
 
 
-def injector(handler: ConnectionHandler) -> Callable[[events.Event], None]:
-    """A function that delivers an event to the layers of `handler`'s connection, soon."""
-    loop = asyncio.get_running_loop()
+class Link:
+    """To one client connection."""
 
-    def deliver(event: events.Event) -> None:
+    def __init__(self, handler: ConnectionHandler) -> None:
+        self._handler = handler
+        self._loop = asyncio.get_running_loop()
+
+    def inject(self, event: events.Event) -> None:
+        """Deliver an event to the connection's layers, soon."""
+        self._loop.call_soon(self._deliver, event)
+
+    def _deliver(self, event: events.Event) -> None:
+        handler = self._handler
         if _is_free(handler._server_event_lock):
             try:
                 handler.server_event(event).send(None)
             except StopIteration:
                 return
             raise RuntimeError("mitmproxy's server_event paused with its lock free")
-        task = loop.create_task(handler.server_event(event))
+        task = self._loop.create_task(handler.server_event(event))
         if not task.done():
             _running.add(task)
             task.add_done_callback(_running.discard)
 
-    def inject(event: events.Event) -> None:
-        loop.call_soon(deliver, event)
-
-    return inject
+    def take_over(self, connection: ClientConnection, close: Callable[[], None]) -> Callable[[], None] | None:
+        """Serve `connection` from the socket from now on; answers its `wake`, or None where that cannot be done."""
+        held = self._handler.transports.get(self._handler.client)
+        writer = held.writer if held is not None else None
+        if not isinstance(writer, asyncio.StreamWriter):
+            return None
+        transport = writer.transport
+        assert isinstance(transport, asyncio.Transport)
+        activity = self._handler.timeout_watchdog.register_activity
+        protocol = DirectProtocol(transport, connection, activity, close)
+        transport.set_protocol(protocol)
+        return protocol.wake
 
 
 def _is_free(lock: asyncio.Lock) -> bool:

@@ -2,7 +2,8 @@
 
 Each event becomes at most one `SendData`. Answers that come from the event loop ask for a turn through `inject`,
 which brings an `OutputReady` event here from the outside (see `inject.py`); it carries nothing, the layer takes
-whatever output there is when it arrives.
+whatever output there is when it arrives. A client without TLS is handed to `DirectProtocol` with its first bytes; the
+layer then only hears of the end.
 
 Closing is done in two steps, or the client's unread bytes would make the kernel throw away our last answer: our half
 is shut first and the client's input ignored, the rest follows when the client closes or `LINGER_SECONDS` have passed.
@@ -26,6 +27,8 @@ _log = logging.getLogger(__name__)
 
 type Inject = Callable[[events.Event], None]
 """Deliver an event to this connection's layers, soon, from outside of them."""
+type TakeOver = Callable[[ClientConnection, Callable[[], None]], Callable[[], None] | None]
+"""Serve a connection from its socket, see `inject.Link.take_over`."""
 
 
 @dataclass
@@ -36,11 +39,19 @@ class OutputReady(events.Event):
 class GatewayLayer(Layer):
     """Serves one client connection."""
 
-    def __init__(self, context: Context, application: Application, limits: Limits, inject: Inject) -> None:
+    def __init__(
+        self,
+        context: Context,
+        application: Application,
+        limits: Limits,
+        inject: Inject,
+        take_over: TakeOver | None = None,
+    ) -> None:
         super().__init__(context)
         self._application = application
         self._limits = limits
         self._inject = inject
+        self._take_over = take_over
         self._connection: ClientConnection | None = None
         self._awaits_turn = False
         self._closing = False
@@ -79,7 +90,10 @@ class GatewayLayer(Layer):
         client = self.context.client
         host, port, *_ = client.peername or ("", 0)
         peer = Peer(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", tls=bool(client.tls))
-        return ClientConnection(self._application, self._limits, self._wake, peer, client.alpn)
+        connection = ClientConnection(self._application, self._limits, self._wake, peer, client.alpn)
+        if self._take_over is not None and not client.tls:
+            connection.wake = self._take_over(connection, self._wake) or self._wake
+        return connection
 
     def _output(self, connection: ClientConnection) -> tuple[bytes, commands.CloseConnection | None]:
         output = connection.take_output()
