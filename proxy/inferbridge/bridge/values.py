@@ -39,9 +39,9 @@ def size(chunks: Iterable[Buffer]) -> int:
 
 
 def header(headers: Headers, name: str) -> str | None:
-    """The first value of `name` (lower case), or None."""
+    """The first value of `name`, or None. Names are lower case everywhere behind the codecs."""
     for key, value in headers:
-        if key == name or key.lower() == name:
+        if key == name:
             return value
     return None
 

@@ -137,16 +137,15 @@ class TranslatedAnswer:
     def _collected(self, trailers: Headers) -> HttpReply | GrpcReply:
         if isinstance(self._crossing.call, HttpRequest):
             return HttpReply(self._status, self._headers, self._chunks)
-        fields = (*self._headers, *trailers)
+        fields = trailers if header(trailers, "grpc-status") is not None else self._headers  # "trailers-only"
         code = header(fields, "grpc-status")
         if code is None or not code.isdigit():
             status = HTTP_TO_CODE.get(self._status, Code.UNKNOWN)
             raise BridgeError(
                 status if self._status != 200 else Code.INTERNAL, f"HTTP {self._status} without a grpc-status"
             )
-        details = unquote_message(header(fields, "grpc-message") or "")
         if code != "0":
-            return GrpcReply(int(code), details)
+            return GrpcReply(int(code), unquote_message(header(fields, "grpc-message") or ""))
         encoding = header(self._headers, "grpc-encoding") or "identity"
         body = join(self._chunks) if self._chunks else b""
-        return GrpcReply(0, details, (), unframe(body, encoding, self._limits.reply_bytes))
+        return GrpcReply(messages=unframe(body, encoding, self._limits.reply_bytes))

@@ -5,8 +5,8 @@ For each call the layer hands the application a `RequestHead` and a `Responder`;
 everything after `end` or `abort` or once the client has gone, so the application never asks whether it may speak.
 """
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from inferbridge.bridge.errors import BridgeError
 from inferbridge.bridge.values import Buffer, Headers
@@ -27,6 +27,8 @@ class RequestHead:
     tls: bool = False
     peer: str = ""
     """Address of the client, host:port."""
+    memo: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What the application has made of this head. A client that sends the same head again is given the same object."""
 
 
 class Responder(Protocol):

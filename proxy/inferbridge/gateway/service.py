@@ -1,21 +1,23 @@
 """The work of the gateway: routes each call, takes it over a bridge to a runtime, and brings the answer back.
 
 A call whose binding the runtime speaks itself is passed through: its body is not read, and the answer streams. All
-others are collected, translated and sent. Whatever fails is answered in the client's dialect.
+others are collected, translated and sent. Whatever fails is answered in the client's dialect. What follows from the
+head of a call alone is worked out once and remembered with the head (`Route`).
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 from inferbridge.bridge.bridge import Bridge, Crossing
 from inferbridge.bridge.context import Context, Policy
 from inferbridge.bridge.dialects import error_reply
 from inferbridge.bridge.errors import BridgeError, Code
-from inferbridge.bridge.framing import frame, parse_timeout, timeout_text, too_large, unframe
+from inferbridge.bridge.framing import PREFIX_BYTES, frame, parse_timeout, timeout_text, too_large, unframe
 from inferbridge.bridge.registry import Api, GrpcHalf, RestHalf
 from inferbridge.bridge.rest import HEADER_LENGTH, JSON_HEADERS
 from inferbridge.bridge.routes import Match, Routes
-from inferbridge.bridge.values import Buffer, GrpcRequest, HttpRequest, header, join
+from inferbridge.bridge.values import Buffer, GrpcRequest, Headers, HttpRequest, header, join
 from inferbridge.gateway.answers import (
     CREDENTIALS,
     GRPC_HEADERS,
@@ -27,10 +29,29 @@ from inferbridge.gateway.answers import (
 )
 from inferbridge.gateway.application import RequestHead, RequestSink, Responder
 from inferbridge.gateway.limits import Limits
-from inferbridge.gateway.targets import Target, choose
+from inferbridge.gateway.targets import Target, able, choose
 from inferbridge.upstream.api import Call, Receiver, UpstreamRequest
 
 _REMEMBERED_PATHS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What follows from a call's head alone."""
+
+    protocol: str
+    """`rest` or `grpc`."""
+    match: Match
+    targets: tuple[Target, ...]
+    """Those that speak the endpoint."""
+    timeout: float
+    """Seconds the runtime may take."""
+    body_limit: int
+    """Bytes."""
+    crossing: Headers
+    """What of the client's headers goes over a bridge."""
+    grpc: Headers
+    """The same for a gRPC runtime, with what every gRPC request needs."""
 
 
 class GatewayService:
@@ -55,9 +76,28 @@ class GatewayService:
         """Answer an error in the dialect that the head asks for."""
         answer(error_reply(error, rest=head is None or not is_grpc(head)), responder)
 
-    def match(self, head: RequestHead) -> Match:
-        """The endpoint of a call."""
-        return self._rpc(head.target) if is_grpc(head) else self._rest(head.method, head.target)
+    def route(self, head: RequestHead) -> Route:
+        """Where a call goes; raises `BridgeError`."""
+        route: Route | None = head.memo.get("route")
+        if route is None:
+            route = head.memo["route"] = self._find_route(head)
+        return route
+
+    def _find_route(self, head: RequestHead) -> Route:
+        grpc, limits = is_grpc(head), self.limits
+        match = self._rpc(head.target) if grpc else self._rest(head.method, head.target)
+        text = header(head.headers, "grpc-timeout")
+        timeout = limits.call_seconds if text is None else min(limits.call_seconds, parse_timeout(text))
+        crossing = crossing_headers(head.headers)
+        return Route(
+            "grpc" if grpc else "rest",
+            match,
+            tuple(able(self.targets, match)),
+            timeout,
+            limits.message_bytes + PREFIX_BYTES if grpc else limits.body_bytes,
+            crossing,
+            (*GRPC_HEADERS, ("te", "trailers"), ("grpc-timeout", timeout_text(timeout)), *crossing),
+        )
 
     def bridge(self, match: Match, protocol: str, target: Target) -> Bridge:
         """The bridge between a client's protocol and a target, for one endpoint."""
@@ -85,22 +125,29 @@ def client_half(match: Match, protocol: str, target: Target | None) -> RestHalf 
 class Exchange:
     """One call in flight: collects the client's body and sends it on."""
 
+    __slots__ = ("_bridge", "_call", "_chunks", "_done", "_head", "_responder", "_route", "_service", "_size")
+
     def __init__(self, service: GatewayService, head: RequestHead, responder: Responder) -> None:
         self._service = service
         self._head = head
         self._responder = responder
-        self._protocol = "grpc" if is_grpc(head) else "rest"
         self._chunks: list[Buffer] = []
         self._size = 0
         self._done = False
         self._call: Call | None = None
-        self._match: Match | None = None
+        self._route: Route | None = None
         self._bridge: Bridge | None = None
+
+    @property
+    def route(self) -> Route:
+        """Where the call goes; a call without a route is done before anybody asks."""
+        assert self._route is not None
+        return self._route
 
     def begin(self) -> None:
         """Find the endpoint; a call without one is answered at once."""
         try:
-            self._match = self._service.match(self._head)
+            self._route = self._service.route(self._head)
         except BridgeError as error:
             self._fail(error)
 
@@ -111,10 +158,8 @@ class Exchange:
         if self._done:
             return
         self._size += len(data)
-        limits = self._service.limits
-        limit = limits.message_bytes + 5 if self._protocol == "grpc" else limits.body_bytes
-        if self._size > limit:
-            self._fail(too_large(self._size, limit))
+        if self._size > self.route.body_limit:
+            self._fail(too_large(self._size, self.route.body_limit))
         else:
             self._chunks.append(data)
 
@@ -123,7 +168,7 @@ class Exchange:
         if self._done:
             return
         try:
-            self._send()
+            self._send(self.route)
         except BridgeError as error:
             self._fail(error)
 
@@ -133,68 +178,55 @@ class Exchange:
         if self._call is not None:
             self._call.cancel()
 
-    def _send(self) -> None:
-        assert self._match is not None  # a call without a match is done
-        target = choose(self._service.targets, self._match, self._protocol, self._model)
-        timeout = self._timeout()
-        if target.protocol == self._protocol and not self._needs_translation(target):
-            request = self._passthrough()
-            receiver: Receiver = PassthroughAnswer(self._responder, self._protocol == "grpc")
+    def _send(self, route: Route) -> None:
+        target = choose(route.targets, route.protocol, self._model)
+        if target.protocol == route.protocol and not self._needs_translation(target):
+            request = self._passthrough(route)
+            receiver: Receiver = PassthroughAnswer(self._responder, route.protocol == "grpc")
         else:
-            self._bridge = self._service.bridge(self._match, self._protocol, target)
-            crossing = self._bridge.request(self._client_call())
-            request = self._translated(crossing, timeout)
+            self._bridge = self._service.bridge(route.match, route.protocol, target)
+            crossing = self._bridge.request(self._client_call(route))
+            request = self._translated(crossing, route)
             receiver = TranslatedAnswer(self._bridge, crossing, self._responder, self._service.limits)
         self._done, self._chunks = True, []
-        self._call = target.pool.send(request, receiver, timeout)
+        self._call = target.pool.send(request, receiver, route.timeout)
 
     def _needs_translation(self, target: Target) -> bool:
         """A REST runtime without the binary tensor extension cannot take the call of a client that uses it."""
-        if self._protocol == "grpc" or target.profile.binary_tensors:
+        if target.protocol == "grpc" or target.profile.binary_tensors:
             return False
         uses = header(self._head.headers, HEADER_LENGTH) is not None or header(self._head.headers, "content-encoding")
         return bool(uses) or any(b"binary_data" in bytes(chunk) for chunk in (join(self._chunks),) if self._chunks)
 
-    @property
-    def _idempotent(self) -> bool:
-        return self._match is not None and self._match.endpoint.idempotent
-
-    def _timeout(self) -> float:
-        limit = self._service.limits.call_seconds
-        text = header(self._head.headers, "grpc-timeout")
-        return limit if text is None else min(limit, parse_timeout(text))
-
     def _model(self) -> str:
-        assert self._match is not None  # as in _send
-        if self._protocol == "rest":
-            return self._match.variables.get("model", "")
-        bridge = self._service.bridge(self._match, "grpc", self._service.targets[0])
-        request = bridge.client.decode_request(self._client_call(), Context(bridge.profile, bridge.policy))  # type: ignore[arg-type]  # both are gRPC
+        route = self.route
+        if route.protocol == "rest":
+            return route.match.variables.get("model", "")
+        bridge = self._service.bridge(route.match, "grpc", route.targets[0])
+        request = bridge.client.decode_request(self._client_call(route), Context(bridge.profile, bridge.policy))  # type: ignore[arg-type]  # both are gRPC
         return str(getattr(request, "model", ""))
 
-    def _client_call(self) -> HttpRequest | GrpcRequest:
-        assert self._match is not None  # as in _send
+    def _client_call(self, route: Route) -> HttpRequest | GrpcRequest:
         head = self._head
-        if self._protocol == "rest":
-            return HttpRequest(head.method, head.target, head.headers, self._chunks, self._match.variables)
+        if route.protocol == "rest":
+            return HttpRequest(head.method, head.target, head.headers, self._chunks, route.match.variables)
         body = join(self._chunks) if self._chunks else b""
         encoding = header(head.headers, "grpc-encoding") or "identity"
         return GrpcRequest(head.target, head.headers, unframe(body, encoding, self._service.limits.message_bytes))
 
-    def _passthrough(self) -> UpstreamRequest:
+    def _passthrough(self, route: Route) -> UpstreamRequest:
         head = self._head
         headers = tuple(pair for pair in head.headers if pair[0] not in CREDENTIALS)
-        if self._protocol == "rest" and self._chunks and header(headers, HEADER_LENGTH) is None:
+        if route.protocol == "rest" and self._chunks and header(headers, HEADER_LENGTH) is None:
             # V2 clients send JSON as octet-stream, form data or nothing at all; FastAPI runtimes insist on its own type
             headers = (*(pair for pair in headers if pair[0] != "content-type"), *JSON_HEADERS)
-        return UpstreamRequest(head.method, head.target, headers, self._chunks, self._idempotent)
+        return UpstreamRequest(head.method, head.target, headers, self._chunks, route.match.endpoint.idempotent)
 
-    def _translated(self, crossing: Crossing, timeout: float) -> UpstreamRequest:
-        call, headers = crossing.call, crossing_headers(self._head.headers)
+    def _translated(self, crossing: Crossing, route: Route) -> UpstreamRequest:
+        call, idempotent = crossing.call, route.match.endpoint.idempotent
         if isinstance(call, HttpRequest):
-            return UpstreamRequest(call.method, call.path, (*call.headers, *headers), call.chunks, self._idempotent)
-        own = (*GRPC_HEADERS, ("te", "trailers"), ("grpc-timeout", timeout_text(timeout)))
-        return UpstreamRequest("POST", call.rpc, (*own, *headers), frame(call.messages), self._idempotent)
+            return UpstreamRequest(call.method, call.path, (*call.headers, *route.crossing), call.chunks, idempotent)
+        return UpstreamRequest("POST", call.rpc, route.grpc, frame(call.messages), idempotent)
 
     def _fail(self, error: BridgeError) -> None:
         if self._done:

@@ -39,21 +39,28 @@ class Target:
         )
 
 
-def choose(targets: Sequence[Target], match: Match, protocol: str, model_of: Callable[[], str]) -> Target:
-    """The first target that speaks the endpoint and takes the model; one of the client's own protocol goes first.
-
-    `model_of` reads the model from the call; it is only asked when the choice depends on it.
-    """
-    able = [
+def able(targets: Sequence[Target], match: Match) -> list[Target]:
+    """The targets that speak an endpoint; NOT_FOUND when none does."""
+    found = [
         target
         for target in targets
         if target.profile.api == match.api.name and target.half(match.api, match.endpoint.name)
     ]
-    if any(not target.serves_all for target in able):
-        model = model_of()
-        able = [target for target in able if target.serves(model)]
-        if not able:
-            raise BridgeError(Code.NOT_FOUND, f"no upstream serves the model {model!r}")
-    if not able:
+    if not found:
         raise BridgeError(Code.NOT_FOUND, f"no upstream speaks {match.api.name}/{match.endpoint.name}")
-    return next((target for target in able if target.protocol == protocol), able[0])
+    return found
+
+
+def choose(targets: Sequence[Target], protocol: str, model_of: Callable[[], str]) -> Target:
+    """The first of some able targets that takes the model; one of the client's own protocol goes first.
+
+    `model_of` reads the model from the call; it is only asked when the choice depends on it.
+    """
+    if len(targets) == 1 and targets[0].serves_all:
+        return targets[0]
+    if not all(target.serves_all for target in targets):
+        model = model_of()
+        targets = [target for target in targets if target.serves(model)]
+        if not targets:
+            raise BridgeError(Code.NOT_FOUND, f"no upstream serves the model {model!r}")
+    return next((target for target in targets if target.protocol == protocol), targets[0])
