@@ -58,6 +58,7 @@ def serve(settings: Settings) -> None:
     allocator.tune()
     gc.collect()
     gc.freeze()  # what was loaded stays; collections look only at what calls make
+    gc.set_threshold(20_000, *gc.get_threshold()[1:])  # and calls leave no cycles, so there is little to find
     try:
         asyncio.run(_serve(settings, lambda addresses: _announce(settings, addresses)))
     except (OSError, ValueError) as error:

@@ -508,3 +508,41 @@ def test_garbage_never_raises(pieces: list[bytes]) -> None:
     events = all_events(pieces)
     refused = [index for index, event in enumerate(events) if isinstance(event, ProtocolRefused)]
     assert refused in ([], [len(events) - 1])
+
+
+WHOLE = {
+    "plain": (GET, 200, (("content-type", "text/plain"),)),
+    "own length": (GET, 200, (("content-length", "5"),)),
+    "unusual status": (GET, 299, ()),
+    "no content": (GET, 204, (("content-length", "5"),)),
+    "HEAD": (GET.replace(b"GET", b"HEAD"), 200, (("content-length", "7"),)),
+    "told to close": (GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"), 200, ()),
+    "HTTP/1.0": (GET.replace(b"1.1", b"1.0"), 200, ()),
+}
+
+
+@pytest.mark.parametrize(("request_", "status", "headers"), WHOLE.values(), ids=WHOLE)
+def test_a_whole_answer_is_its_pieces(request_: bytes, status: int, headers: tuple[tuple[str, str], ...]) -> None:
+    """A whole answer leaves the same bytes as one given in pieces, the first time and when its head is known."""
+    for _ in range(2):
+        whole, pieces = codec(), codec()
+        opened(whole.receive(request_))
+        opened(pieces.receive(request_))
+        whole.send_whole(1, status, headers, (b"he", b"llo"))
+        pieces.send_head(1, status, headers)
+        pieces.send_data(1, b"he")
+        pieces.send_data(1, b"llo")
+        pieces.end(1)
+        assert whole.take_output() == pieces.take_output()
+        assert whole.closing is pieces.closing
+
+
+@pytest.mark.parametrize("headers", [(("x", "a\r\nb: c"),), (("content-length", "4"),)], ids=["injected", "too short"])
+def test_a_whole_answer_is_checked_before_anything_is_sent(headers: tuple[tuple[str, str], ...]) -> None:
+    """A whole answer that must not be sent leaves the call as it was: another can still be given."""
+    connection = codec()
+    opened(connection.receive(GET))
+    with pytest.raises(ValueError, match=r"illegal|not as long"):
+        connection.send_whole(1, 200, headers, (b"hello",))
+    connection.send_whole(1, 500, (), ())
+    assert connection.take_output().startswith(b"HTTP/1.1 500 ")

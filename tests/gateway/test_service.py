@@ -9,7 +9,7 @@ import pytest
 from inferbridge.bridge.context import Policy
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.framing import frame, unframe
-from inferbridge.bridge.values import Buffer, Headers, header, join
+from inferbridge.bridge.values import Buffer, Chunks, Headers, header, join
 from inferbridge.gateway.application import RequestHead
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.service import GatewayService
@@ -44,6 +44,12 @@ class Client:
     def end(self, trailers: Headers = ()) -> None:
         assert not self.ended
         self.trailers, self.ended = trailers, True
+
+    def whole(self, status: int, headers: Headers, chunks: Chunks) -> None:
+        self.head(status, headers)
+        for chunk in chunks:
+            self.data(chunk)
+        self.end()
 
     def abort(self) -> None:
         self.aborted = True

@@ -40,10 +40,7 @@ def is_grpc(head: RequestHead) -> bool:
 
 def answer_rest(reply: HttpReply, responder: Responder) -> None:
     """Send a REST answer."""
-    responder.head(reply.status, reply.headers)
-    for chunk in reply.chunks:
-        responder.data(chunk)
-    responder.end()
+    responder.whole(reply.status, reply.headers, reply.chunks)
 
 
 def answer_grpc(reply: GrpcReply, responder: Responder) -> None:
@@ -52,8 +49,7 @@ def answer_grpc(reply: GrpcReply, responder: Responder) -> None:
     if reply.details:
         status = (*status, ("grpc-message", quote_message(reply.details)))
     if not reply.messages:
-        responder.head(200, (*GRPC_HEADERS, *reply.metadata, *status, *reply.trailers))
-        responder.end()
+        responder.whole(200, (*GRPC_HEADERS, *reply.metadata, *status, *reply.trailers), ())
         return
     responder.head(200, (*GRPC_HEADERS, *reply.metadata))
     for chunk in frame(reply.messages):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from inferbridge.bridge.errors import BridgeError
-from inferbridge.bridge.values import Buffer, Headers
+from inferbridge.bridge.values import Buffer, Chunks, Headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,9 @@ class Responder(Protocol):
 
     def end(self, trailers: Headers = ()) -> None:
         """End the answer; HTTP/1.1 clients get trailers only in a chunked body."""
+
+    def whole(self, status: int, headers: Headers, chunks: Chunks) -> None:
+        """Send a whole answer: the same as `head`, `data` for each chunk and `end`, at once."""
 
     def abort(self) -> None:
         """Cut the answer so that the client can tell (RST_STREAM, or close without the last chunk)."""

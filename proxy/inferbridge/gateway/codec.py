@@ -6,7 +6,7 @@ A codec does no I/O and keeps no body: bytes in, events out; commands in, bytes 
 
 from typing import Protocol
 
-from inferbridge.bridge.values import Buffer, Headers
+from inferbridge.bridge.values import Buffer, Chunks, Headers
 from inferbridge.gateway.events import Event
 
 
@@ -34,6 +34,9 @@ class ServerCodec(Protocol):
 
     def end(self, stream: int, trailers: Headers = ()) -> None:
         """The answer is complete. ValueError: no head yet, fewer bytes than its content-length, or bad trailers."""
+
+    def send_whole(self, stream: int, status: int, headers: Headers, chunks: Chunks) -> None:
+        """Head, body and end at once. ValueError: as those."""
 
     def reset(self, stream: int) -> None:
         """Cut the answer so that the client can tell."""

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable
 
 from inferbridge.bridge.errors import BridgeError, Code
-from inferbridge.bridge.values import Buffer, Headers
+from inferbridge.bridge.values import Buffer, Chunks, Headers
 from inferbridge.gateway.application import Application, RequestHead, RequestSink
 from inferbridge.gateway.codec import ServerCodec
 from inferbridge.gateway.events import Event, ProtocolRefused, RequestData, RequestEnd, RequestOpened
@@ -76,6 +76,16 @@ class _Answer:
                 connection.fail(self._call, error)
             connection.output_ready()
 
+    def whole(self, status: int, headers: Headers, chunks: Chunks) -> None:
+        connection = self._connection
+        if connection is not None:
+            try:
+                connection.codec.send_whole(self._call.stream, status, headers, chunks)
+                connection.forget(self._call)
+            except Exception as error:
+                connection.fail(self._call, error)
+            connection.output_complete()
+
     def end(self, trailers: Headers = ()) -> None:
         connection = self._connection
         if connection is not None:
@@ -107,6 +117,9 @@ class ClientConnection:
         self._application = application
         self._limits = limits
         self.wake = wake
+        """Asks for a turn, in which the output is taken."""
+        self.flush = wake
+        """Takes a turn at once where that is possible."""
         self._peer = peer or Peer()
         self._calls: dict[int, _Call] = {}
         self._in_turn = False
@@ -186,6 +199,11 @@ class ClientConnection:
         """Ask for a turn unless this is one."""
         if not self._in_turn:
             self.wake()
+
+    def output_complete(self) -> None:
+        """As `output_ready`, and nothing more is to come for now: calls of HTTP/1.1 are answered one at a time."""
+        if not self._in_turn:
+            (self.flush if isinstance(self._codec, Http1Codec) else self.wake)()
 
     # Events
 

@@ -43,9 +43,13 @@ class DirectProtocol(asyncio.Protocol):
         """Ask for one turn, however many pieces of an answer come before it."""
         if not self._awaits_turn:
             self._awaits_turn = True
-            self._loop.call_soon(self._turn)
+            self._loop.call_soon(self.flush)
 
-    def _turn(self, data: bytes = b"") -> None:
+    def flush(self) -> None:
+        """Take a turn now."""
+        self._turn(b"")
+
+    def _turn(self, data: bytes) -> None:
         self._awaits_turn = False
         self._register_activity()
         connection = self._connection

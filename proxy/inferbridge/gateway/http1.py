@@ -15,7 +15,7 @@ from enum import Enum, auto
 from http import HTTPStatus
 
 from inferbridge.bridge.errors import BridgeError
-from inferbridge.bridge.values import Buffer, Headers
+from inferbridge.bridge.values import Buffer, Chunks, Headers, size
 from inferbridge.gateway import fields
 from inferbridge.gateway.chunked import ChunkedDecoder
 from inferbridge.gateway.events import Event, ProtocolRefused, RequestCancelled, RequestData, RequestEnd, RequestOpened
@@ -25,6 +25,10 @@ from inferbridge.gateway.limits import Limits
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 _BODILESS = frozenset({204, 304})
+_HEADS: dict[tuple[int, Headers], bytes] = {}
+"""Encoded heads by status and fields: most answers have the same few."""
+_HEADS_KEPT = 256
+_HEAD_BYTES = 1024
 
 
 class _Phase(Enum):
@@ -85,7 +89,7 @@ class Http1Codec:
 
     def receive(self, data: bytes) -> list[Event]:
         events: list[Event] = []
-        if self._phase is _Phase.DEAF:
+        if self._phase is _Phase.DEAF or not (data or self._buffer):
             return events
         self._buffer = self._buffer + data if self._buffer else data
         try:
@@ -232,6 +236,24 @@ class Http1Codec:
             self._output.append(b"0\r\n" + _lines(closing_fields) + b"\r\n")
         self._answered()
 
+    def send_whole(self, stream: int, status: int, headers: Headers, chunks: Chunks) -> None:
+        answer, request = self._current(stream), self._request
+        if answer is None:
+            return
+        has_body = status not in _BODILESS and request is not None and request.head.method != "HEAD"
+        if has_body and self._keep_alive and self._phase is _Phase.ANSWER and not answer.status:
+            head = _known_head(status, headers)
+            if head is not None and request is not None and request.head.version == "1.1":
+                self._output += (head, b"content-length: %d\r\n\r\n" % size(chunks), *chunks)
+                self._answered()
+                return
+        if has_body and fields.declared_length(fields.outgoing(headers)) not in {None, size(chunks)}:
+            raise ValueError("the answer is not as long as its content-length")  # before anything of it is sent
+        self.send_head(stream, status, headers)
+        for chunk in chunks:
+            self.send_data(stream, chunk)
+        self.end(stream)
+
     def reset(self, stream: int) -> None:
         if self._current(stream) is not None:
             self._turn_deaf()
@@ -287,6 +309,23 @@ class Http1Codec:
             ready.append(("connection", "keep-alive"))
         line = _STATUS_LINES.get(answer.status) or f"HTTP/1.1 {answer.status} \r\n"
         self._output.append(line.encode("ascii") + _lines(ready) + b"\r\n")
+
+
+def _known_head(status: int, headers: Headers) -> bytes | None:
+    """Status line and fields of a whole answer, from a table of those seen; None where a length is declared."""
+    key = (status, headers)
+    known = _HEADS.get(key)
+    if known is None:
+        ready = fields.outgoing(headers)
+        if not 200 <= status <= 999 or fields.declared_length(ready) is not None:
+            return None
+        line = _STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n"
+        known = line.encode("ascii") + _lines(ready)
+        if len(known) <= _HEAD_BYTES:
+            if len(_HEADS) >= _HEADS_KEPT:
+                _HEADS.clear()
+            _HEADS[key] = known
+    return known
 
 
 def _lines(ready: list[tuple[str, str]]) -> bytes:

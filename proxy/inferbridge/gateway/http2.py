@@ -22,7 +22,7 @@ import h2.exceptions
 import h2.settings
 
 from inferbridge.bridge.errors import BridgeError, invalid
-from inferbridge.bridge.values import Buffer, Headers, header
+from inferbridge.bridge.values import Buffer, Chunks, Headers, header
 from inferbridge.gateway import fields
 from inferbridge.gateway.application import RequestHead
 from inferbridge.gateway.events import Event, ProtocolRefused, RequestCancelled, RequestData, RequestEnd, RequestOpened
@@ -241,6 +241,12 @@ class Http2Codec:
         state.trailers = _encoded(fields.outgoing(trailers))
         state.ending = True
         self._touched[stream] = None
+
+    def send_whole(self, stream: int, status: int, headers: Headers, chunks: Chunks) -> None:
+        self.send_head(stream, status, headers)
+        for chunk in chunks:
+            self.send_data(stream, chunk)
+        self.end(stream)
 
     def reset(self, stream: int) -> None:
         if self._streams.pop(stream, None) is not None:

@@ -43,18 +43,18 @@ class Link:
             _running.add(task)
             task.add_done_callback(_running.discard)
 
-    def take_over(self, connection: ClientConnection, close: Callable[[], None]) -> Callable[[], None] | None:
-        """Serve `connection` from the socket from now on; answers its `wake`, or None where that cannot be done."""
+    def take_over(self, connection: ClientConnection, close: Callable[[], None]) -> None:
+        """Serve `connection` from its socket from now on, where there is one. `close` asks for the end."""
         held = self._handler.transports.get(self._handler.client)
         writer = held.writer if held is not None else None
         if not isinstance(writer, asyncio.StreamWriter):
-            return None
+            return
         transport = writer.transport
         assert isinstance(transport, asyncio.Transport)
         activity = self._handler.timeout_watchdog.register_activity
         protocol = DirectProtocol(transport, connection, activity, close)
         transport.set_protocol(protocol)
-        return protocol.wake
+        connection.wake, connection.flush = protocol.wake, protocol.flush
 
 
 def _is_free(lock: asyncio.Lock) -> bool:

@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 type Inject = Callable[[events.Event], None]
 """Deliver an event to this connection's layers, soon, from outside of them."""
-type TakeOver = Callable[[ClientConnection, Callable[[], None]], Callable[[], None] | None]
+type TakeOver = Callable[[ClientConnection, Callable[[], None]], None]
 """Serve a connection from its socket, see `inject.Link.take_over`."""
 
 
@@ -92,7 +92,7 @@ class GatewayLayer(Layer):
         peer = Peer(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", tls=bool(client.tls))
         connection = ClientConnection(self._application, self._limits, self._wake, peer, client.alpn)
         if self._take_over is not None and not client.tls:
-            connection.wake = self._take_over(connection, self._wake) or self._wake
+            self._take_over(connection, self._wake)
         return connection
 
     def _output(self, connection: ClientConnection) -> tuple[bytes, commands.CloseConnection | None]:

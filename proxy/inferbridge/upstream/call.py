@@ -43,6 +43,7 @@ class ActiveCall(ABC):
         "request",
         "timer",
         "upstream",
+        "watched",
     )
 
     def __init__(self, request: UpstreamRequest, receiver: Receiver, upstream: str, reply_limit: int) -> None:
@@ -53,6 +54,8 @@ class ActiveCall(ABC):
         """The upstream's URL, for messages."""
         self.limit = self.budget = reply_limit
         self.timer: asyncio.TimerHandle | None = None
+        self.watched: dict[ActiveCall, float] | None = None
+        """Where `Deadlines` keeps it."""
         self.finished = False
         self.answered = False
         """Some of the answer has arrived, so the call cannot be sent again."""
@@ -124,7 +127,9 @@ class ActiveCall(ABC):
 
     def _finish(self) -> None:
         self.finished = True
-        if self.timer is not None:
+        if self.watched is not None:
+            self.watched.pop(self, None)
+        elif self.timer is not None:
             self.timer.cancel()
             self.timer = None
 

@@ -66,7 +66,9 @@ def error_name(code: int) -> str:
         return f"error {code:#x}"
 
 
-_header = Struct(">BHBBL").pack
+HEADER: Final = Struct(">BHBBL")
+"""Length (high byte, low bytes), type, flags, stream."""
+_header = HEADER.pack
 _word = Struct(">L").pack
 _setting = Struct(">HL").pack
 

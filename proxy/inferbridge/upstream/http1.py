@@ -30,6 +30,7 @@ from inferbridge.upstream.address import Address, describe
 from inferbridge.upstream.api import Call, Receiver, UpstreamRequest
 from inferbridge.upstream.call import ActiveCall
 from inferbridge.upstream.connecting import CONNECT_SECONDS, Connector, close_transports
+from inferbridge.upstream.deadlines import Deadlines
 from inferbridge.upstream.headers import EncodedHead
 from inferbridge.upstream.http1_codec import (
     MalformedResponse,
@@ -222,6 +223,7 @@ class Http1Pool:
         self._connecting: dict[asyncio.Task[None], Http1Call] = {}
         self._waiting: deque[Http1Call] = deque()
         self._sweeper: asyncio.TimerHandle | None = None
+        self._deadlines = Deadlines()
         self._closed = False
 
     def send(self, request: UpstreamRequest, receiver: Receiver, timeout: float | None = None) -> Call:
@@ -234,7 +236,7 @@ class Http1Pool:
             loop.call_soon(call.fail, error)
             return call
         if timeout is not None:
-            call.timer = loop.call_later(timeout, call.expire, timeout)
+            self._deadlines.watch(call, timeout)
         if self._closed:
             loop.call_soon(call.fail, self._closed_error())
         elif not self._dispatch(call):
@@ -367,6 +369,7 @@ class Http1Pool:
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
+        self._deadlines.close()
         connecting, self._connecting = self._connecting, {}
         for task in connecting:
             task.cancel()

@@ -24,6 +24,7 @@ from inferbridge.upstream.address import Address, describe
 from inferbridge.upstream.api import Call, Receiver, UpstreamRequest
 from inferbridge.upstream.call import ActiveCall
 from inferbridge.upstream.connecting import CONNECT_SECONDS, Connector, close_transports
+from inferbridge.upstream.deadlines import Deadlines
 from inferbridge.upstream.frames import ErrorCode
 from inferbridge.upstream.header_blocks import ProtocolViolation, encode_fields, encode_route
 from inferbridge.upstream.headers import EncodedHead
@@ -211,6 +212,7 @@ class Http2Pool:
         self._head = EncodedHead(
             partial(encode_route, "https" if address.tls else "http", address.authority), encode_fields
         )
+        self._deadlines = Deadlines()
         self._max_waiting = max_waiting
         self._waiting: deque[Http2Call] = deque()
         self._pause: asyncio.TimerHandle | None = None
@@ -229,7 +231,7 @@ class Http2Pool:
             asyncio.get_running_loop().call_soon(call.fail, error)
             return call
         if timeout is not None:
-            call.timer = asyncio.get_running_loop().call_later(timeout, call.expire, timeout)
+            self._deadlines.watch(call, timeout)
         current = self._current
         if current is not None and not self._waiting and current.codec.can_open():
             current.start(call)
@@ -354,6 +356,7 @@ class Http2Pool:
             self._connecting = None
         if self._pause is not None:
             self._pause.cancel()
+        self._deadlines.close()
         self._fail_waiting(self._closed_error())
         connections = list(self._connections)
         for connection in connections:

@@ -197,10 +197,9 @@ class Http2Codec:
         if self._data_left or self._padding_left:
             position = self._continue_data(data, 0)
         while end - position >= frames.HEADER_BYTES:
-            length = data[position] << 16 | data[position + 1] << 8 | data[position + 2]
-            kind = data[position + 3]
-            flags = data[position + 4]
-            stream_id = int.from_bytes(data[position + 5 : position + 9]) & 0x7FFFFFFF
+            high, low, kind, flags, stream_id = frames.HEADER.unpack_from(data, position)
+            length = high << 16 | low
+            stream_id &= 0x7FFFFFFF
             if kind == frames.DATA:
                 if flags & frames.PADDED and length and end - position == frames.HEADER_BYTES:
                     break  # the pad length is needed to begin

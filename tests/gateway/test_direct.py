@@ -1,0 +1,94 @@
+"""A client served straight from its socket, past mitmproxy's own way of moving bytes."""
+
+import asyncio
+from pathlib import Path
+
+from gateway.applications import Echo, EchoSink, Silent
+from gateway.serving import TIMEOUT, serving
+from inferbridge.gateway.application import RequestHead, Responder
+from inferbridge.gateway.limits import Limits
+
+POST = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
+
+
+class WholeSink(EchoSink):
+    """Answers as a whole, from the event loop."""
+
+    def on_end(self) -> None:
+        asyncio.get_running_loop().call_soon(self._answer)
+
+    def _answer(self) -> None:
+        self.responder.whole(200, (("content-type", "text/plain"),), self.body)
+
+
+class Whole(Echo):
+    """Like Echo, in one piece and later."""
+
+    def sink(self, head: RequestHead, responder: Responder) -> EchoSink:
+        return WholeSink(head, responder)
+
+
+async def test_one_connection_serves_call_after_call(confdir: Path) -> None:
+    """Calls on one connection are answered in order, whole, and the connection stays."""
+    async with serving(Whole(), confdir) as port, asyncio.timeout(TIMEOUT):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(3):
+            writer.write(POST)
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200 ")
+            assert await reader.readexactly(5) == b"hello"
+        writer.close()
+
+
+async def test_pipelined_calls_are_answered_in_order(confdir: Path) -> None:
+    """Requests sent at once are served one after the other, each freed by the answer before it."""
+    async with serving(Whole(), confdir) as port, asyncio.timeout(TIMEOUT):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(POST.replace(b"hello", b"first") + POST.replace(b"hello", b"secnd") + POST)
+        for expected in (b"first", b"secnd", b"hello"):
+            await reader.readuntil(b"\r\n\r\n")
+            assert await reader.readexactly(5) == expected
+        writer.close()
+
+
+async def test_a_client_that_leaves_cancels_its_call(confdir: Path) -> None:
+    """The end of the connection reaches the call that is in flight."""
+    application = Silent()
+    async with serving(application, confdir) as port, asyncio.timeout(TIMEOUT):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(POST)
+        while not application.sinks:  # noqa: ASYNC110 - the toy application tells nobody
+            await asyncio.sleep(0)
+        writer.close()
+        while not application.sinks[0].cancelled:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0)
+
+
+async def test_a_client_that_does_not_read_is_not_read(confdir: Path) -> None:
+    """Answers that nobody takes stop the reading of further requests, so memory stays bounded."""
+    application = Echo()
+    big = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" + bytes(1000000)
+    async with serving(application, confdir) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+        reader._transport.pause_reading()  # type: ignore[attr-defined]  # StreamReader has no way to say so
+        for _ in range(100):
+            writer.write(big)
+        seen = -1
+        while seen != len(application.sinks):
+            seen = len(application.sinks)
+            await asyncio.sleep(0.2)
+        assert 0 < seen < 50
+        writer.transport.abort()
+
+
+async def test_idle_clients_are_closed(confdir: Path) -> None:
+    """A connection without traffic is closed by mitmproxy's watchdog as before; one with traffic is not idle."""
+    limits = Limits(idle_seconds=1)
+    async with serving(Whole(), confdir, limits=limits) as port, asyncio.timeout(TIMEOUT):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(4):
+            writer.write(POST)
+            assert (await reader.readuntil(b"hello")).startswith(b"HTTP/1.1 200 ")
+            await asyncio.sleep(0.4)
+        assert await reader.read() == b""
+        writer.close()
