@@ -7,8 +7,9 @@ and `trailers`. A side is named `API/rest`, `API/grpc`, `runtime/rest` or `runti
 
 import base64
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from inferbridge.bridge.bridge import Bridge, Crossing
 from inferbridge.bridge.context import Policy, RuntimeProfile

@@ -17,7 +17,7 @@ from inferbridge.bridge.values import GrpcReply, GrpcRequest, Headers, HttpReply
 LOST_HEADER = "x-inferbridge-lost"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Crossing:
     """A call that is on the other side."""
 

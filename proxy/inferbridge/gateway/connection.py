@@ -11,12 +11,13 @@ What raises in the codec ends the connection. Nothing is ever passed on unread.
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.values import Buffer, Chunks, Headers
 from inferbridge.gateway.application import Application, RequestHead, RequestSink
 from inferbridge.gateway.codec import ServerCodec
-from inferbridge.gateway.events import Event, ProtocolRefused, RequestData, RequestEnd, RequestOpened
+from inferbridge.gateway.events import Event, ProtocolRefused, RequestCancelled, RequestData, RequestEnd, RequestOpened
 from inferbridge.gateway.http1 import Http1Codec
 from inferbridge.gateway.http1_head import Peer
 from inferbridge.gateway.http2 import Http2Codec
@@ -126,6 +127,13 @@ class ClientConnection:
         self._unknown = b""
         """Bytes that do not tell the protocol yet."""
         self._gone = False
+        self._handlers: dict[type[Event], Callable[[Any], None]] = {
+            RequestOpened: self._on_opened,
+            RequestData: self._on_data,
+            RequestEnd: self._on_end,
+            RequestCancelled: self._on_cancelled,
+            ProtocolRefused: self._on_refused,
+        }
         self._codec: ServerCodec | None = Http2Codec(limits, self._peer) if alpn == b"h2" else None
 
     @property
@@ -171,7 +179,7 @@ class ClientConnection:
         events = codec.receive(data)
         while events:
             for event in events:
-                self._handle(event)
+                self._handlers[type(event)](event)
             events = codec.receive(b"")
 
     def lost(self) -> None:
@@ -207,16 +215,8 @@ class ClientConnection:
 
     # Events
 
-    def _handle(self, event: Event) -> None:
-        if isinstance(event, RequestData):
-            self._on_data(event)
-        elif isinstance(event, RequestOpened):
-            self._on_opened(event)
-        elif isinstance(event, RequestEnd):
-            self._on_end(event)
-        elif isinstance(event, ProtocolRefused):
-            self._on_refused(event)
-        elif call := self._calls.get(event.stream):
+    def _on_cancelled(self, event: RequestCancelled) -> None:
+        if call := self._calls.get(event.stream):
             self._cancel(call)
 
     def _on_opened(self, event: RequestOpened) -> None:

@@ -5,23 +5,21 @@ Every event names the call by `stream`: the HTTP/2 stream id, or a running numbe
 `ProtocolRefused` cuts them short. `RequestCancelled` may come at any point and is always the last.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from inferbridge.bridge.errors import BridgeError
 from inferbridge.bridge.values import Buffer
 from inferbridge.gateway.application import RequestHead
 
 
-@dataclass(frozen=True, slots=True)
-class RequestOpened:
+class RequestOpened(Struct, frozen=True):
     """The head of a request is complete and acceptable."""
 
     stream: int
     head: RequestHead
 
 
-@dataclass(frozen=True, slots=True)
-class RequestData:
+class RequestData(Struct, frozen=True):
     """A piece of a request's body."""
 
     stream: int
@@ -30,22 +28,19 @@ class RequestData:
     """Bytes to hand back with `acknowledge` once the data is consumed; on HTTP/2 this includes padding."""
 
 
-@dataclass(frozen=True, slots=True)
-class RequestEnd:
+class RequestEnd(Struct, frozen=True):
     """The body of a request is complete."""
 
     stream: int
 
 
-@dataclass(frozen=True, slots=True)
-class RequestCancelled:
+class RequestCancelled(Struct, frozen=True):
     """The client reset the call or broke the connection: nobody will read an answer."""
 
     stream: int
 
 
-@dataclass(frozen=True, slots=True)
-class ProtocolRefused:
+class ProtocolRefused(Struct, frozen=True):
     """The request breaks a rule or a limit. The codec still takes an answer for `stream`, which should say so."""
 
     stream: int

@@ -1,14 +1,14 @@
 """What a connection pool to one runtime offers, whatever the protocol."""
 
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from inferbridge.bridge.errors import BridgeError
 from inferbridge.bridge.values import Buffer, Chunks, Headers
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamRequest:
+class UpstreamRequest(Struct, frozen=True):
     """One HTTP request to a runtime. For gRPC, `chunks` are already framed (5-byte prefix and message)."""
 
     method: str
