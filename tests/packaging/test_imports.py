@@ -17,6 +17,7 @@ ALLOWED = {
         "hpack",
         "httptools",
         "hyperframe",
+        "msgspec",
     ),
     "inferbridge.config": (
         "inferbridge.config",
