@@ -3,10 +3,10 @@
 import json
 from collections.abc import Mapping
 
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
-
 from inferbridge_codegen.model.types import Api, Dialect, Model
+from inferbridge_codegen.places import default_specs
 from inferbridge_codegen.render.bridges import render_bridges
+from inferbridge_codegen.render.descriptor_sets import render_grpc_services, without_comments
 from inferbridge_codegen.render.environment import render
 from inferbridge_codegen.render.messages import render_messages
 from inferbridge_codegen.render.structs import render_operations, render_schemas
@@ -28,6 +28,7 @@ def render_package(model: Model) -> FileSet:
     files = {path: text.encode() for path, text in texts.items()}
     for api in model.apis:
         files.update(_api(api))
+    files.update(render_grpc_services(default_specs()))  # what the gateway itself answers, whatever the specs are
     return dict(sorted(files.items()))
 
 
@@ -59,14 +60,5 @@ def _dialect(api: Api, dialect: Dialect, folder: str, depth: int) -> dict[str, b
         f"{folder}/__init__.py": f'{HEADER}"""{doc}."""\n'.encode(),
         f"{folder}/bridges.py": render_bridges(api, dialect, depth).encode(),
         f"{folder}/wire.py": render_wire(dialect.messages, sources).encode(),
-        f"{folder}/protos.binpb": _without_comments(dialect.descriptors),
+        f"{folder}/protos.binpb": without_comments(dialect.descriptors),
     }
-
-
-def _without_comments(descriptors: FileDescriptorSet) -> bytes:
-    """The set as tools such as grpcurl take it; comments and places would be three quarters of it."""
-    plain = FileDescriptorSet()
-    plain.CopyFrom(descriptors)
-    for file in plain.file:
-        file.ClearField("source_code_info")
-    return plain.SerializeToString(deterministic=True)
