@@ -355,6 +355,16 @@ def test_text_must_be_utf8() -> None:
             to_message(text, EVERY)
 
 
+def test_fields_that_nobody_knows_are_told() -> None:
+    """What is in the message but not in its descriptor is named to who asks, at any depth."""
+    wire = b"\xc8\x3e\x07" + Every(children=[Every(flag=True)]).SerializeToString()
+    nested = b"\x5a" + bytes([len(wire)]) + wire  # as `child`
+    unknown: list[tuple[str, int]] = []
+    text = to_json(nested, EVERY, original_names=False, plain_integers=False, unknown=unknown)
+    assert json.loads(text) == {"child": {"children": [{"flag": True}]}}
+    assert unknown == [("transcode.Every", 1001)]
+
+
 # bounds
 
 

@@ -26,6 +26,7 @@ from inferbridge.bridge.transcode_read import fill
 from inferbridge.bridge.transcode_scalars import Misfit, real
 from inferbridge.bridge.transcode_write import Style, to_value
 from inferbridge.bridge.values import Buffer
+from inferbridge.bridge.wire import Unknown
 
 LIMIT = 64 * 1024 * 1024
 """Bytes of the text and of the message, unless the caller says otherwise."""
@@ -54,16 +55,23 @@ def to_message(text: Buffer, descriptor: Descriptor, *, limit: int = LIMIT) -> b
 
 
 def to_json(
-    wire: Buffer, descriptor: Descriptor, *, original_names: bool, plain_integers: bool, limit: int = LIMIT
+    wire: Buffer,
+    descriptor: Descriptor,
+    *,
+    original_names: bool,
+    plain_integers: bool,
+    limit: int = LIMIT,
+    unknown: Unknown | None = None,
 ) -> bytes:
     """The compact JSON text of a message; fields at their default are left out, as ProtoJSON says.
 
     `original_names` writes the names of the proto instead of lowerCamelCase; `plain_integers` writes 64-bit integers
-    as numbers instead of strings, all digits. What the descriptor does not know has no name and cannot be written.
+    as numbers instead of strings, all digits. Fields that the descriptors do not know have no name and cannot be
+    written; `unknown` takes their message's full name and their number.
     """
     try:
         message = GetMessageClass(descriptor).FromString(bytes(_bounded(wire, limit)))
-        value = to_value(message, Style(original_names, plain_integers), 1)
+        value = to_value(message, Style(original_names, plain_integers, unknown), 1)
     except DecodeError as error:
         raise invalid(f"malformed {descriptor.full_name}: {error}") from None
     except Misfit as misfit:

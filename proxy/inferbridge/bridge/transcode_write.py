@@ -13,9 +13,11 @@ from typing import Any
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
+from google.protobuf.unknown_fields import UnknownFieldSet
 
 from inferbridge.bridge.transcode_read import MAX_DEPTH, TEXTS, WRAPPERS, any_type, entry_of, is_map
 from inferbridge.bridge.transcode_scalars import Misfit
+from inferbridge.bridge.wire import MAX_UNKNOWN, Unknown
 
 _WIDE = frozenset({FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64})
 _REALS = frozenset({FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE})
@@ -30,14 +32,26 @@ class Style:
 
     original_names: bool
     plain_integers: bool
+    unknown: Unknown | None = None
+    """Takes what the descriptors do not know, which JSON has no name for."""
 
 
 def to_value(message: Any, style: Style, depth: int) -> Any:
     """The JSON value; `depth` is the message's own, the outermost is 1. Raises `Misfit`."""
     if depth > MAX_DEPTH:
         raise Misfit(f"more than {MAX_DEPTH} messages within each other")
+    if style.unknown is not None:
+        _note_unknown(message, style.unknown)
     special = _SPECIAL.get(message.DESCRIPTOR.full_name)
     return _object(message, style, depth) if special is None else special(message, style, depth)
+
+
+def _note_unknown(message: Any, unknown: Unknown) -> None:
+    fields: Any = UnknownFieldSet(message)
+    for field in fields:
+        found = (message.DESCRIPTOR.full_name, field.field_number)
+        if len(unknown) < MAX_UNKNOWN and found not in unknown:
+            unknown.append(found)
 
 
 def _object(message: Any, style: Style, depth: int) -> dict[str, Any]:
