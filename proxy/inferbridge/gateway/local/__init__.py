@@ -1,0 +1,1 @@
+"""gRPC services that the gateway answers itself: health and reflection."""

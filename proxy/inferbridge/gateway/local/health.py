@@ -1,0 +1,165 @@
+"""grpc.health.v1: whether services are ready, asked once or watched.
+
+Readiness is asked for, never stored: each service has a function that tells it. Who knows that one of them may now
+say something else calls `ServiceStates.changed`, and everybody who watches a service that did change hears of it.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from enum import IntEnum
+
+from inferbridge.bridge.errors import BridgeError, Code, invalid
+from inferbridge.bridge.values import Buffer
+from inferbridge.gateway.application import RequestHead, Responder
+from inferbridge.gateway.local.calls import StreamCall
+from inferbridge.gateway.local.messages import message_class, parse
+
+_log = logging.getLogger(__name__)
+_MAX_LISTED = 100
+"""Services in one answer of List, as the protocol asks."""
+_REQUEST = "grpc.health.v1.HealthCheckRequest"
+_RESPONSE = "grpc.health.v1.HealthCheckResponse"
+type Ready = Callable[[], bool]
+
+
+class Status(IntEnum):
+    """grpc.health.v1.HealthCheckResponse.ServingStatus."""
+
+    UNKNOWN = 0
+    SERVING = 1
+    NOT_SERVING = 2
+    SERVICE_UNKNOWN = 3
+
+
+class _Watch:
+    """Somebody who watches a service, and what they know of it."""
+
+    def __init__(self, service: str, tell: Callable[[Status | None], None]) -> None:
+        self.service = service
+        self.tell = tell
+        self.known: Status | None = None
+
+    def update(self, status: Status) -> None:
+        if status is not self.known:
+            self.known = status
+            self.tell(status)
+
+
+class ServiceStates:
+    """The state of each service by its full name; "" is the whole gateway, ready unless `ready` has a say in it.
+
+    `ready` is looked at anew each time, so services may come and go. All of this belongs to one event loop.
+    """
+
+    def __init__(self, ready: Mapping[str, Ready]) -> None:
+        self._ready = ready
+        self._watches: dict[_Watch, None] = {}
+        self._closed = False
+
+    def status(self, service: str) -> Status | None:
+        """SERVING or NOT_SERVING; None for a service that is not known. One that cannot tell is not ready."""
+        ready = self._ready.get(service)
+        if ready is None and service:
+            return None
+        try:
+            return Status.NOT_SERVING if self._closed or (ready is not None and not ready()) else Status.SERVING
+        except Exception:
+            _log.exception("the readiness of %r cannot be told", service)
+            return Status.NOT_SERVING
+
+    def statuses(self) -> dict[str, Status]:
+        """The state of every known service."""
+        found = {service: self.status(service) for service in sorted({"", *self._ready})}
+        return {service: status for service, status in found.items() if status is not None}
+
+    def watch(self, service: str, tell: Callable[[Status | None], None]) -> Callable[[], None]:
+        """Tell the state now and whenever it changes, and None when the gateway stops; returns what ends this."""
+        watch = _Watch(service, tell)
+        if self._closed:
+            tell(None)
+        else:
+            self._watches[watch] = None
+            watch.update(self._watched(service))
+        return lambda: self._watches.pop(watch, None)
+
+    def _watched(self, service: str) -> Status:
+        status = self.status(service)
+        return Status.SERVICE_UNKNOWN if status is None else status
+
+    def changed(self) -> None:
+        """The readiness of some service may have changed."""
+        watches = list(self._watches)
+        now = {service: self._watched(service) for service in {watch.service for watch in watches}}
+        for watch in watches:
+            if watch in self._watches:  # telling one may end another
+                watch.update(now[watch.service])
+
+    def close(self) -> None:
+        """The gateway stops."""
+        self._closed = True
+        watches, self._watches = self._watches, {}
+        for watch in watches:
+            watch.tell(None)
+
+
+class Health:
+    """The answers of Check and List."""
+
+    def __init__(self, states: ServiceStates) -> None:
+        self._states = states
+
+    def check(self, message: Buffer) -> bytes:
+        """The state of one service; NOT_FOUND when it is not known."""
+        service: str = parse(_REQUEST, message).service
+        status = self._states.status(service)
+        if status is None:
+            raise BridgeError(Code.NOT_FOUND, f"unknown service {service[:200]!r}")
+        return _response(status)
+
+    def list(self, message: Buffer) -> bytes:
+        """The state of every service."""
+        parse("grpc.health.v1.HealthListRequest", message)
+        statuses = self._states.statuses()
+        if len(statuses) > _MAX_LISTED:
+            text = f"{len(statuses)} services are more than the {_MAX_LISTED} that one answer may list"
+            raise BridgeError(Code.RESOURCE_EXHAUSTED, text)
+        response = message_class("grpc.health.v1.HealthListResponse")()
+        for service, status in statuses.items():
+            response.statuses[service].status = int(status)
+        return bytes(response.SerializeToString(deterministic=True))
+
+
+def _response(status: Status) -> bytes:
+    return bytes(message_class(_RESPONSE)(status=int(status)).SerializeToString())
+
+
+class WatchCall(StreamCall):
+    """Watch: the state of a service now, and each time it changes, until the client goes."""
+
+    def __init__(self, head: RequestHead, responder: Responder, states: ServiceStates) -> None:
+        super().__init__(head, responder)
+        self._states = states
+        self._unwatch: Callable[[], None] | None = None
+
+    def take(self, message: Buffer) -> None:
+        """The request."""
+        if self._unwatch is not None:
+            raise invalid(f"{self._head.target} takes one message, got more")
+        self._unwatch = self._states.watch(parse(_REQUEST, message).service, self._tell)
+
+    def complete(self) -> None:
+        """The client has said what to watch."""
+        if self._unwatch is None:
+            raise invalid(f"{self._head.target} takes one message, got none")
+
+    def _tell(self, status: Status | None) -> None:
+        if status is None:
+            self.fail(BridgeError(Code.UNAVAILABLE, "the gateway is stopping"))
+        else:
+            self.send((_response(status),))
+
+    def finish(self) -> None:
+        """Watch no more."""
+        super().finish()
+        if self._unwatch is not None:
+            self._unwatch()
