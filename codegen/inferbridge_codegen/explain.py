@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from inferbridge_codegen.model.tree import Message, Tree
 from inferbridge_codegen.model.types import Api, Endpoint, GrpcBinding, Model, RestBinding, Side, Struct
 from inferbridge_codegen.problems import suggestion
 
@@ -56,57 +57,104 @@ class Passage:
         return request + reply
 
 
-def ends(model: Model) -> dict[str, End]:
-    """Every end by its name: `API/protocol` and `runtime/protocol`."""
-    found: dict[str, End] = {}
+def clients(model: Model) -> dict[str, End]:
+    """What clients may speak, by name: `API/protocol`."""
+    found = [End(f"{api.name}/{protocol}", api, "", protocol) for protocol in PROTOCOLS for api in model.apis]
+    return {end.name: end for end in found if speaks(end.api, end.protocol)}
+
+
+def runtimes(model: Model) -> dict[str, End]:
+    """What runtimes speak, by name: `runtime/protocol`. Of several APIs over one protocol the first counts."""
     apis = {api.name: api for api in model.apis}
+    found: dict[str, End] = {}
     for protocol in PROTOCOLS:
-        for api in model.apis:
-            found[f"{api.name}/{protocol}"] = End(f"{api.name}/{protocol}", api, "", protocol)
         for runtime in model.runtimes:
-            for use in runtime.apis[:1]:
-                name = f"{runtime.name}/{protocol}"
-                found[name] = End(name, apis[use.api], use.variant, protocol)
+            name = f"{runtime.name}/{protocol}"
+            for use in runtime.apis:
+                if speaks(apis[use.api], protocol):
+                    found.setdefault(name, End(name, apis[use.api], use.variant, protocol))
     return found
+
+
+def speaks(api: Api, protocol: str) -> bool:
+    """Whether an API has a binding for a protocol."""
+    return any((each.rest if protocol == "rest" else each.grpc) is not None for each in api.own.endpoints)
 
 
 def find(model: Model, name: str) -> End:
     """The end of this name; ValueError with the nearest one."""
-    known = ends(model)
+    known = clients(model) | runtimes(model)
     if name not in known:
         raise ValueError(f"{name!r} is none of {', '.join(sorted(known))}{suggestion(name, known)}")
     return known[name]
 
 
 def explain(client: End, runtime: End) -> Iterator[Passage]:
-    """All endpoints that both ends speak."""
-    for endpoint in client.api.own.endpoints if client.api is runtime.api else ():
-        here, there = client.binding(endpoint), runtime.binding(endpoint)
-        if here is not None and there is not None:
+    """All endpoints of the client that the runtime can serve."""
+    for endpoint in client.api.own.endpoints:
+        here = client.binding(endpoint)
+        for other, mode in _serving(client, runtime, endpoint) if here is not None else ():
+            there = runtime.binding(other)
+            assert here is not None
+            assert there is not None
             operation = endpoint.operation
+            name = endpoint.name if other is endpoint else f"{endpoint.name} -> {other.name} ({mode})"
+            streamed = mode == "stream" and here.message is not None and there.message is not None
+            reply_here, reply_there = (here.message, there.message) if streamed else (here.reply, there.reply)
+            assert reply_here is not None
+            assert reply_there is not None
+            struct = operation.message if streamed and operation.message else operation.reply
             yield Passage(
-                endpoint.name,
+                name,
                 here == there,
                 _rows(here.request, there.request, operation.request),
-                _rows(here.reply, there.reply, operation.reply),
+                _rows(reply_here, reply_there, struct),
             )
 
 
-def _rows(client: Side, runtime: Side, struct: Struct) -> tuple[Row, ...]:
+def _serving(client: End, runtime: End, endpoint: Endpoint) -> list[tuple[Endpoint, str]]:
+    """The runtime's endpoints for one of the client's: the same, or the best of the operation for each mode."""
+    if client.api is runtime.api:
+        mode = "stream" if endpoint.mode == "stream" else "unary"
+        return [(endpoint, mode)] if runtime.binding(endpoint) is not None else []
+    able = [
+        each
+        for each in runtime.api.own.endpoints
+        if each.operation is endpoint.operation and runtime.binding(each) is not None
+    ]
+    modes = ("unary", "stream") if endpoint.mode == "either" else (endpoint.mode,)
+    return [
+        (max(able, key=lambda each: _fitness(client, runtime, endpoint, each, mode)), mode) for mode in modes if able
+    ]
+
+
+def _fitness(client: End, runtime: End, endpoint: Endpoint, other: Endpoint, mode: str) -> tuple[bool, int]:
+    here, there = client.binding(endpoint), runtime.binding(other)
+    assert here is not None
+    assert there is not None
+    return other.mode in {mode, "either"}, len(set(_places(here.request)) & set(_places(there.request)))
+
+
+def _rows(client: Side | Tree, runtime: Side | Tree, struct: Struct) -> tuple[Row, ...]:
     here, there = _places(client), _places(runtime)
     losses = {field.name: field.loss for field in struct.fields} | _item_losses(client) | _item_losses(runtime)
     names = dict.fromkeys([*here, *there])
     return tuple(Row(name, here.get(name, ""), there.get(name, ""), losses.get(name, "warn")) for name in names)
 
 
-def _item_losses(side: Side) -> dict[str, str]:
+def _item_losses(side: Side | Tree) -> dict[str, str]:
+    if isinstance(side, Tree):
+        return dict(_message_losses(side.body, "")) if side.body is not None else {}
     pairs = ((group.field.name, leaf.field) for group in side.groups for leaf in group.leaves)
     return {f"{group}[].{field.name}": field.loss for group, field in pairs}
 
 
-def _places(side: Side) -> dict[str, str]:
+def _places(side: Side | Tree) -> dict[str, str]:
     """Place on the wire by field of the operation."""
     places: dict[str, str] = {}
+    if isinstance(side, Tree):
+        places = {special.target.name: f"{special.place}.{special.name}" for special in side.specials}
+        return places | (dict(_message_places(side.body, "", "")) if side.body is not None else {})
     if side.status_field:
         places[side.status_field] = "the status"
     for leaf in side.leaves:
@@ -119,3 +167,26 @@ def _places(side: Side) -> dict[str, str]:
             tail = f"{leaf.wire}.{leaf.key}" if leaf.key else leaf.wire
             places[f"{group.field.name}[].{leaf.field.name}"] = f"{group.wire}[].{tail}"
     return places
+
+
+def _message_losses(message: Message, field: str) -> Iterator[tuple[str, str]]:
+    for inner in message.walk():
+        for value in inner.values:
+            if value.target is not None:
+                yield f"{field}{value.target.name}", value.target.field.loss
+        for items in inner.items:
+            yield from _message_losses(items.message, f"{field}{items.target.name}[].")
+
+
+def _message_places(message: Message, wire: str, field: str) -> Iterator[tuple[str, str]]:
+    for value in message.values:
+        if value.target is not None and not value.alias and not value.echo:
+            yield f"{field}{value.target.name}", f"{wire}{value.label}"
+    for inner in message.messages:
+        yield from _message_places(inner, f"{wire}{inner.label}.", field)
+    for items in message.items:
+        label = items.label.strip("[]")
+        if items.item_class:
+            yield from _message_places(items.message, f"{wire}{label}[].", f"{field}{items.target.name}[].")
+        else:
+            yield f"{field}{items.target.name}", f"{wire}{label}[].{items.message.values[0].label}"

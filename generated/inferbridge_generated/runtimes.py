@@ -97,6 +97,18 @@ PROFILES: Mapping[str, tuple[RuntimeProfile, ...]] = {
             not_ready=(503,),
         ),
     ),
+    "tgis": (
+        RuntimeProfile(
+            name="tgis",
+            api="tgis",
+            variant="",
+            status={
+            },
+            codes={
+            },
+            not_ready=(503,),
+        ),
+    ),
     "triton": (
         RuntimeProfile(
             name="triton",
@@ -124,6 +136,72 @@ PROFILES: Mapping[str, tuple[RuntimeProfile, ...]] = {
                 503: Code.UNAVAILABLE,
             },
             not_ready=(400,),
+        ),
+    ),
+    "vllm-amd": (
+        RuntimeProfile(
+            name="vllm-amd",
+            api="openai",
+            variant="",
+            status={
+            },
+            codes={
+            },
+            not_ready=(503,),
+        ),
+        RuntimeProfile(
+            name="vllm-amd",
+            api="tgis",
+            variant="",
+            status={
+            },
+            codes={
+            },
+            not_ready=(503,),
+        ),
+    ),
+    "vllm-gaudi": (
+        RuntimeProfile(
+            name="vllm-gaudi",
+            api="openai",
+            variant="",
+            status={
+            },
+            codes={
+            },
+            not_ready=(503,),
+        ),
+        RuntimeProfile(
+            name="vllm-gaudi",
+            api="tgis",
+            variant="",
+            status={
+            },
+            codes={
+            },
+            not_ready=(503,),
+        ),
+    ),
+    "vllm-nvidia": (
+        RuntimeProfile(
+            name="vllm-nvidia",
+            api="openai",
+            variant="",
+            status={
+            },
+            codes={
+            },
+            not_ready=(503,),
+        ),
+        RuntimeProfile(
+            name="vllm-nvidia",
+            api="tgis",
+            variant="",
+            status={
+            },
+            codes={
+            },
+            not_ready=(503,),
         ),
     ),
 }

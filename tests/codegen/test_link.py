@@ -42,7 +42,8 @@ CASES = {
     ),
     "wrong dialect": (
         API, "errors: open-inference", "errors: open-interference",
-        "apis/base.yaml:1:1: errors 'open-interference' is none of open-inference; did you mean 'open-inference'?",
+        "apis/base.yaml:1:1: errors 'open-interference' is none of open-inference, openai, grpc-status; "
+        "did you mean 'open-inference'?",
     ),
     "missing proto": (
         API, "base/service.proto", "base/servise.proto",
@@ -66,7 +67,7 @@ CASES = {
     ),
     "mapped twice": (
         API, "      reply: {answer: answer, sure", "      reply: {answer: answer, answer.x: answer, sure",
-        "apis/base.yaml:20:31: answer.x: only a bool entry of a map<parameter> can be lifted out",
+        "apis/base.yaml:20:31: answer is string, not a message",
     ),
     "path variable not mapped": (
         API, "paths: [/ask]", "paths: ['/ask/{who}']",
@@ -82,7 +83,7 @@ CASES = {
     ),
     "constant of a string": (
         API, "      reply: {answer: answer, sure: sure}", "      reply: {answer: {constant: true}, sure: sure}",
-        "apis/base.yaml:20:15: answer is string; a constant is a bool",
+        "apis/base.yaml:20:15: answer is string, the constant True is not",
     ),
 }  # fmt: skip
 

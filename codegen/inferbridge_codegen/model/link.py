@@ -1,11 +1,13 @@
 """Links the documents of a spec set into the model: names resolved, both ends of every mapping type-checked."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from google.protobuf.descriptor import Descriptor
 
 from inferbridge_codegen.model.mapping import SideContext, link_side
+from inferbridge_codegen.model.structured import TreeContext, link_tree
+from inferbridge_codegen.model.tree import Tree
 from inferbridge_codegen.model.types import (
     Api,
     Dialect,
@@ -15,9 +17,10 @@ from inferbridge_codegen.model.types import (
     Model,
     Operation,
     RestBinding,
+    Side,
     Struct,
 )
-from inferbridge_codegen.model.wire_view import MessageView, SchemaView
+from inferbridge_codegen.model.wire_view import MessageView, SchemaView, WireView
 from inferbridge_codegen.problems import Mark, Problems, suggestion
 from inferbridge_codegen.protos.compile import compile_protos
 from inferbridge_codegen.protos.index import ProtoIndex
@@ -31,13 +34,14 @@ from inferbridge_codegen.spec.documents import (
     OperationDocument,
     RestDocument,
     RuntimeDocument,
+    SideDocument,
     SpecSet,
     TypeDocument,
     VariantDocument,
 )
 from inferbridge_codegen.spec.loader import load_specs
 
-DIALECTS = ("open-inference",)
+DIALECTS = ("open-inference", "openai", "grpc-status")
 """Forms of error answers that `inferbridge.bridge.dialects` knows."""
 
 
@@ -78,6 +82,7 @@ class Linker:
         for runtime in self._specs.runtimes.values():
             self._check_runtime(runtime)
         return Model(
+            tuple(self._specs.enums.values()),
             tuple(self._types.values()),
             tuple(self._operations.values()),
             tuple(api for api in apis if api is not None),
@@ -88,15 +93,21 @@ class Linker:
         name = _camel(document.name)
         request = Struct(f"{name}Request", f"What `{document.name}` is asked with.", _fields(document.request.values()))
         reply = Struct(f"{name}Reply", f"What `{document.name}` answers.", _fields(document.reply.values()))
-        return Operation(document.name, document.doc, document.idempotent, request, reply)
+        message = None
+        if document.message is not None:
+            message = Struct(
+                f"{name}Message", f"One message of what `{document.name}` answers.", _fields(document.message.values())
+            )
+        return Operation(document.name, document.doc, document.idempotent, request, reply, message)
 
     def _check_types(self) -> None:
-        known = (*SCALARS, PARAMETERS, *self._types)
+        known = (*SCALARS, PARAMETERS, *self._types, *self._specs.enums)
         for type_document in self._specs.types.values():
             self._check_fields(type_document.fields, known)
         for operation in self._specs.operations.values():
             self._check_fields(operation.request, known)
             self._check_fields(operation.reply, known)
+            self._check_fields(operation.message or {}, known)
         for api in self._specs.apis.values():
             for schema in api.schemas.values():
                 self._check_fields(schema.fields, (*SCALARS, PARAMETERS, *api.schemas))
@@ -124,6 +135,7 @@ class Linker:
                 f"errors {document.errors!r} is none of {', '.join(DIALECTS)}{suggestion(document.errors, DIALECTS)}"
             )
             self._problems.add(document.mark, message)
+        self._check_tables(document)
         own = self._dialect(document, "", document.protos, document.endpoints)
         variants = [self._variant(document, variant) for variant in document.variants]
         if own is None:
@@ -136,7 +148,22 @@ class Linker:
             tuple(schemas),
             own,
             tuple(variant for variant in variants if variant is not None),
+            tuple(document.enums.values()),
+            document.lenient_json,
         )
+
+    def _check_tables(self, api: ApiDocument) -> None:
+        for table in api.enums.values():
+            enum = self._specs.enums.get(table.of)
+            if enum is None:
+                self._problems.add(
+                    table.of_mark, f"there is no enum {table.of!r}{suggestion(table.of, self._specs.enums)}"
+                )
+                continue
+            for _, neutral, mark in table.values:
+                if neutral not in enum.values:
+                    hint = suggestion(neutral, enum.values)
+                    self._problems.add(mark, f"enum {enum.name} has no value {neutral!r}{hint}")
 
     def _variant(self, api: ApiDocument, variant: VariantDocument) -> Dialect | None:
         names = [endpoint.name for endpoint in api.endpoints]
@@ -169,22 +196,67 @@ class Linker:
             hint = suggestion(document.operation, self._operations)
             self._problems.add(document.operation_mark, f"there is no operation {document.operation!r}{hint}")
             return None
+        if document.mode != "unary" and operation.message is None:
+            message = f"operation {operation.name} does not stream: it has no message"
+            self._problems.add(document.mark, message)
+            return None
         rest = self._rest(document.rest, operation, api) if document.rest else None
-        grpc = self._grpc(document.grpc, operation, index) if document.grpc else None
-        return Endpoint(document.name, operation, rest, grpc)
+        grpc = self._grpc(document.grpc, operation, api, index) if document.grpc else None
+        return Endpoint(document.name, operation, rest, grpc, document.mode, document.rule, document.fan_out)
 
     def _rest(self, document: RestDocument, operation: Operation, api: ApiDocument) -> RestBinding:
         variables = tuple(dict.fromkeys(name for path in document.paths for name in path.variables))
-        sides = []
-        for side, struct, names in (
-            (document.request, operation.request, variables),
-            (document.reply, operation.reply, ()),
-        ):
-            schema = self._schema(api.schemas, side.schema.base, side.schema.mark) if side.schema else None
+
+        def side(part: SideDocument, struct: Struct, names: tuple[str, ...]) -> Side | Tree:
+            schema = self._schema(api.schemas, part.schema.base, part.schema.mark) if part.schema else None
             view = SchemaView(schema, api.schemas) if schema else None
-            context = SideContext(view, struct, operation.request, self._types, names, self._problems)
-            sides.append(link_side(side, context, bool(side.schema and side.schema.is_list)))
-        return RestBinding(document.method, document.paths, sides[0], sides[1])
+            is_list = bool(part.schema and part.schema.is_list)
+            specials = ("path", "query", "header") if struct is operation.request else ()
+            return self._side(part, view, struct, operation, api, names, specials, is_list)
+
+        return RestBinding(
+            document.method,
+            document.paths,
+            side(document.request, operation.request, variables),
+            side(document.reply, operation.reply, ()),
+            self._message(document.message, operation, lambda part, struct: side(part, struct, ())),
+            document.framing,
+        )
+
+    def _message(
+        self, part: SideDocument | None, operation: Operation, link: Callable[[SideDocument, Struct], Side | Tree]
+    ) -> Tree | None:
+        if part is None or operation.message is None:
+            return None
+        tree = link(part, operation.message)
+        assert isinstance(tree, Tree)
+        return tree
+
+    def _side(
+        self,
+        part: SideDocument,
+        view: WireView | None,
+        struct: Struct,
+        operation: Operation,
+        api: ApiDocument,
+        variables: tuple[str, ...],
+        specials: tuple[str, ...],
+        is_list: bool,
+    ) -> Side | Tree:
+        if self._is_flat(part, view):
+            flat = SideContext(view, struct, operation.request, self._types, variables, self._problems)
+            return link_side(part, flat, is_list)
+        enums = {name: enum.values for name, enum in self._specs.enums.items()}
+        context = TreeContext(
+            view, struct, operation.request, self._types, enums, api.enums, variables, specials, self._problems
+        )
+        return link_tree(part, context, is_list)
+
+    def _is_flat(self, part: SideDocument, view: WireView | None) -> bool:
+        """Tensors, parameter maps and answers by status have a form of their own."""
+        if part.status_field or any(line.raw for line in part.lines):
+            return True
+        return any(_reaches_flat(view, line.wire) for line in part.lines)
 
     def _schema(self, schemas: Mapping[str, TypeDocument], name: str, mark: Mark) -> TypeDocument | None:
         found = schemas.get(name)
@@ -192,20 +264,39 @@ class Linker:
             self._problems.add(mark, f"there is no schema {name!r}{suggestion(name, schemas)}")
         return found
 
-    def _grpc(self, document: GrpcDocument, operation: Operation, index: ProtoIndex) -> GrpcBinding | None:
+    def _grpc(
+        self, document: GrpcDocument, operation: Operation, api: ApiDocument, index: ProtoIndex
+    ) -> GrpcBinding | None:
         method = index.methods.get(document.method)
         if method is None:
             hint = suggestion(document.method, index.methods)
             self._problems.add(document.method_mark, f"the protos have no method {document.method!r}{hint}")
             return None
-        sides = []
-        for side, struct, message in (
-            (document.request, operation.request, method.input_type),
-            (document.reply, operation.reply, method.output_type),
-        ):
-            context = SideContext(MessageView(message), struct, operation.request, self._types, (), self._problems)
-            sides.append(link_side(side, context, is_list=False))
-        return GrpcBinding(f"/{document.method}", sides[0], sides[1])
+
+        def side(part: SideDocument, struct: Struct, message: Descriptor) -> Side | Tree:
+            specials = ("metadata",) if struct is operation.request else ()
+            view = MessageView(message)
+            return self._side(part, view, struct, operation, api, (), specials, False)
+
+        answer = method.output_type
+        return GrpcBinding(
+            f"/{document.method}",
+            side(document.request, operation.request, method.input_type),
+            side(document.reply, operation.reply, answer) if document.message is None else Tree(None, False, (), ()),
+            self._message(document.message, operation, lambda part, struct: side(part, struct, answer)),
+        )
+
+
+def _reaches_flat(view: WireView | None, wire: str) -> bool:
+    """Whether a place on the wire is a tensor or a parameter map, or lies in one."""
+    for step in wire.split("."):
+        place = view.places().get(step.removesuffix("[]")) if view is not None else None
+        if place is None:
+            return False
+        if place.kind in {PARAMETERS, "tensor"}:
+            return True
+        view = place.item
+    return False
 
 
 def _roots(document: GrpcDocument | None, index: ProtoIndex) -> list[Descriptor]:

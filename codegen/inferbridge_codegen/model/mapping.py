@@ -13,7 +13,14 @@ from inferbridge_codegen.model.wire_view import WirePlace, WireView
 from inferbridge_codegen.problems import Mark, Problems, suggestion
 from inferbridge_codegen.spec.documents import PARAMETERS, LineDocument, SideDocument
 
-CONVERTERS: Mapping[str, str] = {"model_state": "string"}
+CONVERTERS: Mapping[str, str] = {
+    "model_state": "string",
+    "optional_text": "string",
+    "text_or_list": "any",
+    "text_if_text": "any",
+    "json_text": "string",
+    "json_format": "enum",
+}
 """Named pairs in `inferbridge.bridge.converters`, with the type they work on."""
 PATH = "path."
 
@@ -248,7 +255,7 @@ def _link_constant(line: LineDocument, lines: _Lines, context: SideContext, plac
     if place.kind != "bool":
         context.problems.add(line.wire_mark, f"{line.wire} is {place.kind}; a constant is a bool")
         return
-    lines.leaves.append(Leaf("constant", place.name, place.field, constant=line.constant))
+    lines.leaves.append(Leaf("constant", place.name, place.field, constant=bool(line.constant)))
 
 
 def _link_variable(

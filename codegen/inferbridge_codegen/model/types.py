@@ -1,14 +1,29 @@
 """The linked, frozen model: every name resolved, every type checked. Rendering reads it and never changes it."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-from inferbridge_codegen.spec.documents import FieldDocument, RuntimeDocument, TypeRef
+from inferbridge_codegen.spec.documents import (
+    Constant,
+    EnumDocument,
+    EnumTableDocument,
+    FieldDocument,
+    FramingDocument,
+    RuntimeDocument,
+    TypeRef,
+)
 from inferbridge_codegen.spec.path_template import PathTemplate
 
-_DEFAULTS = {"string": '""', "bool": "False", "int64": "0", "double": "0.0", "tensor": 'b""'}
+if TYPE_CHECKING:  # a tree is made of these
+    from inferbridge_codegen.model.tree import Tree
+
+_DEFAULTS = {
+    "string": '""', "bool": "False", "int64": "0", "uint64": "0", "double": "0.0", "tensor": 'b""', "bytes": 'b""',
+    "any": "None",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +37,7 @@ class Field:
     always: bool = False
     loss: str = "warn"
     quirk: str = ""
+    off: Constant = None
 
     @classmethod
     def of(cls, document: FieldDocument) -> "Field":
@@ -34,6 +50,7 @@ class Field:
             document.always,
             document.loss,
             document.quirk,
+            document.off,
         )
 
     @property
@@ -62,6 +79,8 @@ class Operation:
     idempotent: bool
     request: Struct
     reply: Struct
+    message: Struct | None = None
+    """One message of a streamed answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +150,10 @@ class RestBinding:
 
     method: str
     paths: tuple[PathTemplate, ...]
-    request: Side
-    reply: Side
+    request: "Side | Tree"
+    reply: "Side | Tree"
+    message: "Tree | None" = None
+    framing: FramingDocument | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +161,9 @@ class GrpcBinding:
     """An endpoint as service and method; `request_class` and `reply_class` are the wire codecs' names."""
 
     rpc: str
-    request: Side
-    reply: Side
+    request: "Side | Tree"
+    reply: "Side | Tree"
+    message: "Tree | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +174,9 @@ class Endpoint:
     operation: Operation
     rest: RestBinding | None
     grpc: GrpcBinding | None
+    mode: str = "unary"
+    rule: str = ""
+    fan_out: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +202,8 @@ class Api:
     schemas: tuple[Struct, ...]
     own: Dialect
     variants: tuple[Dialect, ...]
+    enums: tuple[EnumTableDocument, ...] = ()
+    lenient_json: bool = False
 
     @property
     def package(self) -> str:
@@ -188,6 +215,7 @@ class Api:
 class Model:
     """The whole spec set."""
 
+    enums: tuple[EnumDocument, ...]
     types: tuple[Struct, ...]
     operations: tuple[Operation, ...]
     apis: tuple[Api, ...]

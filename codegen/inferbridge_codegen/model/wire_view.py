@@ -11,6 +11,7 @@ from typing import Protocol
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
+from inferbridge_codegen.model.tree import Kind
 from inferbridge_codegen.model.types import Field
 from inferbridge_codegen.spec.documents import PARAMETERS, TypeDocument, TypeRef
 
@@ -28,6 +29,40 @@ _KINDS = {
 }
 
 
+_ANY_MESSAGES = frozenset({"google.protobuf.Struct", "google.protobuf.Value", "google.protobuf.ListValue"})
+"""Messages that hold any JSON."""
+_PROTO_KINDS: Mapping[str, Kind] = {
+    "string": "string",
+    "bool": "bool",
+    "int64": "integer",
+    "double": "double",
+    "bytes": "bytes",
+    "enum": "enum",
+}
+_JSON_KINDS: Mapping[str, Kind] = {
+    "string": "string",
+    "bool": "bool",
+    "int64": "integer",
+    "uint64": "integer",
+    "double": "double",
+    "any": "any",
+}
+_TAKEN = frozenset({"bool", "dict", "float", "int", "list", "str", "msgspec"})
+"""Names that the body of a generated class uses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a structured side knows of a field on the wire, see `tree.Value`."""
+
+    kind: Kind
+    is_list: bool = False
+    presence: bool = False
+    oneof: str = ""
+    numbers: tuple[tuple[str, int], ...] = ()
+    """Of an enum: its values."""
+
+
 @dataclass(frozen=True, slots=True)
 class WirePlace:
     """One field of a wire message."""
@@ -39,6 +74,9 @@ class WirePlace:
     """What a `list<message>` holds."""
     factory: str = ""
     """gRPC: class of a parameters map's values, or of a tensor's contents."""
+    attribute: str = ""
+    """Its name in the generated class."""
+    shape: "Shape" = Shape("message")
 
 
 class WireView(Protocol):
@@ -76,10 +114,13 @@ class SchemaView:
 
     def _place(self, field: Field) -> WirePlace:
         item = self._schemas.get(field.type.base)
+        name = json_attribute(field.name)
         if item is None:
-            return WirePlace(field.name, str(field.type), field)
+            shape = Shape(_JSON_KINDS.get(field.type.base, "any"), field.type.is_list, presence=True)
+            return WirePlace(field.name, str(field.type), field, attribute=name, shape=shape)
         kind = "list<message>" if field.type.is_list else "message"
-        return WirePlace(field.name, kind, field, SchemaView(item, self._schemas))
+        shape = Shape("message", field.type.is_list, presence=True)
+        return WirePlace(field.name, kind, field, SchemaView(item, self._schemas), attribute=name, shape=shape)
 
 
 class MessageView:
@@ -106,16 +147,41 @@ def class_name(descriptor: Descriptor) -> str:
     return full.removeprefix(f"{package}.").replace(".", "_")
 
 
+def python_attribute(name: str) -> str:
+    """A name in generated code: Python's keywords get an underscore."""
+    return f"{name}_" if keyword.iskeyword(name) else name
+
+
 def attribute(field: FieldDescriptor) -> str:
     """The field's name in generated code: Python's keywords get an underscore."""
     return f"{field.name}_" if keyword.iskeyword(field.name) else str(field.name)
+
+
+def json_attribute(name: str) -> str:
+    """The attribute of a JSON field in generated code; names that Python or msgspec use get an underscore."""
+    return f"{name}_" if keyword.iskeyword(name) or name in _TAKEN else name
+
+
+def _shape(field: FieldDescriptor, kind: str) -> Shape:
+    union = field.containing_oneof
+    oneof = union.name if union is not None and len(union.fields) > 1 else ""
+    message = field.message_type
+    if message is not None:
+        plain = message.full_name in _ANY_MESSAGES
+        return Shape("struct" if plain else "message", field.is_repeated, True, oneof)
+    shape: Kind = _PROTO_KINDS.get(kind.removeprefix("list<").removesuffix(">"), "integer")
+    if field.type == FieldDescriptor.TYPE_FLOAT:
+        shape = "float32"
+    numbers = tuple((value.name, int(value.number)) for value in field.enum_type.values) if field.enum_type else ()
+    return Shape(shape, field.is_repeated, field.has_presence, oneof, numbers)
 
 
 def _place(field: FieldDescriptor) -> WirePlace:
     kind, item, factory = _kind(field)
     base = kind.removeprefix("list<").removesuffix(">")
     mark_free = TypeRef(base, kind.startswith("list<"), False, None)  # type: ignore[arg-type]  # no place in a YAML file
-    return WirePlace(field.name, kind, Field(field.name, mark_free, loss="reject"), item, factory)
+    neutral = Field(field.name, mark_free, loss="reject")
+    return WirePlace(field.name, kind, neutral, item, factory, attribute(field), _shape(field, kind))
 
 
 def _kind(field: FieldDescriptor) -> tuple[str, WireView | None, str]:

@@ -4,12 +4,16 @@ The statements are made here, from the linked sides; the template lays them out.
 in two functions is a function of `inferbridge.bridge` instead.
 """
 
+import dataclasses
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from inferbridge_codegen.model.tree import Special, Tree
 from inferbridge_codegen.model.types import Api, Dialect, Endpoint, Field, Group, GrpcBinding, Leaf, RestBinding, Side
 from inferbridge_codegen.render.environment import render
-from inferbridge_codegen.render.lines import Lines, call, indented, wrapped, wrapped_head
+from inferbridge_codegen.render.lines import Lines, call, formatted, indented, wrapped, wrapped_head
+from inferbridge_codegen.render.structured import Structured
 from inferbridge_codegen.spec.path_template import PathTemplate
 
 
@@ -43,113 +47,259 @@ class Wire:
         return self.module == "schemas"
 
 
+@dataclass(slots=True)
+class Rendered:
+    """What one dialect's bridges are made of."""
+
+    functions: list[Function] = dataclasses.field(default_factory=list)
+    decoders: dict[str, str] = dataclasses.field(default_factory=dict)
+    """JSON decoders by name, with the type they read."""
+    constants: dict[str, str] = dataclasses.field(default_factory=dict)
+    lenient: bool = False
+
+    def structured(self, prefix: str, *, is_rest: bool, is_request: bool, target: str) -> Structured:
+        """A renderer of one structured side."""
+        return Structured(prefix, is_rest, is_request, target.removeprefix("operations."))
+
+    def take(self, renderer: Structured) -> None:
+        """Keep the helpers and constants of a side, helpers before the functions that use them."""
+        for helper in renderer.helpers:
+            name, _, arguments = helper.head.partition("(")
+            if all(known.name != name for known in self.functions):
+                self.functions.append(Function(name, arguments[:-1], helper.returns, helper.doc, helper.body))
+        self.constants.update(renderer.constants)
+
+    def decoder(self, wire_class: str, *, is_list: bool) -> str:
+        """The name of a JSON decoder."""
+        name = f"_READ_{'LIST_OF_' if is_list else ''}{_upper(wire_class)}"
+        self.decoders[name] = f"list[schemas.{wire_class}]" if is_list else f"schemas.{wire_class}"
+        return name
+
+
 def render_bridges(api: Api, dialect: Dialect, depth: int) -> str:
     """Source of the half-bridges of one dialect; `depth` is how many packages it lies below the generated root."""
-    functions = [function for endpoint in dialect.endpoints for function in _functions(endpoint)]
+    rendered = Rendered(lenient=api.lenient_json)
+    for endpoint in dialect.endpoints:
+        _endpoint(endpoint, rendered)
+    functions = rendered.functions
     text = "\n".join(line for function in functions for line in (function.returns, function.arguments, *function.body))
-    decoders = sorted({_decoder_class(side) for side in _rest_sides(dialect) if side.wire_class})
-    return render(
+    text += "\n".join(rendered.constants.values())
+    source = render(
         "bridges.py.jinja",
         api=api,
         dialect=dialect,
         functions=functions,
-        decoders=decoders,
+        constants=sorted(rendered.constants.items()),
+        decoders=sorted(rendered.decoders.items()),
         dots="." * depth,
-        uses=lambda name: f"{name}." in text or f"{name}(" in text or f" {name}" in text,
+        uses=lambda name: re.search(rf"(?<![\w.]){name}\b", text) is not None,
     )
-
-
-def _rest_sides(dialect: Dialect) -> Iterable[Side]:
-    for endpoint in dialect.endpoints:
-        if endpoint.rest:
-            yield endpoint.rest.request
-            yield endpoint.rest.reply
-
-
-def _decoder_class(side: Side) -> tuple[str, str]:
-    kind = f"list[schemas.{side.wire_class}]" if side.is_list else f"schemas.{side.wire_class}"
-    return _decoder(side), kind
-
-
-def _decoder(side: Side) -> str:
-    return f"_READ_{'LIST_OF_' if side.is_list else ''}{_upper(side.wire_class)}"
+    return formatted(source)
 
 
 def _upper(name: str) -> str:
     return "".join(f"_{letter}" if letter.isupper() else letter for letter in name).strip("_").upper()
 
 
-def _functions(endpoint: Endpoint) -> Iterable[Function]:
-    request, reply = (f"operations.{struct.name}" for struct in (endpoint.operation.request, endpoint.operation.reply))
+def _endpoint(endpoint: Endpoint, rendered: Rendered) -> None:
+    operation = endpoint.operation
+    names = [f"operations.{struct.name}" for struct in (operation.request, operation.reply)]
+    names.append(f"operations.{operation.message.name}" if operation.message else "")
     if endpoint.rest:
-        yield from _rest_functions(endpoint.name, endpoint.rest, request, reply)
+        _rest_functions(endpoint, endpoint.rest, names, rendered)
     if endpoint.grpc:
-        yield from _grpc_functions(endpoint.name, endpoint.grpc, request, reply)
+        _grpc_functions(endpoint, endpoint.grpc, names, rendered)
 
 
-def _rest_functions(name: str, binding: RestBinding, request: str, reply: str) -> Iterable[Function]:
-    yield Function(
-        f"{name}_rest_decode_request",
-        "call: HttpRequest, context: Context",
-        request,
-        f"{binding.method} {binding.paths[0].text} to its operation.",
-        _decode(binding.request, request, Wire("schemas", False), "call"),
-    )
-    yield Function(
-        f"{name}_rest_encode_request",
-        f"request: {request}, context: Context",
-        "HttpRequest",
-        f"The operation to {binding.method} {binding.paths[0].text}.",
-        [*_prepare(binding.request, Wire("schemas", False)), *_path(binding), *_rest_request(binding)],
-    )
-    yield Function(
-        f"{name}_rest_decode_reply",
-        f"answer: HttpReply, request: {request}, context: Context",
-        reply,
-        f"What a runtime answers to {binding.method} {binding.paths[0].text}.",
-        _rest_decode_reply(binding.reply, reply),
-    )
-    yield Function(
-        f"{name}_rest_encode_reply",
-        f"reply: {reply}, request: {request}, context: Context",
-        "HttpReply",
-        f"What a client of {binding.method} {binding.paths[0].text} gets.",
-        [*_prepare(binding.reply, Wire("schemas", True)), *_rest_reply(binding.reply)],
-    )
+def _rest_functions(endpoint: Endpoint, binding: RestBinding, names: list[str], rendered: Rendered) -> None:
+    request, reply, message = names
+    what = f"{binding.method} {binding.paths[0].text}"
+    prefix = f"{endpoint.name}_rest"
+    parts = [
+        (f"{prefix}_decode_request", "call: HttpRequest, context: Context", request, f"{what} to its operation.",
+         _rest_decode(binding.request, f"{prefix}_request", request, rendered, reply=False)),
+        (f"{prefix}_encode_request", f"request: {request}, context: Context", "HttpRequest",
+         f"The operation to {what}.", _rest_encode_request(binding, f"{prefix}_request", request, rendered)),
+    ]  # fmt: skip
+    if endpoint.mode != "stream":
+        parts += [
+            (f"{prefix}_decode_reply", f"answer: HttpReply, request: {request}, context: Context", reply,
+             f"What a runtime answers to {what}.",
+             _rest_decode(binding.reply, f"{prefix}_reply", reply, rendered, reply=True)),
+            (f"{prefix}_encode_reply", f"reply: {reply}, request: {request}, context: Context", "HttpReply",
+             f"What a client of {what} gets.", _rest_encode_reply(binding.reply, f"{prefix}_reply", reply, rendered)),
+        ]  # fmt: skip
+    if binding.message is not None:
+        parts += _rest_messages(binding.message, prefix, message, what, rendered)
+    rendered.functions += [Function(*part) for part in parts]
 
 
-def _grpc_functions(name: str, binding: GrpcBinding, request: str, reply: str) -> Iterable[Function]:
-    yield Function(
-        f"{name}_grpc_decode_request",
-        "call: GrpcRequest, context: Context",
-        request,
-        f"{binding.rpc} to its operation.",
-        _decode(binding.request, request, Wire("wire", False), "call"),
-    )
-    yield Function(
-        f"{name}_grpc_encode_request",
-        f"request: {request}, context: Context",
-        "GrpcRequest",
-        f"The operation to {binding.rpc}.",
-        [*_prepare(binding.request, Wire("wire", False)), *_grpc_write(binding, binding.request, reply=False)],
-    )
-    yield Function(
-        f"{name}_grpc_decode_reply",
-        f"answer: GrpcReply, request: {request}, context: Context",
-        reply,
-        f"What a runtime answers to {binding.rpc}.",
-        _decode(binding.reply, reply, Wire("wire", True), "answer"),
-    )
-    yield Function(
-        f"{name}_grpc_encode_reply",
-        f"reply: {reply}, request: {request}, context: Context",
-        "GrpcReply",
-        f"What a client of {binding.rpc} gets.",
-        [*_prepare(binding.reply, Wire("wire", True)), *_grpc_write(binding, binding.reply, reply=True)],
-    )
+type _Part = tuple[str, str, str, str, Lines]
+
+
+def _rest_messages(tree: Tree, prefix: str, message: str, what: str, rendered: Rendered) -> list[_Part]:
+    reader = rendered.structured(f"{prefix}_message", is_rest=True, is_request=False, target=message)
+    assert tree.body is not None
+    decoder = rendered.decoder(tree.body.wire_class, is_list=False)
+    decode = [f"body = rest.read_reply({decoder}, bytes(data), context)", *reader.read(tree, "body")]
+    lines, made = reader.write(tree, "neutral")
+    encode = [*lines, f"body = {made[0]}", *made[1:], "return rest.encode(body)"]
+    rendered.take(reader)
+    return [
+        (f"{prefix}_decode_message", "data: Buffer, context: Context", message, f"One event of the answer to {what}.",
+         decode),
+        (f"{prefix}_encode_message", f"neutral: {message}, context: Context", "bytes",
+         f"One event of what a client of {what} gets.", encode),
+    ]  # fmt: skip
+
+
+def _rest_decode(side: Side | Tree, prefix: str, target: str, rendered: Rendered, *, reply: bool) -> Lines:
+    source = "answer" if reply else "call"
+    if isinstance(side, Side):
+        if side.wire_class:
+            rendered.decoder(side.wire_class, is_list=side.is_list)
+        return _rest_decode_reply(side, target) if reply else _decode(side, target, Wire("schemas", False), source)
+    renderer = rendered.structured(prefix, is_rest=True, is_request=not reply, target=target)
+    lines = ["rest.check_status(answer, context)"] if reply else []
+    if side.body is not None:
+        name = side.body.items[0].message.wire_class if side.is_list and side.body.items else side.body.wire_class
+        decoder = rendered.decoder(name, is_list=side.is_list)
+        text = f"bytes(rest.body_of({source}))"
+        read = f"rest.read_reply({decoder}, {text}, context)" if reply else f"rest.read_json({decoder}, {text})"
+        lines.append(f"body = {read}")
+    lines += renderer.read(side, "body")
+    rendered.take(renderer)
+    return lines
+
+
+def _rest_encode_request(binding: RestBinding, prefix: str, target: str, rendered: Rendered) -> Lines:
+    side = binding.request
+    if isinstance(side, Side):
+        return [*_prepare(side, Wire("schemas", False)), *_path(binding), *_rest_request(binding)]
+    renderer = rendered.structured(prefix, is_rest=True, is_request=True, target=target)
+    lines, made = renderer.write(side, "request")
+    lines = [*lines, *_tree_path(binding, side)]
+    for special in side.specials:
+        if special.place == "query":
+            lines.append(f'path = rest.with_query(path, "{special.name}", request.{special.target.path[0]})')
+    headers = [special for special in side.specials if special.place == "header"]
+    extra = f", headers={_entries(headers)}" if headers else ""
+    rendered.take(renderer)
+    if side.body is None:
+        body = ', (b"{}",)' if binding.method in {"POST", "PUT", "PATCH"} else ""
+        return [*lines, f'return rest.call("{binding.method}", path{body}{extra})']
+    return [
+        *lines,
+        f"body = {made[0]}",
+        *made[1:],
+        f'return rest.call("{binding.method}", path, (rest.encode(body),){extra})',
+    ]
+
+
+def _entries(specials: list[Special]) -> str:
+    pairs = ", ".join(f'("{special.name}", request.{special.target.path[0]})' for special in specials)
+    return f"structured.entries({pairs})"
+
+
+def _tree_path(binding: RestBinding, side: Tree) -> Lines:
+    fields = {special.name: special.target.field for special in side.specials if special.place == "path"}
+    return _paths(binding, fields)
+
+
+def _rest_encode_reply(side: Side | Tree, prefix: str, target: str, rendered: Rendered) -> Lines:
+    if isinstance(side, Side):
+        return [*_prepare(side, Wire("schemas", True)), *_rest_reply(side)]
+    renderer = rendered.structured(prefix, is_rest=True, is_request=False, target=target)
+    lines, made = renderer.write(side, "reply")
+    if side.body is not None and side.is_list:
+        made = [renderer._write_items(side.body.items[0], "reply")]
+    rendered.take(renderer)
+    if side.body is None:
+        return [*lines, 'return rest.ok_reply((b"{}",))']
+    return [*lines, f"body = {made[0]}", *made[1:], "return rest.ok_reply((rest.encode(body),))"]
+
+
+def _grpc_functions(endpoint: Endpoint, binding: GrpcBinding, names: list[str], rendered: Rendered) -> None:
+    request, reply, message = names
+    prefix = f"{endpoint.name}_grpc"
+    parts: list[_Part] = [
+        (f"{prefix}_decode_request", "call: GrpcRequest, context: Context", request, f"{binding.rpc} to its operation.",
+         _grpc_decode(binding.request, f"{prefix}_request", request, rendered, reply=False)),
+        (f"{prefix}_encode_request", f"request: {request}, context: Context", "GrpcRequest",
+         f"The operation to {binding.rpc}.",
+         _grpc_encode(binding, f"{prefix}_request", request, rendered, reply=False)),
+    ]  # fmt: skip
+    if binding.message is None:
+        parts += [
+            (f"{prefix}_decode_reply", f"answer: GrpcReply, request: {request}, context: Context", reply,
+             f"What a runtime answers to {binding.rpc}.",
+             _grpc_decode(binding.reply, f"{prefix}_reply", reply, rendered, reply=True)),
+            (f"{prefix}_encode_reply", f"reply: {reply}, request: {request}, context: Context", "GrpcReply",
+             f"What a client of {binding.rpc} gets.",
+             _grpc_encode(binding, f"{prefix}_reply", reply, rendered, reply=True)),
+        ]  # fmt: skip
+    else:
+        parts += _grpc_messages(binding, binding.message, prefix, message, rendered)
+    rendered.functions += [Function(*part) for part in parts]
+
+
+def _grpc_messages(binding: GrpcBinding, tree: Tree, prefix: str, message: str, rendered: Rendered) -> list[_Part]:
+    renderer = rendered.structured(f"{prefix}_message", is_rest=False, is_request=False, target=message)
+    assert tree.body is not None
+    name = tree.body.wire_class
+    decode = [f"message = grpc.read(wire.decode_{name}, data, context)", *renderer.read(tree, "message")]
+    lines, made = renderer.write(tree, "neutral")
+    encode = [*lines, f"message = {made[0]}", *made[1:], f"return grpc.write(wire.encode_{name}, message, context)"]
+    rendered.take(renderer)
+    return [
+        (f"{prefix}_decode_message", "data: Buffer, context: Context", message,
+         f"One message of the answer to {binding.rpc}.", decode),
+        (f"{prefix}_encode_message", f"neutral: {message}, context: Context", "Chunks",
+         f"One message of what a client of {binding.rpc} gets.", encode),
+    ]  # fmt: skip
+
+
+def _grpc_decode(side: Side | Tree, prefix: str, target: str, rendered: Rendered, *, reply: bool) -> Lines:
+    source = "answer" if reply else "call"
+    if isinstance(side, Side):
+        return _decode(side, target, Wire("wire", reply), source)
+    assert side.body is not None
+    renderer = rendered.structured(prefix, is_rest=False, is_request=not reply, target=target)
+    first = f"grpc.reply_message({source}, context)" if reply else f"grpc.request_message({source})"
+    inside = renderer.read(side, "message")
+    open_ = f"message = grpc.read(wire.decode_{side.body.wire_class}, {first}, context)"
+    if not any("message" in line for line in inside):
+        open_ = open_.removeprefix("message = ")
+    rendered.take(renderer)
+    return [*wrapped(open_, 4), *inside]
+
+
+def _grpc_encode(binding: GrpcBinding, prefix: str, target: str, rendered: Rendered, *, reply: bool) -> Lines:
+    side = binding.reply if reply else binding.request
+    if isinstance(side, Side):
+        return [*_prepare(side, Wire("wire", reply)), *_grpc_write(binding, side, reply=reply)]
+    assert side.body is not None
+    renderer = rendered.structured(prefix, is_rest=False, is_request=not reply, target=target)
+    lines, made = renderer.write(side, "reply" if reply else "request")
+    rendered.take(renderer)
+    lines = [*lines, f"message = {made[0]}", *made[1:]]
+    write = f"grpc.write(wire.encode_{side.body.wire_class}, message, context)"
+    if reply:
+        return [*lines, f"return GrpcReply(messages=({write},))"]
+    sent = [special for special in side.specials if special.place == "metadata"]
+    extra = f"metadata={_entries(sent)}, " if sent else ""
+    return [
+        *lines,
+        f"message_chunks = {write}",
+        f'return GrpcRequest("{binding.rpc}", {extra}messages=(message_chunks,))',
+    ]
 
 
 # Reading: wire to operation.
+
+
+def _decoder(side: Side) -> str:
+    return f"_READ_{'LIST_OF_' if side.is_list else ''}{_upper(side.wire_class)}"
 
 
 def _has_tensors(side: Side) -> bool:
@@ -430,8 +580,12 @@ def _written_group(group: Group, wire: Wire, value: str, side: Side) -> Lines:
 
 
 def _path(binding: RestBinding) -> Lines:
+    assert isinstance(binding.request, Side)
+    return _paths(binding, {leaf.key: leaf.field for leaf in binding.request.leaves if leaf.kind == "variable"})
+
+
+def _paths(binding: RestBinding, fields: Mapping[str, Field]) -> Lines:
     """The path with the most variables that are all set."""
-    fields = {leaf.key: leaf.field for leaf in binding.request.leaves if leaf.kind == "variable"}
     ordered = sorted(binding.paths, key=lambda path: -len(path.variables))
     lines: Lines = []
     for position, path in enumerate(ordered):
@@ -458,6 +612,7 @@ def _value(field: Field) -> str:
 
 def _rest_request(binding: RestBinding) -> Lines:
     side = binding.request
+    assert isinstance(side, Side)
     if not side.wire_class:
         body = ', (b"{}",)' if binding.method in {"POST", "PUT", "PATCH"} else ""
         return [f'return rest.call("{binding.method}", path{body})']

@@ -1,6 +1,9 @@
 """Lines of Python source, in the layout that formatters leave alone."""
 
+import subprocess
 from collections.abc import Iterable, Sequence
+
+from ruff import find_ruff_bin  # type: ignore[import-untyped]  # it publishes no types
 
 WIDTH = 120
 """Columns of generated source."""
@@ -35,3 +38,10 @@ def wrapped_head(name: str, arguments: Sequence[str], returns: str) -> Lines:
     if len(line) <= WIDTH:
         return [line]
     return [f"def {name}(", f"    {inside}", f") -> {returns}:"]
+
+
+def formatted(source: str) -> str:
+    """Source as the formatter leaves it, where the statements are too long to lay out by hand."""
+    command = [find_ruff_bin(), "format", "--isolated", "--line-length", str(WIDTH), "--target-version", "py312", "-"]
+    run = subprocess.run(command, input=source.encode(), capture_output=True, check=True)
+    return run.stdout.decode().replace("\r\n", "\n")

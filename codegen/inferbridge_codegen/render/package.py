@@ -9,6 +9,7 @@ from inferbridge_codegen.render.bridges import render_bridges
 from inferbridge_codegen.render.descriptor_sets import render_grpc_services, without_comments
 from inferbridge_codegen.render.environment import render
 from inferbridge_codegen.render.messages import render_messages
+from inferbridge_codegen.render.registry import render_registry
 from inferbridge_codegen.render.structs import render_operations, render_schemas
 from inferbridge_codegen.render.wire import render_wire
 
@@ -22,7 +23,7 @@ def render_package(model: Model) -> FileSet:
         "__init__.py": f'{HEADER}"""What the generator made of the specs."""\n',
         "py.typed": "",
         "operations.py": render_operations(model),
-        "registry.py": render("registry.py.jinja", apis=model.apis),
+        "registry.py": render_registry(model),
         "runtimes.py": render("runtimes.py.jinja", runtimes=model.runtimes, quirk=_quirk, text=_text),
     }
     files = {path: text.encode() for path, text in texts.items()}
@@ -45,13 +46,19 @@ def _quirk(value: object) -> str:
 
 def _api(api: Api) -> FileSet:
     files = _dialect(api, api.own, api.package, 2)
-    files[f"{api.package}/rest.py"] = render_schemas(api).encode()
+    if api.schemas:
+        files[f"{api.package}/rest.py"] = render_schemas(api).encode()
     for variant in api.variants:
         files.update(_dialect(api, variant, f"{api.package}/{variant.name}", 3))
     return files
 
 
 def _dialect(api: Api, dialect: Dialect, folder: str, depth: int) -> dict[str, bytes]:
+    if not dialect.protos:
+        return {
+            f"{folder}/__init__.py": f'{HEADER}"""{api.title}."""\n'.encode(),
+            f"{folder}/bridges.py": render_bridges(api, dialect, depth).encode(),
+        }
     messages = render_messages(dialect.descriptors)
     sources = [f"protos/{name}" for name in dialect.protos]
     doc = f"{api.title}{f', variant {dialect.name}' if dialect.name else ''}"

@@ -1,24 +1,38 @@
 """Renders structs: the operations' neutral values, and the JSON bodies of REST bindings."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from inferbridge_codegen.model.types import Api, Field, Model, Struct
+from inferbridge_codegen.model.wire_view import json_attribute
 from inferbridge_codegen.render.environment import render
+from inferbridge_codegen.render.lines import formatted
 
-_TYPES = {"string": "str", "bool": "bool", "int64": "int", "double": "float"}
+_TYPES = {
+    "string": "str",
+    "bool": "bool",
+    "int64": "int",
+    "uint64": "int",
+    "double": "float",
+    "any": "Any",
+    "bytes": "bytes",
+}
 
 
 def render_operations(model: Model) -> str:
     """Source of the neutral values of all operations."""
-    structs = [*model.types, *(struct for item in model.operations for struct in (item.request, item.reply))]
-    return render("operations.py.jinja", structs=[(struct, _fields(struct, _neutral)) for struct in structs])
+    enums = {enum.name: " | ".join(f'"{value}"' for value in enum.values) for enum in model.enums}
+    tops = [struct for item in model.operations for struct in (item.request, item.reply, item.message) if struct]
+    structs = [*_ordered(model.types), *tops]
+    lines = [(struct, _fields(struct, lambda field: _neutral(field, enums))) for struct in structs]
+    uses_any = any(": Any" in line or "[Any" in line for _, fields in lines for line in fields)
+    source = render("operations.py.jinja", structs=lines, enums=model.enums, camel=_camel, uses_any=uses_any)
+    return formatted(source)
 
 
 def render_schemas(api: Api) -> str:
     """Source of the JSON bodies of an API."""
-    return render(
-        "schemas.py.jinja", api=api, structs=[(struct, _fields(struct, _json)) for struct in _ordered(api.schemas)]
-    )
+    structs = [(struct, _fields(struct, _json)) for struct in _ordered(api.schemas)]
+    return formatted(render("schemas.py.jinja", api=api, structs=structs))
 
 
 def _ordered(structs: Iterable[Struct]) -> list[Struct]:
@@ -36,8 +50,14 @@ def _fields(struct: Struct, declare: Callable[[Field], str]) -> list[str]:
     return [declare(field) for field in struct.fields]
 
 
-def _neutral(field: Field) -> str:
+def _camel(name: str) -> str:
+    return "".join(part.capitalize() for part in name.split("_"))
+
+
+def _neutral(field: Field, enums: Mapping[str, str]) -> str:
     base = {"tensor": "Buffer", "map<parameter>": "dict[str, Parameter]"}.get(field.type.base)
+    if field.type.base in enums:
+        base = _camel(field.type.base)
     kind = base or _TYPES.get(field.type.base, field.type.base)
     if field.type.is_list:
         kind = f"list[{kind}]"
@@ -47,8 +67,17 @@ def _neutral(field: Field) -> str:
 
 
 def _json(field: Field) -> str:
-    if field.type.base in {"tensor", "any"}:
-        return f"{field.name}: msgspec.Raw | UnsetType = UNSET"
+    name = json_attribute(field.name)
+    renamed = name != field.name
+    if field.type.base == "tensor":
+        return f"{name}: msgspec.Raw | UnsetType = UNSET"
     base = "dict[str, Any]" if field.type.base == "map<parameter>" else _TYPES.get(field.type.base, field.type.base)
     kind = f"list[{base}]" if field.type.is_list else base
-    return f"{field.name}: {kind}" if field.required else f"{field.name}: {kind} | UnsetType | None = UNSET"
+    if field.required:
+        return f"{name}: {kind}" + (f' = msgspec.field(name="{field.name}")' if renamed else "")
+    default = f'msgspec.field(default=UNSET, name="{field.name}")' if renamed else "UNSET"
+    return (
+        f"{name}: Any = {default}"
+        if base == "Any" and kind == base
+        else f"{name}: {kind} | UnsetType | None = {default}"
+    )

@@ -2,8 +2,10 @@
 
 Types in specs follow this grammar::
 
-    type   = scalar | "map<parameter>" | "list<" type ">" | "optional<" scalar ">" | Name
-    scalar = "string" | "bool" | "int64" | "double" | "tensor" | "any"
+    type   = scalar | "map<parameter>" | "list<" type ">" | "optional<" type ">" | Name
+    scalar = "string" | "bool" | "int64" | "uint64" | "double" | "bytes" | "tensor" | "any"
+
+A `Name` is a declared type or enum.
 """
 
 from dataclasses import dataclass, field
@@ -11,8 +13,11 @@ from dataclasses import dataclass, field
 from inferbridge_codegen.problems import Mark
 from inferbridge_codegen.spec.path_template import PathTemplate
 
-SCALARS = ("string", "bool", "int64", "double", "tensor", "any")
+SCALARS = ("string", "bool", "int64", "uint64", "double", "bytes", "tensor", "any")
 PARAMETERS = "map<parameter>"
+
+type Constant = str | bool | int | float | None
+"""A plain value in a spec."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,28 @@ class FieldDocument:
     loss: str
     quirk: str
     mark: Mark
+    off: Constant = None
+    """The value that means "no effect": to set it is no loss where a runtime has no place for the field."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnumDocument:
+    """Named values of operations: what they may be, lower case."""
+
+    name: str
+    values: tuple[str, ...]
+    mark: Mark
+
+
+@dataclass(frozen=True, slots=True)
+class EnumTableDocument:
+    """How an API writes the values of an enum: the wire's value, and the neutral one."""
+
+    name: str
+    of: str
+    of_mark: Mark
+    values: tuple[tuple[str, str, Mark], ...]
+    mark: Mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +92,8 @@ class OperationDocument:
     request: dict[str, FieldDocument]
     reply: dict[str, FieldDocument]
     mark: Mark
+    message: dict[str, FieldDocument] | None = None
+    """One message of a streamed answer; None: the operation never streams."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +102,11 @@ class LineDocument:
 
     `alias`: a second place of a request's field, which must agree with the first and is never written.
     `echo`: a reply's place that repeats a field of the request.
-    `constant`: a reply's place that always says the same; anything else from a runtime is an error.
+    `constant`: a reply's place that always says the same; where it is a bool, anything else from a runtime is an error.
+    `unset`: the wire's value that means "not said". `default`: what the API does when the client says nothing.
+    `enum`: the table that translates the value. `unit`: of a time on the wire; the operation's are seconds.
+    `nullable`: REST, written as null instead of being left out. `absent`: of a place `x[0]`, the bool field that is
+    true where the list is empty.
     """
 
     wire: str
@@ -84,7 +117,13 @@ class LineDocument:
     wire_mark: Mark
     field_mark: Mark
     echo: bool = False
-    constant: bool | None = None
+    constant: Constant = None
+    unset: Constant = None
+    default: Constant = None
+    enum: str = ""
+    unit: str = ""
+    nullable: bool = False
+    absent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +138,17 @@ class SideDocument:
 
 
 @dataclass(frozen=True, slots=True)
+class FramingDocument:
+    """How an API's events look."""
+
+    event: str
+    crlf: bool
+    done: str
+    """The data of the event that marks success; empty: there is none."""
+    error_event: str
+
+
+@dataclass(frozen=True, slots=True)
 class RestDocument:
     """An endpoint as verb and paths; the first path whose variables are all set is the one sent."""
 
@@ -107,6 +157,9 @@ class RestDocument:
     request: SideDocument
     reply: SideDocument
     mark: Mark
+    message: SideDocument | None = None
+    """One event of a streamed answer."""
+    framing: FramingDocument | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +171,8 @@ class GrpcDocument:
     request: SideDocument
     reply: SideDocument
     mark: Mark
+    message: SideDocument | None = None
+    """One message of a streamed answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +185,12 @@ class EndpointDocument:
     rest: RestDocument | None
     grpc: GrpcDocument | None
     mark: Mark
+    mode: str = "unary"
+    """`unary`, `stream`, or `either`: the request's field `stream` decides."""
+    rule: str = ""
+    """What the tables cannot say, see `inferbridge.bridge.rules`."""
+    fan_out: str = ""
+    """As a runtime it takes one item of this list a call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +216,9 @@ class ApiDocument:
     variants: tuple[VariantDocument, ...]
     display: str
     mark: Mark
+    enums: dict[str, EnumTableDocument] = field(default_factory=dict)
+    lenient_json: bool = False
+    """REST bodies may hold numbers as text and the like, as pydantic takes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +255,7 @@ class SpecSet:
     """Everything below one `specs/` folder."""
 
     types: dict[str, TypeDocument] = field(default_factory=dict)
+    enums: dict[str, EnumDocument] = field(default_factory=dict)
     operations: dict[str, OperationDocument] = field(default_factory=dict)
     apis: dict[str, ApiDocument] = field(default_factory=dict)
     runtimes: dict[str, RuntimeDocument] = field(default_factory=dict)

@@ -3,7 +3,7 @@
 
 import msgspec
 
-from inferbridge.bridge import converters, grpc, quirks, rest, tensors
+from inferbridge.bridge import converters, grpc, quirks, rest, structured, tensors
 from inferbridge.bridge.context import Context
 from inferbridge.bridge.json_tensors import TensorSink
 from inferbridge.bridge.values import GrpcReply, GrpcRequest, HttpReply, HttpRequest
@@ -241,11 +241,11 @@ def server_metadata_rest_decode_reply(
 ) -> operations.ServerMetadataReply:
     """What a runtime answers to GET /v2."""
     rest.check_status(answer, context)
-    body = rest.read_json(_READ_SERVER_METADATA, bytes(rest.body_of(answer)))
+    body = rest.read_reply(_READ_SERVER_METADATA, bytes(rest.body_of(answer)), context)
     return operations.ServerMetadataReply(
         name=body.name,
         version=body.version,
-        extensions=rest.given(body.extensions, []),
+        extensions=structured.given(body.extensions, []),
     )
 
 
@@ -384,6 +384,54 @@ def model_metadata_rest_encode_reply(
     return rest.ok_reply((rest.encode(body),))
 
 
+def _read_model_metadata_grpc_reply_inputs(
+    item: wire.ModelMetadataResponse_TensorMetadata, context: Context
+) -> operations.TensorMetadata:
+    """One of `inputs`."""
+    return operations.TensorMetadata(
+        name=item.name,
+        datatype=item.datatype,
+        shape=item.shape,
+    )
+
+
+def _read_model_metadata_grpc_reply_outputs(
+    item: wire.ModelMetadataResponse_TensorMetadata, context: Context
+) -> operations.TensorMetadata:
+    """One of `outputs`."""
+    return operations.TensorMetadata(
+        name=item.name,
+        datatype=item.datatype,
+        shape=item.shape,
+    )
+
+
+def _write_model_metadata_grpc_reply_inputs(
+    item: operations.TensorMetadata, context: Context
+) -> wire.ModelMetadataResponse_TensorMetadata:
+    """One of `inputs`."""
+    if item.parameters:
+        context.note("inputs[].parameters")
+    return wire.ModelMetadataResponse_TensorMetadata(
+        name=item.name,
+        datatype=item.datatype,
+        shape=item.shape,
+    )
+
+
+def _write_model_metadata_grpc_reply_outputs(
+    item: operations.TensorMetadata, context: Context
+) -> wire.ModelMetadataResponse_TensorMetadata:
+    """One of `outputs`."""
+    if item.parameters:
+        context.note("outputs[].parameters")
+    return wire.ModelMetadataResponse_TensorMetadata(
+        name=item.name,
+        datatype=item.datatype,
+        shape=item.shape,
+    )
+
+
 def model_metadata_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.ModelMetadataRequest:
     """/inference.GRPCInferenceService/ModelMetadata to its operation."""
     message = grpc.read(wire.decode_ModelMetadataRequest, grpc.request_message(call), context)
@@ -410,25 +458,11 @@ def model_metadata_grpc_decode_reply(
     """What a runtime answers to /inference.GRPCInferenceService/ModelMetadata."""
     message = grpc.read(wire.decode_ModelMetadataResponse, grpc.reply_message(answer, context), context)
     return operations.ModelMetadataReply(
+        inputs=[_read_model_metadata_grpc_reply_inputs(item, context) for item in message.inputs],
+        outputs=[_read_model_metadata_grpc_reply_outputs(item, context) for item in message.outputs],
         name=message.name,
         versions=message.versions,
         platform=message.platform,
-        inputs=[
-            operations.TensorMetadata(
-                name=item.name,
-                datatype=item.datatype,
-                shape=item.shape,
-            )
-            for item in message.inputs
-        ],
-        outputs=[
-            operations.TensorMetadata(
-                name=item.name,
-                datatype=item.datatype,
-                shape=item.shape,
-            )
-            for item in message.outputs
-        ],
     )
 
 
@@ -438,32 +472,12 @@ def model_metadata_grpc_encode_reply(
     """What a client of /inference.GRPCInferenceService/ModelMetadata gets."""
     if reply.parameters:
         context.note("parameters")
-    for item in reply.inputs:
-        if item.parameters:
-            context.note("inputs[].parameters")
-    for item in reply.outputs:
-        if item.parameters:
-            context.note("outputs[].parameters")
     message = wire.ModelMetadataResponse(
         name=reply.name,
         versions=reply.versions,
         platform=reply.platform,
-        inputs=[
-            wire.ModelMetadataResponse_TensorMetadata(
-                name=item.name,
-                datatype=item.datatype,
-                shape=item.shape,
-            )
-            for item in reply.inputs
-        ],
-        outputs=[
-            wire.ModelMetadataResponse_TensorMetadata(
-                name=item.name,
-                datatype=item.datatype,
-                shape=item.shape,
-            )
-            for item in reply.outputs
-        ],
+        inputs=[_write_model_metadata_grpc_reply_inputs(item, context) for item in reply.inputs],
+        outputs=[_write_model_metadata_grpc_reply_outputs(item, context) for item in reply.outputs],
     )
     return GrpcReply(messages=(grpc.write(wire.encode_ModelMetadataResponse, message, context),))
 
@@ -712,18 +726,42 @@ def infer_grpc_encode_reply(
     return GrpcReply(messages=(grpc.write(wire.encode_ModelInferResponse, message, context),))
 
 
+def _read_repository_index_rest_reply_items(
+    item: schemas.RepositoryModel, context: Context
+) -> operations.RepositoryModel:
+    """One of `the items`."""
+    return operations.RepositoryModel(
+        name=item.name,
+        version=structured.given(item.version, ""),
+        state=structured.given(item.state, ""),
+        reason=structured.given(item.reason, ""),
+    )
+
+
+def _write_repository_index_rest_reply_items(
+    item: operations.RepositoryModel, context: Context
+) -> schemas.RepositoryModel:
+    """One of `the items`."""
+    return schemas.RepositoryModel(
+        name=item.name,
+        version=rest.optional(item.version),
+        state=rest.optional(item.state),
+        reason=rest.optional(item.reason),
+    )
+
+
 def repository_index_rest_decode_request(call: HttpRequest, context: Context) -> operations.RepositoryIndexRequest:
     """POST /v2/repository/index to its operation."""
     body = rest.read_json(_READ_REPOSITORY_INDEX, bytes(rest.body_of(call)))
     return operations.RepositoryIndexRequest(
-        ready=rest.given(body.ready, False),
+        ready=structured.given(body.ready, False),
     )
 
 
 def repository_index_rest_encode_request(request: operations.RepositoryIndexRequest, context: Context) -> HttpRequest:
     """The operation to POST /v2/repository/index."""
     if request.repository:
-        context.lose("repository", "the REST side has no place for it")
+        context.lose("repository", "the other side has no place for it")
     path = "/v2/repository/index"
     body = schemas.RepositoryIndex(
         ready=rest.optional(request.ready),
@@ -736,17 +774,9 @@ def repository_index_rest_decode_reply(
 ) -> operations.RepositoryIndexReply:
     """What a runtime answers to POST /v2/repository/index."""
     rest.check_status(answer, context)
-    body = rest.read_json(_READ_LIST_OF_REPOSITORY_MODEL, bytes(rest.body_of(answer)))
+    body = rest.read_reply(_READ_LIST_OF_REPOSITORY_MODEL, bytes(rest.body_of(answer)), context)
     return operations.RepositoryIndexReply(
-        models=[
-            operations.RepositoryModel(
-                name=item.name,
-                version=rest.given(item.version, ""),
-                state=rest.given(item.state, ""),
-                reason=rest.given(item.reason, ""),
-            )
-            for item in body
-        ],
+        models=[_read_repository_index_rest_reply_items(item, context) for item in body],
     )
 
 
@@ -754,16 +784,32 @@ def repository_index_rest_encode_reply(
     reply: operations.RepositoryIndexReply, request: operations.RepositoryIndexRequest, context: Context
 ) -> HttpReply:
     """What a client of POST /v2/repository/index gets."""
-    body = [
-        schemas.RepositoryModel(
-            name=item.name,
-            version=rest.optional(item.version),
-            state=rest.optional(item.state),
-            reason=rest.optional(item.reason),
-        )
-        for item in reply.models
-    ]
+    body = [_write_repository_index_rest_reply_items(item, context) for item in reply.models]
     return rest.ok_reply((rest.encode(body),))
+
+
+def _read_repository_index_grpc_reply_models(
+    item: wire.RepositoryIndexResponse_ModelIndex, context: Context
+) -> operations.RepositoryModel:
+    """One of `models`."""
+    return operations.RepositoryModel(
+        name=item.name,
+        version=item.version,
+        state=converters.model_state_from_wire(item.state),
+        reason=item.reason,
+    )
+
+
+def _write_repository_index_grpc_reply_models(
+    item: operations.RepositoryModel, context: Context
+) -> wire.RepositoryIndexResponse_ModelIndex:
+    """One of `models`."""
+    return wire.RepositoryIndexResponse_ModelIndex(
+        name=item.name,
+        version=item.version,
+        state=converters.model_state_to_wire(item.state),
+        reason=item.reason,
+    )
 
 
 def repository_index_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.RepositoryIndexRequest:
@@ -791,15 +837,7 @@ def repository_index_grpc_decode_reply(
     """What a runtime answers to /inference.GRPCInferenceService/RepositoryIndex."""
     message = grpc.read(wire.decode_RepositoryIndexResponse, grpc.reply_message(answer, context), context)
     return operations.RepositoryIndexReply(
-        models=[
-            operations.RepositoryModel(
-                name=item.name,
-                version=item.version,
-                state=converters.model_state_from_wire(item.state),
-                reason=item.reason,
-            )
-            for item in message.models
-        ],
+        models=[_read_repository_index_grpc_reply_models(item, context) for item in message.models],
     )
 
 
@@ -808,15 +846,7 @@ def repository_index_grpc_encode_reply(
 ) -> GrpcReply:
     """What a client of /inference.GRPCInferenceService/RepositoryIndex gets."""
     message = wire.RepositoryIndexResponse(
-        models=[
-            wire.RepositoryIndexResponse_ModelIndex(
-                name=item.name,
-                version=item.version,
-                state=converters.model_state_to_wire(item.state),
-                reason=item.reason,
-            )
-            for item in reply.models
-        ],
+        models=[_write_repository_index_grpc_reply_models(item, context) for item in reply.models],
     )
     return GrpcReply(messages=(grpc.write(wire.encode_RepositoryIndexResponse, message, context),))
 

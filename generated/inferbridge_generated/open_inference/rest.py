@@ -121,4 +121,4 @@ class ModelMetadata(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     inputs: list[TensorMetadata] | UnsetType | None = UNSET
     outputs: list[TensorMetadata] | UnsetType | None = UNSET
     parameters: dict[str, Any] | UnsetType | None = UNSET
-    rt_info: msgspec.Raw | UnsetType = UNSET
+    rt_info: Any = UNSET

@@ -20,9 +20,9 @@ def model_load_grpc_decode_request(call: GrpcRequest, context: Context) -> opera
 def model_load_grpc_encode_request(request: operations.ModelLoadRequest, context: Context) -> GrpcRequest:
     """The operation to /inference.GRPCInferenceService/RepositoryModelLoad."""
     if request.repository:
-        context.lose("repository", "the gRPC side has no place for it")
+        context.lose("repository", "the other side has no place for it")
     if request.parameters:
-        context.lose("parameters", "the gRPC side has no place for it")
+        context.lose("parameters", "the other side has no place for it")
     message = wire.RepositoryModelLoadRequest(
         model_name=request.model,
     )
@@ -61,9 +61,9 @@ def model_unload_grpc_decode_request(call: GrpcRequest, context: Context) -> ope
 def model_unload_grpc_encode_request(request: operations.ModelUnloadRequest, context: Context) -> GrpcRequest:
     """The operation to /inference.GRPCInferenceService/RepositoryModelUnload."""
     if request.repository:
-        context.lose("repository", "the gRPC side has no place for it")
+        context.lose("repository", "the other side has no place for it")
     if request.parameters:
-        context.lose("parameters", "the gRPC side has no place for it")
+        context.lose("parameters", "the other side has no place for it")
     message = wire.RepositoryModelUnloadRequest(
         model_name=request.model,
     )

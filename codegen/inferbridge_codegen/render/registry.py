@@ -1,0 +1,63 @@
+"""Renders the table of all APIs with their endpoints and half-bridges."""
+
+from inferbridge_codegen.model.tree import Message, Tree
+from inferbridge_codegen.model.types import Endpoint, GrpcBinding, Model, RestBinding
+from inferbridge_codegen.render.environment import render
+from inferbridge_codegen.render.lines import formatted
+
+_REPLY = ("decode_reply", "encode_reply")
+_MESSAGE = ("decode_message", "encode_message")
+
+
+def render_registry(model: Model) -> str:
+    """Source of the table."""
+    framings = any(endpoint.rest and endpoint.rest.framing for api in model.apis for endpoint in api.own.endpoints)
+    source = render("registry.py.jinja", apis=model.apis, parts=_parts, facts=_facts, framings=framings)
+    return formatted(source)
+
+
+def _parts(endpoint: Endpoint, binding: RestBinding | GrpcBinding) -> list[str]:
+    """The functions of a half-bridge."""
+    unary = endpoint.mode != "stream" and not (isinstance(binding, GrpcBinding) and binding.message is not None)
+    return [
+        "decode_request",
+        "encode_request",
+        *(_REPLY if unary else ()),
+        *(_MESSAGE if binding.message is not None else ()),
+    ]
+
+
+def _facts(binding: RestBinding | GrpcBinding) -> list[str]:
+    """What else is known of a binding, as arguments."""
+    lines = []
+    request = binding.request
+    if isinstance(request, Tree):
+        names = sorted(_fields(request))
+        lines.append(
+            f"fields=frozenset({{{', '.join(f'"{name}"' for name in names)}}})," if names else "fields=frozenset(),"
+        )
+        if request.defaults:
+            values = ", ".join(f'"{name}": {value!r}' for name, value in request.defaults).replace("'", '"')
+            lines.append(f"defaults={{{values}}},")
+    if isinstance(binding, RestBinding) and binding.message is not None:
+        framing = binding.framing
+        event, crlf, done, error = (
+            (framing.event, framing.crlf, framing.done, framing.error_event) if framing else ("", False, "", "")
+        )
+        newline = "\\r\\n" if crlf else "\\n"
+        lines.append(f'framing=EventFraming("{event}", "{newline}", "{done}", "{error}"),')
+    return lines
+
+
+def _fields(tree: Tree) -> set[str]:
+    found = {special.target.path[0] for special in tree.specials}
+    if tree.body is not None:
+        found |= _fields_of(tree.body)
+    return found
+
+
+def _fields_of(message: Message) -> set[str]:
+    found = {
+        value.target.path[0] for inner in message.walk() for value in inner.values if value.target and not value.echo
+    }
+    return found | {items.target.path[0] for inner in message.walk() for items in inner.items}

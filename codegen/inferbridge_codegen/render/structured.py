@@ -1,0 +1,394 @@
+"""Renders the reading and writing of a structured side (`model.tree`): statements first, then one expression.
+
+Reading binds a local for each single message within the body (`in_params`), which is an empty message where it is
+missing, so that every value is an attribute of a local. Writing nests the constructors the other way round. The items
+of a list have a function of their own, `_read_<side>_<list>` and `_write_<side>_<list>`.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from inferbridge_codegen.model.tree import Items, Message, Special, Target, Tree, Value
+from inferbridge_codegen.model.types import Field
+from inferbridge_codegen.render.lines import Lines, call, indented
+
+_ZEROS = {
+    "string": '""',
+    "bool": "False",
+    "integer": "0",
+    "float32": "0.0",
+    "double": "0.0",
+    "bytes": 'b""',
+    "enum": "0",
+}
+_MS = 1000
+
+
+@dataclass(slots=True)
+class Helper:
+    """A function for the items of a list."""
+
+    head: str
+    returns: str
+    doc: str
+    body: Lines
+
+
+@dataclass(slots=True)
+class Structured:
+    """Renders one side of one binding; collects the helpers and constants that its statements use."""
+
+    side: str
+    """Prefix of its helpers, such as `generate_rest_request`."""
+    is_rest: bool
+    is_request: bool
+    operation_class: str
+    helpers: list[Helper] = field(default_factory=list)
+    constants: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def module(self) -> str:
+        """Generated module of the wire's classes."""
+        return "schemas" if self.is_rest else "wire"
+
+    # reading
+
+    def read(self, tree: Tree, body: str) -> Lines:
+        """Statements that return the neutral value of the message in the local `body`."""
+        lines: Lines = []
+        arguments: list[Lines] = [[f"{s.target.path[0]}={self._read_special(s)}"] for s in tree.specials]
+        if tree.body is not None:
+            lines, inside = self._read_message(tree.body, body)
+            arguments += inside
+        made = call(f"operations.{self.operation_class}", arguments)
+        return [*lines, f"return {made[0]}", *made[1:]]
+
+    def _read_message(self, message: Message, name: str) -> tuple[Lines, list[Lines]]:
+        """Statements, and the arguments of the struct that the message and those in it make."""
+        locals_, places = self._locals(message, name)
+        lines = list(locals_)
+        reads: dict[str, list[str]] = {}
+        owned: dict[str, dict[str, list[str]]] = {}
+        single: dict[str, dict[str, list[str]]] = {}
+        arguments: list[Lines] = []
+        for inner, place in places:
+            lines += self._refuse_unmapped(inner, place)
+            for value in inner.values:
+                if value.target is None or value.echo:
+                    lines += self._demand(value, place)
+                    continue
+                self._sort(value.target, self._read_value(value, place), reads, owned, single)
+            for items in inner.items:
+                expression = self._read_items(items, place)
+                if items.target.single:
+                    single.setdefault(items.target.path[0], {})[items.target.path[1]] = [expression]
+                else:
+                    arguments.append([f"{items.target.path[0]}={expression}"])
+        arguments += [[f"{inner.absent}=not {name}.{inner.wire}"] for inner in message.messages if inner.absent]
+        arguments += [[f"{target}={_first(found)}"] for target, found in reads.items()]
+        arguments += self._read_owned(owned, places)
+        arguments += [
+            _read_single(target, found, self._item_class(message, target)) for target, found in single.items()
+        ]
+        return lines, arguments
+
+    def _sort(
+        self,
+        target: Target,
+        expression: str,
+        reads: dict[str, list[str]],
+        owned: dict[str, dict[str, list[str]]],
+        single: dict[str, dict[str, list[str]]],
+    ) -> None:
+        if target.owner is None:
+            reads.setdefault(target.path[0], []).append(expression)
+        else:
+            group = single if target.single else owned
+            group.setdefault(target.path[0], {}).setdefault(target.path[-1], []).append(expression)
+
+    def _locals(self, message: Message, name: str) -> tuple[Lines, list[tuple[Message, str]]]:
+        """A local for each message within; and all of them with their local, the outermost first."""
+        lines: Lines = []
+        places = [(message, name)]
+        for inner in message.messages:
+            local = f"{name}_{inner.label}" if name.startswith("in_") else f"in_{inner.label}"
+            empty = self._empty(inner)
+            place = f"{name}.{inner.wire}"
+            lines.append(
+                f"{local} = {place}[0] if {place} else {empty}" if inner.first else f"{local} = {place} or {empty}"
+            )
+            more, deeper = self._locals(inner, local)
+            lines += more
+            places += deeper
+        return lines, places
+
+    def _empty(self, message: Message) -> str:
+        constant = f"_NO_{self.module.upper()}_{message.wire_class}"
+        self.constants[constant] = f"{self.module}.{message.wire_class}()"
+        return constant
+
+    def _refuse_unmapped(self, message: Message, place: str) -> Lines:
+        names = [field for field in message.unmapped if field.loss != "ignore"]
+        if not names or (self.is_rest and not self.is_request):
+            return []
+        pairs = [f'("{field.name}", {place}.{_attribute(field, self.is_rest)}),' for field in names]
+        return ["structured.lose_set(", "    (", *indented(indented(pairs)), "    ),", "    context,", ")"]
+
+    def _demand(self, value: Value, place: str) -> Lines:
+        if self.is_rest or not isinstance(value.constant, bool):
+            return []
+        return [f'grpc.demand("{value.label}", {place}.{value.wire}, {value.constant})']
+
+    def _read_owned(self, owned: dict[str, dict[str, list[str]]], places: list[tuple[Message, str]]) -> Iterator[Lines]:
+        for owner, fields in owned.items():
+            holder = next(place for message, place in places if message.owner == owner)
+            struct = _camel_of(places, owner)
+            made = ", ".join(f"{name}={_first(found)}" for name, found in fields.items())
+            empty = next(self._empty(message) for message, _ in places if message.owner == owner)
+            yield [f"{owner}=None", f"if {holder} is {empty}", f"else operations.{struct}({made})"]
+
+    def _read_value(self, value: Value, place: str) -> str:
+        assert value.target is not None
+        raw = f"{place}.{value.wire}"
+        if value.converter:
+            return f"converters.{value.converter}_from_wire({raw})"
+        if value.entries:
+            table = self._table(value, "IN", {repr(wire): repr(neutral) for wire, neutral in reversed(value.entries)})
+            said = f"structured.said({raw}, {value.unset!r})" if value.unset is not None else raw
+            return f'structured.named({table}, {said}, "{value.label}", context)'
+        if value.is_list and value.kind in {"float32", "double"} and not self.is_rest:
+            return f'structured.floats({raw}, "{"f" if value.kind == "float32" else "d"}")'
+        if value.kind == "struct":
+            return f"structs.plain_list({raw})" if value.is_list else f"structs.plain({raw})"
+        if value.unset is not None:
+            raw = f"structured.said({raw}, {value.unset!r})"
+        elif self._needs_default(value):
+            raw = f"structured.given({raw}, {value.target.field.default})"
+        if value.unit:
+            return f"structured.scaled({raw}, {1 / _MS if value.unit == 'ms' else 1})"
+        return raw
+
+    def _needs_default(self, value: Value) -> bool:
+        return (self.is_rest and not value.required) or (value.presence and not value.is_list and not self.is_rest)
+
+    def _table(self, value: Value, direction: str, entries: dict[str, str]) -> str:
+        assert value.target is not None
+        name = f"_{value.enum.upper()}_{self.module.upper()}_{direction}"
+        wire = "str" if self.is_rest else "int"
+        neutral = f"operations.{''.join(part.capitalize() for part in value.target.field.type.base.split('_'))}"
+        kind = f"dict[{wire}, {neutral}]" if direction == "IN" else f"dict[str, {wire}]"
+        lines = ", ".join(f"{key}: {text}" for key, text in entries.items()).replace("'", '"')
+        self.constants[f"{name}: {kind}"] = "{" + lines + "}"
+        return name
+
+    def _read_items(self, items: Items, place: str) -> str:
+        source = f"{place}.{items.wire}" if items.wire else place
+        if self.is_rest and not items.required and items.wire:
+            source = f"structured.given({source}, [])"
+        if not items.item_class:
+            value = items.message.values[0]
+            return f"[item.{value.wire} for item in {source}]"
+        helper = f"_read_{self.side}_{items.label.strip('[]') or 'items'}"
+        lines, arguments = self._read_message(items.message, "item")
+        made = call(f"operations.{items.item_class}", arguments)
+        self.helpers.append(
+            Helper(
+                f"{helper}(item: {self.module}.{items.message.wire_class}, context: Context)",
+                f"operations.{items.item_class}",
+                f"One of `{items.label.strip('[]') or 'the items'}`.",
+                [*lines, f"return {made[0]}", *made[1:]],
+            )
+        )
+        return f"[{helper}(item, context) for item in {source}]"
+
+    def _item_class(self, message: Message, target: str) -> str:
+        for inner in message.walk():
+            for found in (*(value.target for value in inner.values), *(items.target for items in inner.items)):
+                if found is not None and found.single and found.path[0] == target and found.owner is not None:
+                    return found.owner.type.base if len(found.path) > 1 else ""
+        return ""
+
+    def _read_special(self, special: Special) -> str:
+        name, declared = special.name, special.target.field
+        if special.place == "path":
+            return f'call.variables["{name}"]' if declared.required else f'call.variables.get("{name}", "")'
+        if special.place == "query":
+            values = f'rest.query(call, "{name}")'
+            return values if declared.type.is_list else f'structured.first(*{values}, "")'
+        where = "call.metadata" if special.place == "metadata" else "call.headers"
+        return f'structured.metadata({where}, "{name}")'
+
+    # writing
+
+    def write(self, tree: Tree, scope: str) -> tuple[Lines, Lines]:
+        """Statements, and the expression of the body for the neutral value in the local `scope`."""
+        lines = self._lose(tree.unmapped_fields, scope, "")
+        lines += self._quirks(tree) if self.is_request else []
+        if tree.body is None:
+            return lines, []
+        singles = sorted({target.path[0] for target in _targets(tree.body) if target.single})
+        for name in singles:
+            lines.append(f'only_{name} = structured.only({scope}.{name}, "{name}", context)')
+        return lines, self._write_message(tree.body, scope)
+
+    def _quirks(self, tree: Tree) -> Lines:
+        """Values that not every runtime takes, checked once."""
+        own = [value.target for value in tree.body.values if value.target is not None] if tree.body else []
+        fields = {target.field.name: target.field for target in (*(s.target for s in tree.specials), *own)}
+        return [
+            f'sent_{name} = quirks.{declared.quirk}(request.{name}, "{name}", context)'
+            for name, declared in fields.items()
+            if declared.quirk
+        ]
+
+    def _lose(self, fields: Iterable[Field], scope: str, prefix: str) -> Lines:
+        lines: Lines = []
+        for declared in fields:
+            if declared.loss == "ignore":
+                continue
+            place = f"{scope}.{declared.name}"
+            name = f"{prefix}{declared.name}"
+            act = f'context.lose("{name}", "the other side has no place for it")'
+            lines += [
+                f"if {_is_set(declared, place)}:",
+                f"    {act if declared.loss == 'reject' else f'context.note("{name}")'}",
+            ]
+        return lines
+
+    def _write_message(self, message: Message, scope: str) -> Lines:
+        arguments = [[f"{value.wire}={self._write_value(value, scope)}"] for value in message.values if not value.alias]
+        arguments += [self._write_nested(inner, scope) for inner in message.messages if _writes(inner)]
+        arguments += [[f"{items.wire}={self._write_items(items, scope)}"] for items in message.items]
+        return call(f"{self.module}.{message.wire_class}", arguments)
+
+    def _write_nested(self, message: Message, scope: str) -> Lines:
+        made = self._write_message(message, scope)
+        if message.first:
+            unless = f"[] if {scope}.{message.absent} else " if message.absent else ""
+            return [f"{message.wire}={unless}[", *indented([*made[:-1], f"{made[-1]}"]), "]"]
+        if message.owner:
+            missing = "msgspec.UNSET" if self.is_rest else "None"
+            return [f"{message.wire}={missing}", f"if {scope}.{message.owner} is None", f"else {made[0]}", *made[1:]]
+        filled = "structured.filled_json" if self.is_rest else "structured.filled"
+        inner = [*made[:-1], f"{made[-1]},", f"{self._empty(message)},"]
+        return [f"{message.wire}={filled}(", *indented(inner), ")"]
+
+    def _write_value(self, value: Value, scope: str) -> str:
+        if value.target is None:
+            return repr(value.constant).replace("'", '"')
+        target = value.target
+        place = f"only_{target.path[0]}" if target.single else f"{scope}.{target.path[0]}"
+        if value.echo:
+            place = f"request.{target.path[0]}"
+        elif self.is_request and target.field.quirk:
+            place = f"sent_{target.field.name}"
+        if len(target.path) > 1:
+            place = f"{place}.{target.path[1]}"
+        return self._encoded(value, place, target.field)
+
+    def _encoded(self, value: Value, place: str, declared: Field) -> str:
+        if value.converter:
+            return f"converters.{value.converter}_to_wire({place})"
+        if value.entries:
+            table = self._table(value, "OUT", {repr(neutral): repr(wire) for wire, neutral in reversed(value.entries)})
+            missing = (
+                ("None" if value.nullable else "msgspec.UNSET") if self.is_rest else ("None" if value.presence else "0")
+            )
+            return f'structured.wired({table}, {place}, {missing}, "{value.label}", context)'
+        if value.unit == "ms":
+            place = f"structured.whole({place}, {_MS})"
+        if self.is_rest:
+            return self._json(value, place, declared)
+        if value.is_list and value.kind in {"float32", "double"}:
+            return f'structured.packed({place}, "{"f" if value.kind == "float32" else "d"}", "{value.label}", context)'
+        if value.kind == "struct":
+            return f"structs.message({place})"
+        if value.presence or value.is_list or not declared.type.is_optional:
+            return place
+        zero = _ZEROS[value.kind]
+        if value.unset is not None:
+            return f'structured.sayable({place}, {value.unset!r}, {zero}, "{declared.name}", context)'
+        return f"structured.given({place}, {zero})"
+
+    def _json(self, value: Value, place: str, declared: Field) -> str:
+        if value.required or value.nullable or value.always:
+            return place
+        return (
+            f"structured.json({place})"
+            if declared.type.is_optional or declared.type.base == "any"
+            else f"rest.optional({place})"
+        )
+
+    def _write_items(self, items: Items, scope: str) -> str:
+        target = items.target
+        source = f"only_{target.path[0]}.{target.path[1]}" if target.single else f"{scope}.{target.path[0]}"
+        if not items.item_class:
+            value = items.message.values[0]
+            made = f"[{self.module}.{items.message.wire_class}({value.wire}=item) for item in {source}]"
+        else:
+            made = f"[{self._write_helper(items)}(item, context) for item in {source}]"
+        optional = self.is_rest and items.wire and not items.required and not items.always
+        return f"rest.optional({made})" if optional else made
+
+    def _write_helper(self, items: Items) -> str:
+        helper = f"_write_{self.side}_{items.label.strip('[]') or 'items'}"
+        made = self._write_message(items.message, "item")
+        lost = self._lose(items.unmapped_fields, "item", f"{items.target.name}[].")
+        self.helpers.append(
+            Helper(
+                f"{helper}(item: operations.{items.item_class}, context: Context)",
+                f"{self.module}.{items.message.wire_class}",
+                f"One of `{items.label.strip('[]') or 'the items'}`.",
+                [*lost, f"return {made[0]}", *made[1:]],
+            )
+        )
+        return helper
+
+
+def _first(found: list[str]) -> str:
+    return found[0] if len(found) == 1 else f"structured.first({', '.join(found)})"
+
+
+def _read_single(target: str, fields: dict[str, list[str]], item_class: str) -> Lines:
+    if not item_class:
+        ((_, found),) = fields.items()
+        return [f"{target}=[{_first(found)}]"]
+    made = call(f"operations.{item_class}", [[f"{name}={_first(found)}"] for name, found in fields.items()])
+    return [f"{target}=[", *indented([*made[:-1], f"{made[-1]}"]), "]"]
+
+
+def _attribute(declared: Field, is_rest: bool) -> str:
+    from inferbridge_codegen.model.wire_view import json_attribute, python_attribute
+
+    return json_attribute(declared.name) if is_rest else python_attribute(declared.name)
+
+
+def _camel_of(places: list[tuple[Message, str]], owner: str) -> str:
+    for message, _ in places:
+        for value in message.values:
+            if value.target is not None and value.target.owner is not None and value.target.path[0] == owner:
+                return value.target.owner.type.base
+    raise AssertionError(owner)
+
+
+def _targets(message: Message) -> Iterator[Target]:
+    for inner in message.walk():
+        for value in inner.values:
+            if value.target is not None and not value.echo:
+                yield value.target
+        for items in inner.items:
+            yield items.target
+
+
+def _writes(message: Message) -> bool:
+    """Whether a nested message is ever written: not when all in it are other places of the same fields."""
+    return any(not value.alias for inner in message.walk() for value in inner.values) or any(
+        inner.items for inner in message.walk()
+    )
+
+
+def _is_set(declared: Field, place: str) -> str:
+    if declared.off is not None:
+        off = repr(declared.off).replace("'", '"')
+        return f"{place} not in (None, {off})" if declared.type.is_optional else f"{place} != {off}"
+    return f"{place} is not None" if declared.type.is_optional or declared.type.base == "any" else place
