@@ -99,34 +99,26 @@ def explain(specs: Path | None, client: str, runtime: str) -> None:
 @specs_option
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def matrix(specs: Path | None, form: str) -> None:
-    """Show all pairs of clients and runtimes: endpoints both speak, and fields that cannot cross."""
+    """Show all pairs of clients and runtimes that have an operation in common, and the fields that cannot cross."""
     import json
 
     from inferbridge_codegen import explain as explaining
 
     model = _load(specs)
-    known = explaining.ends(model)
-    clients = [end for name, end in known.items() if name.partition("/")[0] in {api.name for api in model.apis}]
-    runtimes = [end for end in known.values() if end not in clients]
     pairs = [
-        {
-            "client": client.name,
-            "runtime": runtime.name,
-            "endpoints": {passage.endpoint: passage.lost for passage in explaining.explain(client, runtime)},
-        }
-        for client in clients
-        for runtime in runtimes
+        {"client": client.name, "runtime": runtime.name, "endpoints": endpoints}
+        for client in explaining.clients(model).values()
+        for runtime in explaining.runtimes(model).values()
+        if (endpoints := {passage.endpoint: passage.lost for passage in explaining.explain(client, runtime)})
     ]
     if form == "json":
         click.echo(json.dumps(pairs, indent=2))
         return
     for pair in pairs:
-        endpoints = pair["endpoints"]
-        assert isinstance(endpoints, dict)  # as built above
-        lost = "; ".join(f"{name}: {', '.join(fields)}" for name, fields in endpoints.items() if fields)
-        click.echo(
-            f"{pair['client']:22} -> {pair['runtime']:16} {len(endpoints)} endpoints; {lost or 'all fields cross'}"
-        )
+        shared = pair["endpoints"]
+        assert isinstance(shared, dict)  # as built above
+        lost = "; ".join(f"{name}: {', '.join(fields)}" for name, fields in shared.items() if fields)
+        click.echo(f"{pair['client']:22} -> {pair['runtime']:16} {len(shared)} endpoints; {lost or 'all fields cross'}")
 
 
 @main.command()

@@ -6,23 +6,28 @@ and `trailers`. A side is named `API/rest`, `API/grpc`, `runtime/rest` or `runti
 """
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from msgspec.structs import replace
 
-from inferbridge.bridge.bridge import Bridge, Crossing
-from inferbridge.bridge.context import Policy, RuntimeProfile
+from inferbridge.bridge.bridge import Bridge, Crossing, End, Leg, lost_headers
+from inferbridge.bridge.context import Policy, RuntimeProfile, Setting
 from inferbridge.bridge.dialects import error_reply
 from inferbridge.bridge.errors import BridgeError, invalid
-from inferbridge.bridge.registry import Api, GrpcHalf, RestHalf
+from inferbridge.bridge.framing import frame, quote_message, unframe, unquote_message
+from inferbridge.bridge.matching import half_of, serving
+from inferbridge.bridge.registry import Api, Endpoint
 from inferbridge.bridge.routes import Match, Routes
-from inferbridge.bridge.values import GrpcReply, GrpcRequest, Headers, HttpReply, HttpRequest, join
+from inferbridge.bridge.streams import GrpcSink
+from inferbridge.bridge.values import Buffer, GrpcReply, GrpcRequest, Headers, HttpReply, HttpRequest, header, join
+from inferbridge_generated import operations
 from inferbridge_generated.registry import APIS
 from inferbridge_generated.runtimes import PROFILES
 
 type Form = Mapping[str, Any]
 STRICT = Policy()
+MAX_MESSAGE = 1 << 30
 
 
 class Translator:
@@ -32,28 +37,34 @@ class Translator:
         self._client, self._client_protocol = side(client)
         self._runtime, self._runtime_protocol = side(runtime)
         self._policy = policy
-        if self._client.api != self._runtime.api:
-            raise ValueError(f"{client} and {runtime} share no API")
         self._api: Api = APIS[self._client.api]
+        self._runtime_api: Api = APIS[self._runtime.api]
+        if self._client.api != self._runtime.api and not _shared_operations(self._api, self._runtime_api):
+            raise ValueError(f"{client} and {runtime} share no operation")
         self._routes = Routes([self._api])
 
     def call(self, form: Form) -> dict[str, Any]:
-        """The runtime's form of a client's call."""
+        """The runtime's form of a client's call; `{"calls": [form…]}` where a batch becomes several."""
         try:
-            return form_of(self._cross(form)[1].call)
+            calls = [form_of(leg.call) for leg in self._cross(form)[1].legs]
         except BridgeError as error:
             return {"error": form_of(self._error(error))}
+        return calls[0] if len(calls) == 1 else {"calls": calls}
 
     def reply(self, form: Form) -> dict[str, Any]:
-        """The client's form of `{"request": client's call, "reply": runtime's answer}`."""
+        """The client's form of `{"request": client's call, "reply": runtime's answer}`; a batch has `replies`."""
         try:
             bridge, crossing = self._cross(form["request"])
-            return form_of(bridge.reply(crossing, reply_from(form["reply"], self._runtime_protocol)))
+            forms = form["replies"] if "replies" in form else [form["reply"]]
+            answers = [reply_from(reply, self._runtime_protocol) for reply in forms]
+            return form_of(_brought_back(bridge, crossing, answers))
         except BridgeError as error:
             return form_of(self._error(error))
 
     def _error(self, error: BridgeError) -> HttpReply | GrpcReply:
-        return error_reply(error, rest=self._client_protocol == "rest", profile=self._runtime)
+        profile = self._runtime if self._client.api == self._runtime.api else None
+        rest = self._client_protocol == "rest"
+        return error_reply(error, rest=rest, profile=profile, dialect=self._api.errors)
 
     def _cross(self, form: Form) -> tuple[Bridge, Crossing]:
         call = call_from(form, self._client_protocol)
@@ -66,16 +77,87 @@ class Translator:
         return bridge, bridge.request(call)
 
     def _bridge(self, match: Match) -> Bridge:
-        client = self._half(match, self._client, self._client_protocol)
-        runtime = self._half(match, self._runtime, self._runtime_protocol)
-        return Bridge(match.endpoint, client, runtime, self._runtime, self._policy)
+        client = self._end(self._api, match.endpoint, self._client_protocol, self._client.variant)
+        found = serving(self._api, match.endpoint, self._runtime_api, self._runtime_protocol, self._runtime.variant)
+        if not found:
+            raise invalid(f"{self._runtime.name} has nothing for {match.endpoint.name} over {self._runtime_protocol}")
+        ends = [self._end(self._runtime_api, each, self._runtime_protocol, self._runtime.variant) for each in found]
+        setting = Setting(client_api=self._api.name, operations=operations)
+        return Bridge(client, ends[0], ends[-1], self._runtime, self._policy, setting)
 
-    def _half(self, match: Match, profile: RuntimeProfile, protocol: str) -> RestHalf | GrpcHalf:
-        grpc = self._api.grpc_half(match.endpoint.name, profile.variant)
-        half = match.endpoint.rest if protocol == "rest" else grpc
+    def _end(self, api: Api, endpoint: Endpoint, protocol: str, variant: str) -> End:
+        half = half_of(api, endpoint.name, protocol, variant)
         if half is None:
-            raise invalid(f"{match.endpoint.name} has no {protocol} binding")
-        return half
+            raise invalid(f"{endpoint.name} has no {protocol} binding")
+        return End(api, endpoint, half)
+
+
+def _brought_back(bridge: Bridge, crossing: Crossing, answers: list[HttpReply | GrpcReply]) -> HttpReply | GrpcReply:
+    """The client's answer from the runtime's, whole or as all of a stream."""
+    if len(answers) != len(crossing.legs):
+        raise invalid(f"the call becomes {len(crossing.legs)} calls of the runtime, there are {len(answers)} replies")
+    pairs = list(zip(crossing.legs, answers, strict=True))
+    if crossing.context.stream:
+        return _streamed(bridge, crossing, pairs)
+    if not crossing.streamed:
+        replies = [bridge.read_reply(crossing, leg, answer) for leg, answer in pairs]
+        return bridge.write_reply(crossing, replies)
+    return bridge.write_reply(crossing, [_folded(bridge, crossing, leg, answer) for leg, answer in pairs])
+
+
+def _folded(bridge: Bridge, crossing: Crossing, leg: Leg, answer: HttpReply | GrpcReply) -> Any:
+    fold = bridge.fold()
+    for message in _messages_of(bridge, crossing, leg, answer):
+        fold.add(message)
+    return fold.reply()
+
+
+def _messages_of(bridge: Bridge, crossing: Crossing, leg: Leg, answer: HttpReply | GrpcReply) -> Iterator[Any]:
+    """The neutral messages of one answer; raises the error that it ends with."""
+    if not crossing.streamed:
+        yield from bridge.unfold(bridge.read_reply(crossing, leg, answer))
+        return
+    source = bridge.source(crossing, leg, MAX_MESSAGE)
+    if isinstance(answer, HttpReply):
+        source.head(answer.status, answer.headers)
+        yield from source.feed(join(answer.chunks))
+        yield from source.finish(())
+    else:
+        status = (("grpc-status", str(answer.code)), ("grpc-message", quote_message(answer.details)))
+        source.head(200, answer.metadata)
+        for chunk in frame(answer.messages):
+            yield from source.feed(chunk)
+        yield from source.finish((*status, *answer.trailers))
+
+
+def _streamed(
+    bridge: Bridge, crossing: Crossing, pairs: list[tuple[Leg, HttpReply | GrpcReply]]
+) -> HttpReply | GrpcReply:
+    sink, writer = bridge.sink(crossing, ""), bridge.writer(crossing)
+    out: list[Buffer] = []
+    end: tuple[Sequence[Buffer], Headers]
+    try:
+        for number, (leg, answer) in enumerate(pairs):
+            for message in _messages_of(bridge, crossing, leg, answer):
+                if len(pairs) > 1:
+                    message.index += number
+                out += sink.write(writer.write(message) if writer is not None else (message,))
+        out += sink.write(writer.finish()) if writer is not None else ()
+        end = sink.end()
+    except BridgeError as error:
+        if not out:
+            raise
+        end = sink.fail(error)
+    out += end[0]
+    headers = (*sink.headers, *lost_headers(crossing.context))
+    if isinstance(sink, GrpcSink):
+        code, details = header(end[1], "grpc-status") or "0", unquote_message(header(end[1], "grpc-message") or "")
+        return GrpcReply(int(code), details, (), unframe(b"".join(out), "identity", MAX_MESSAGE))
+    return HttpReply(sink.status, headers, out)
+
+
+def _shared_operations(one: Api, other: Api) -> set[str]:
+    return {each.operation for each in one.endpoints.values()} & {each.operation for each in other.endpoints.values()}
 
 
 def side(text: str) -> tuple[RuntimeProfile, str]:

@@ -1,76 +1,269 @@
 """A bridge: the client's half and the runtime's half of one operation, meeting in a neutral value.
 
-`request` takes a client's call across and gives a `Crossing`; `reply` takes the runtime's answer back over it. What
-fails on the way there is the client's to know; what fails on the way back is the runtime's doing and is INTERNAL,
+`request` takes a client's call across and gives a `Crossing`: one call of the runtime, or several where the runtime's
+API takes one item of a batch a call. On the way back there are two roads:
+
+    runtime's answer ─▶ read_reply ─▶ neutral reply ─▶ (join, unfold) ─▶ write_reply ─▶ client's answer
+    runtime's stream ─▶ source     ─▶ neutral messages ─▶ (fold)      ─▶ sink        ─▶ client's stream
+
+What fails on the way there is the client's to know; what fails on the way back is the runtime's doing and is INTERNAL,
 unless the runtime itself answered with an error.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field
 from typing import Any
 
-from inferbridge.bridge.context import Context, Policy, RuntimeFault, RuntimeProfile
-from inferbridge.bridge.dialects import error_reply
-from inferbridge.bridge.errors import BridgeError, Code
-from inferbridge.bridge.registry import Endpoint, GrpcHalf, RestHalf
+from inferbridge.bridge.context import Context, Policy, RuntimeFault, RuntimeProfile, Setting
+from inferbridge.bridge.dialects import DIALECTS, OPEN_INFERENCE, Dialect, error_reply
+from inferbridge.bridge.errors import BridgeError, Code, invalid
+from inferbridge.bridge.folding import FOLDS, UNFOLDS, joined
+from inferbridge.bridge.registry import Api, Endpoint, GrpcHalf, RestHalf
+from inferbridge.bridge.rules import RULES
+from inferbridge.bridge.rules.base import MessageWriter, Rule
+from inferbridge.bridge.streams import EventSink, GrpcSink, GrpcSource, LineSink, RestSource, Sink, Source
 from inferbridge.bridge.values import GrpcReply, GrpcRequest, Headers, HttpReply, HttpRequest
 
 LOST_HEADER = "x-inferbridge-lost"
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """One end of a bridge: an endpoint as one API speaks it over one protocol."""
+
+    api: Api
+    endpoint: Endpoint
+    half: RestHalf | GrpcHalf
+
+    @property
+    def rule(self) -> Rule | None:
+        """What the endpoint's table cannot say."""
+        return RULES[self.endpoint.rule] if self.endpoint.rule else None
+
+    @property
+    def dialect(self) -> Dialect:
+        """How its API words errors."""
+        return DIALECTS.get(self.api.errors, OPEN_INFERENCE)
+
+
 @dataclass(slots=True)
-class Crossing:
-    """A call that is on the other side."""
+class Leg:
+    """One call of the runtime."""
 
     call: HttpRequest | GrpcRequest
-    """What to send to the runtime."""
+    """What to send."""
+    request: Any
+    """What it asks, as a neutral value."""
+
+
+@dataclass(slots=True)
+class Crossing:
+    """A client's call that is on the other side."""
+
     request: Any
     context: Context
+    runtime: End
+    legs: tuple[Leg, ...]
+    """More than one where a batch was fanned out."""
+
+    @property
+    def call(self) -> HttpRequest | GrpcRequest:
+        """The only call, where the client's is not fanned out."""
+        return self.legs[0].call
+
+    @property
+    def is_simple(self) -> bool:
+        """One whole answer of the runtime makes one whole answer of the client."""
+        return not self.context.stream and len(self.legs) == 1 and not self.streamed
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the runtime's answer is a stream."""
+        mode = self.runtime.endpoint.mode
+        return mode == "stream" or (mode == "either" and self.context.stream)
 
 
 @dataclass(frozen=True, slots=True)
 class Bridge:
-    """Two half-bridges of one endpoint; either may speak REST or gRPC."""
+    """Between a client's endpoint and the endpoint of a runtime that serves it; either may speak REST or gRPC."""
 
-    endpoint: Endpoint
-    client: RestHalf | GrpcHalf
-    runtime: RestHalf | GrpcHalf
+    client: End
+    unary: End
+    """The runtime's endpoint for a call with one answer."""
+    streaming: End
+    """The runtime's endpoint for a call with a streamed answer; often the same."""
     profile: RuntimeProfile
     policy: Policy
+    setting: Setting = field(default_factory=Setting)
+
+    # to the runtime
 
     def request(self, call: HttpRequest | GrpcRequest) -> Crossing:
         """The client's call as the runtime's; raises `BridgeError`."""
-        context = Context(self.profile, self.policy)
-        request = self.client.decode_request(call, context)  # type: ignore[arg-type]  # the half fits the call's protocol
-        return Crossing(self.runtime.encode_request(request, context), request, context)
+        context = Context(self.profile, self.policy, setting=self.setting)
+        request = self.client.half.decode_request(call, context)  # type: ignore[arg-type]  # the half fits the call's protocol
+        client = self.client.endpoint
+        if client.is_plain and self.unary.endpoint.is_plain:
+            leg = Leg(self.unary.half.encode_request(request, context), request)
+            return Crossing(request, context, self.unary, (leg,))
+        if client.rule:
+            RULES[client.rule].received_request(request, context)
+        if not request.model and self.setting.default_model:
+            request.model = self.setting.default_model
+        context.stream = client.mode == "stream" or (client.mode == "either" and bool(request.stream))
+        runtime = self.streaming if context.stream else self.unary
+        if runtime.api is not self.client.api:
+            _write_defaults_out(request, self.client.half.defaults, runtime.half)
+        _render_messages(request, runtime, context)
+        parts = _parts(request, runtime.endpoint.fan_out)
+        return Crossing(request, context, runtime, tuple(_leg(part, runtime, context) for part in parts))
+
+    def model(self, call: HttpRequest | GrpcRequest) -> str:
+        """The model that a client's call names; empty for none."""
+        request = self.client.half.decode_request(call, Context(self.profile, self.policy, setting=self.setting))  # type: ignore[arg-type]  # as above
+        return str(getattr(request, "model", ""))
+
+    # back to the client
 
     def reply(self, crossing: Crossing, answer: HttpReply | GrpcReply) -> HttpReply | GrpcReply:
-        """The runtime's answer as the client's; an error becomes an answer in the client's dialect."""
-        context = crossing.context
-        context.replying = True
+        """The runtime's only answer as the client's; an error becomes an answer in the client's dialect."""
         try:
-            reply = self.runtime.decode_reply(answer, crossing.request, context)  # type: ignore[arg-type]  # as above
-            return with_losses(self.client.encode_reply(reply, crossing.request, context), context)
-        except RuntimeFault as fault:
-            return self.error(fault)
+            return self.write_reply(crossing, [self.read_reply(crossing, crossing.legs[0], answer)])
         except BridgeError as error:
-            return self.error(_not_the_clients(error))
+            return self.error(error)
+
+    def read_reply(self, crossing: Crossing, leg: Leg, answer: HttpReply | GrpcReply) -> Any:
+        """The neutral value of one whole answer; raises what the runtime answers as an error."""
+        context, runtime = crossing.context, crossing.runtime
+        context.replying = True
+        decode = runtime.half.decode_reply
+        assert decode is not None
+        try:
+            reply = decode(answer, leg.request, context)  # type: ignore[arg-type]  # as in `request`
+            if runtime.endpoint.rule:
+                RULES[runtime.endpoint.rule].received_reply(reply, leg.request, context)
+        except RuntimeFault:
+            raise
+        except BridgeError as error:
+            raise _not_the_clients(error) from error
+        return reply
+
+    def write_reply(self, crossing: Crossing, replies: Sequence[Any]) -> HttpReply | GrpcReply:
+        """The client's answer from the neutral replies of all legs."""
+        context, client = crossing.context, self.client.endpoint
+        context.replying = True
+        encode = self.client.half.encode_reply
+        assert encode is not None
+        reply = replies[0] if len(replies) == 1 else joined(replies)
+        try:
+            if client.rule:
+                RULES[client.rule].sent_reply(reply, crossing.request, context)
+            answer: HttpReply | GrpcReply = encode(reply, crossing.request, context)
+        except BridgeError as error:
+            raise _not_the_clients(error) from error
+        return answer if not context.losses else with_losses(answer, context)
+
+    def fold(self) -> Any:
+        """What collects a stream for a client that wants one answer."""
+        operation = self.client.endpoint.operation
+        if operation not in FOLDS:
+            raise BridgeError(Code.UNIMPLEMENTED, f"a streamed {operation} cannot be folded into one answer")
+        return FOLDS[operation](self.setting.operations)
+
+    def unfold(self, reply: Any) -> list[Any]:
+        """A whole answer as messages, for a client that wants a stream."""
+        operation = self.client.endpoint.operation
+        if operation not in UNFOLDS:
+            raise BridgeError(Code.UNIMPLEMENTED, f"the answer of {operation} cannot be streamed")
+        return UNFOLDS[operation](reply, self.setting.operations)
+
+    def source(self, crossing: Crossing, leg: Leg, limit: int) -> Source:
+        """Reads the streamed answer of one leg; `limit` in bytes for each message."""
+        end, context = crossing.runtime, crossing.context
+        context.replying = True
+        reader = RULES[end.endpoint.rule].reader(leg.request, context) if end.endpoint.rule else None
+        if isinstance(end.half, GrpcHalf):
+            return GrpcSource(end.half, reader, context, limit)
+        return RestSource(end.half, end.dialect, reader, context, limit)
+
+    def writer(self, crossing: Crossing) -> MessageWriter | None:
+        """Makes the client API's own sequence of messages; None: as they come."""
+        rule = self.client.rule
+        return rule.writer(crossing.request, crossing.context) if rule is not None else None
+
+    def sink(self, crossing: Crossing, accept: str) -> Sink:
+        """Writes the client's stream; `accept` is what the client asks for."""
+        half, context = self.client.half, crossing.context
+        if isinstance(half, GrpcHalf):
+            return GrpcSink(half, context)
+        if "application/x-ndjson" in accept or "application/jsonl" in accept:
+            return LineSink(half, self.client.dialect, context)
+        return EventSink(half, self.client.dialect, context)
 
     def error(self, error: BridgeError) -> HttpReply | GrpcReply:
         """An error in the client's dialect."""
-        return error_reply(error, rest=isinstance(self.client, RestHalf), profile=self.profile)
+        profile = self.profile if self.unary.api is self.client.api else None
+        rest = isinstance(self.client.half, RestHalf)
+        return error_reply(error, rest=rest, profile=profile, dialect=self.client.api.errors)
+
+
+def _write_defaults_out(request: Any, defaults: Mapping[str, Any], runtime: RestHalf | GrpcHalf) -> None:
+    """What the client's API does by default must be said to a runtime whose API does something else."""
+    for name, value in defaults.items():
+        if getattr(request, name) is None and name in runtime.fields and runtime.defaults.get(name) != value:
+            setattr(request, name, value)
+
+
+def _render_messages(request: Any, runtime: End, context: Context) -> None:
+    """A chat becomes a prompt where the runtime's endpoint takes no messages."""
+    if "messages" in runtime.half.fields or getattr(request, "messages", None) is None:
+        return
+    template = context.chat_template
+    if template is None:
+        raise invalid(
+            f"{context.profile.name} takes prompts, not chats: set `chat_template` of this upstream to the model's"
+            " chat template (a .jinja file or a tokenizer_config.json)"
+        )
+    request.prompts, request.messages = [template.render_request(request)], None
+    # these were the template's; tools stay set, for a prompt's answer is not searched for calls
+    request.add_generation_prompt = request.documents = request.chat_template_kwargs = None
+
+
+def _parts(request: Any, fan_out: str) -> list[Any]:
+    """The request, or one for each item of the list that the runtime takes one at a time."""
+    items = getattr(request, fan_out) if fan_out else ()
+    if len(items) < 2:
+        return [request]
+    parts = [copy(request) for _ in items]
+    for part, item in zip(parts, items, strict=True):
+        setattr(part, fan_out, [item])
+    return parts
+
+
+def _leg(request: Any, runtime: End, context: Context) -> Leg:
+    rule = runtime.rule
+    sent = rule.sent_request(request, context) if rule is not None else request
+    if runtime.endpoint.mode == "either" and sent.stream is not context.stream:
+        sent = copy(sent)
+        sent.stream = context.stream
+    return Leg(runtime.half.encode_request(sent, context), sent)
 
 
 def _not_the_clients(error: BridgeError) -> BridgeError:
-    if error.code is Code.INVALID_ARGUMENT:
+    if error.code is Code.INVALID_ARGUMENT and not isinstance(error, RuntimeFault):
         return BridgeError(Code.INTERNAL, f"the runtime's answer cannot be translated: {error.message}")
     return error
 
 
+def lost_headers(context: Context) -> Headers:
+    """The names of what was lost, in `x-inferbridge-lost`."""
+    return ((LOST_HEADER, ", ".join(dict.fromkeys(context.losses))),) if context.losses else ()
+
+
 def with_losses(reply: HttpReply | GrpcReply, context: Context) -> HttpReply | GrpcReply:
-    """The answer with the names of what was lost in `x-inferbridge-lost`."""
-    if not context.losses:
-        return reply
-    lost: Headers = ((LOST_HEADER, ", ".join(dict.fromkeys(context.losses))),)
+    """The answer with the names of what was lost."""
+    lost = lost_headers(context)
     if isinstance(reply, HttpReply):
         return HttpReply(reply.status, (*reply.headers, *lost), reply.chunks)
     return GrpcReply(reply.code, reply.details, (*reply.metadata, *lost), reply.messages, reply.trailers)

@@ -1,9 +1,15 @@
 """What a half-bridge needs to know beyond the message: the runtime's quirks, the user's policies, and what was lost."""
 
+import time
+import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from inferbridge.bridge.errors import BridgeError, Code
+
+if TYPE_CHECKING:
+    from inferbridge.bridge.chat_template import ChatTemplate
 
 type NanPolicy = Literal["reject", "null", "literal"]
 
@@ -49,6 +55,29 @@ class Policy:
     """How NaN and Infinity stand in JSON between us and a REST client."""
 
 
+def _new_id() -> str:
+    return uuid.uuid4().hex
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What all calls over one bridge share."""
+
+    client_api: str = ""
+    operations: Any = None
+    """The module of the operations' structs, for rules that make some; generated code is not imported from here."""
+    chat_template: "ChatTemplate | None" = None
+    """Makes a prompt of messages for a runtime that takes none."""
+    default_model: str = ""
+    """The model that a call without one means."""
+    now: Callable[[], float] = time.time
+    """Seconds since 1970."""
+    new_id: Callable[[], str] = _new_id
+
+
+_NO_SETTING = Setting()
+
+
 class RuntimeFault(BridgeError):
     """An error that the runtime itself answered with."""
 
@@ -62,6 +91,34 @@ class Context:
     losses: list[str] = field(default_factory=list)
     replying: bool = False
     """True while the reply is translated: what cannot be carried then is not the client's fault."""
+    setting: Setting = _NO_SETTING
+    stream: bool = False
+    """The client's answer is streamed."""
+
+    @property
+    def client_api(self) -> str:
+        """Name of the API that the client speaks."""
+        return self.setting.client_api
+
+    @property
+    def operations(self) -> Any:
+        """See `Setting.operations`."""
+        return self.setting.operations
+
+    @property
+    def chat_template(self) -> "ChatTemplate | None":
+        """See `Setting.chat_template`."""
+        return self.setting.chat_template
+
+    @property
+    def now(self) -> Callable[[], float]:
+        """The clock."""
+        return self.setting.now
+
+    @property
+    def new_id(self) -> Callable[[], str]:
+        """The source of ids."""
+        return self.setting.new_id
 
     def lose(self, name: str, why: str) -> None:
         """Note that field `name` cannot reach the other side: an error unless losses are allowed."""

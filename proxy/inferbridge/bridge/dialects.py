@@ -1,24 +1,58 @@
-"""Errors in the client's own words: each API's form of an error answer, and the status that goes with it."""
+"""Errors in an API's own words, both ways: an error answer, an error inside a stream, and the reading of both."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import msgspec
 
-from inferbridge.bridge.context import RuntimeProfile
+from inferbridge.bridge import dialect_openai
+from inferbridge.bridge.context import Context, RuntimeProfile
 from inferbridge.bridge.errors import BridgeError
-from inferbridge.bridge.rest import CODE_TO_HTTP, JSON_HEADERS
-from inferbridge.bridge.values import GrpcReply, Headers, HttpReply
+from inferbridge.bridge.rest import CODE_TO_HTTP, JSON_HEADERS, error_of
+from inferbridge.bridge.values import Buffer, GrpcReply, Headers, HttpReply
 
 
-def error_reply(error: BridgeError, *, rest: bool, profile: RuntimeProfile | None = None) -> HttpReply | GrpcReply:
-    """The answer to a client of either protocol."""
-    return rest_error(error, profile) if rest else GrpcReply(int(error.code), error.message)
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How the REST side of an API words its errors."""
+
+    reply: Callable[[BridgeError, RuntimeProfile | None], HttpReply]
+    """An error answer."""
+    event: Callable[[BridgeError, RuntimeProfile | None], bytes]
+    """The data of an error event in a stream, as JSON."""
+    read: Callable[[HttpReply, Context], BridgeError]
+    """The neutral error of a runtime's error answer."""
+    read_event: Callable[[str, Buffer, Context], BridgeError | None]
+    """The neutral error of an event with this name and data; None for an ordinary one."""
 
 
-def rest_error(error: BridgeError, profile: RuntimeProfile | None = None) -> HttpReply:
+def error_reply(
+    error: BridgeError, *, rest: bool, profile: RuntimeProfile | None = None, dialect: str = ""
+) -> HttpReply | GrpcReply:
+    """The answer to a client of either protocol; `dialect` is the `errors` of its API."""
+    if not rest:
+        return GrpcReply(int(error.code), error.message)
+    return DIALECTS.get(dialect, OPEN_INFERENCE).reply(error, profile)
+
+
+def _open_inference_reply(error: BridgeError, profile: RuntimeProfile | None) -> HttpReply:
     """`{"error": text}`, which every V2 client reads; the status is what the runtime's own REST side would give."""
-    headers: Headers = JSON_HEADERS
-    if error.retry_after is not None:
-        headers = (*headers, ("retry-after", str(error.retry_after)))
-    return HttpReply(status_of(error, profile), headers, (msgspec.json.encode({"error": error.message}),))
+    return HttpReply(status_of(error, profile), retry_headers(error), (_open_inference_event(error, profile),))
+
+
+def _open_inference_event(error: BridgeError, profile: RuntimeProfile | None) -> bytes:
+    return msgspec.json.encode({"error": error.message})
+
+
+def _open_inference_read_event(name: str, data: Buffer, context: Context) -> BridgeError | None:
+    return error_of(HttpReply(500, (), (data,)), context) if bytes(data[:9]) == b'{"error":' else None
+
+
+def retry_headers(error: BridgeError) -> Headers:
+    """The headers of a JSON error answer."""
+    if error.retry_after is None:
+        return JSON_HEADERS
+    return (*JSON_HEADERS, ("retry-after", str(error.retry_after)))
 
 
 def status_of(error: BridgeError, profile: RuntimeProfile | None) -> int:
@@ -27,3 +61,9 @@ def status_of(error: BridgeError, profile: RuntimeProfile | None) -> int:
         return error.status
     known = profile.status.get(error.code) if profile else None
     return known or CODE_TO_HTTP.get(error.code, 500)
+
+
+OPEN_INFERENCE = Dialect(_open_inference_reply, _open_inference_event, error_of, _open_inference_read_event)
+OPENAI = Dialect(dialect_openai.reply, dialect_openai.event, dialect_openai.read, dialect_openai.read_event)
+DIALECTS: Mapping[str, Dialect] = {"open-inference": OPEN_INFERENCE, "openai": OPENAI, "grpc-status": OPEN_INFERENCE}
+"""By the name that an API's `errors` gives."""

@@ -38,7 +38,7 @@ def unframe(body: Buffer, encoding: str, limit: int) -> tuple[Chunks, ...]:
                 "the last gRPC message is cut off" if compressed <= 1 else "the gRPC compression flag is not 0 or 1"
             )
         message = view[at - length : at]
-        messages.append((_inflate(message, encoding, limit) if compressed else message,))
+        messages.append((inflate(message, encoding, limit) if compressed else message,))
     return tuple(messages)
 
 
@@ -47,7 +47,8 @@ def too_large(length: int, limit: int) -> BridgeError:
     return BridgeError(Code.RESOURCE_EXHAUSTED, f"a message of {length} bytes is over the limit of {limit}", status=413)
 
 
-def _inflate(message: Buffer, encoding: str, limit: int) -> bytes:
+def inflate(message: Buffer, encoding: str, limit: int) -> bytes:
+    """A compressed message, bounded."""
     if encoding not in {"gzip", "deflate"}:
         raise BridgeError(
             Code.UNIMPLEMENTED, f"grpc-encoding {encoding!r} is not supported; use gzip, deflate or identity"

@@ -1,11 +1,12 @@
 """The shapes of the generated tables: which APIs, endpoints and half-bridges there are."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from inferbridge.bridge.context import Context
-from inferbridge.bridge.values import GrpcReply, GrpcRequest, HttpReply, HttpRequest
+from inferbridge.bridge.event_stream import EventFraming
+from inferbridge.bridge.values import Buffer, Chunks, GrpcReply, GrpcRequest, HttpReply, HttpRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +17,17 @@ class RestHalf:
     paths: tuple[str, ...]
     decode_request: Callable[[HttpRequest, Context], Any]
     encode_request: Callable[[Any, Context], HttpRequest]
-    decode_reply: Callable[[HttpReply, Any, Context], Any]
-    encode_reply: Callable[[Any, Any, Context], HttpReply]
+    decode_reply: Callable[[HttpReply, Any, Context], Any] | None = None
+    """None where the answer is always a stream."""
+    encode_reply: Callable[[Any, Any, Context], HttpReply] | None = None
+    decode_message: Callable[[Buffer, Context], Any] | None = None
+    """One event's data to a neutral message; None where the answer is never a stream."""
+    encode_message: Callable[[Any, Context], bytes] | None = None
+    framing: EventFraming | None = None
+    fields: frozenset[str] = frozenset()
+    """Fields of the operation's request that the binding can say."""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """What the API does where the client says nothing: field of the operation, and neutral value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +37,14 @@ class GrpcHalf:
     rpc: str
     decode_request: Callable[[GrpcRequest, Context], Any]
     encode_request: Callable[[Any, Context], GrpcRequest]
-    decode_reply: Callable[[GrpcReply, Any, Context], Any]
-    encode_reply: Callable[[Any, Any, Context], GrpcReply]
+    decode_reply: Callable[[GrpcReply, Any, Context], Any] | None = None
+    encode_reply: Callable[[Any, Any, Context], GrpcReply] | None = None
+    decode_message: Callable[[Buffer, Context], Any] | None = None
+    """One message to a neutral one; None where the answer is never a stream."""
+    encode_message: Callable[[Any, Context], Chunks] | None = None
+    fields: frozenset[str] = frozenset()
+    """As for REST."""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +56,17 @@ class Endpoint:
     idempotent: bool
     rest: RestHalf | None
     grpc: GrpcHalf | None
+    mode: str = "unary"
+    """`unary`, `stream`, or `either`: the request's field `stream` decides."""
+    rule: str = ""
+    """What the tables cannot say, see `rules`."""
+    fan_out: str = ""
+    """As a runtime it takes one item of this list a call."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Unary and said by its tables alone."""
+        return self.mode == "unary" and not self.rule and not self.fan_out
 
 
 @dataclass(frozen=True, slots=True)

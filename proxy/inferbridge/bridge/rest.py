@@ -4,7 +4,7 @@ import re
 import zlib
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import msgspec
 
@@ -77,6 +77,41 @@ def read_json[T](decoder: msgspec.json.Decoder[T], text: bytes) -> T:
         raise invalid("the body is nested too deeply") from None
     except UnicodeDecodeError:
         raise invalid("the body is not UTF-8") from None
+
+
+_UNKNOWN = re.compile(r"unknown field `([^`]*)`(?: - at `\$([^`]*)`)?")
+_STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
+_MOST_UNKNOWN = 64
+
+
+def read_reply[T](decoder: msgspec.json.Decoder[T], text: bytes, context: Context) -> T:
+    """As `read_json`, of a runtime's answer, which grows by version.
+
+    A field that the schema does not know is left out: without a word when it is null, noted as a loss otherwise.
+    """
+    try:
+        return decoder.decode(text)
+    except msgspec.ValidationError as error:
+        if "unknown field" not in str(error):
+            return read_json(decoder, text)
+    tree = msgspec.json.decode(text)
+    for _ in range(_MOST_UNKNOWN):
+        try:
+            return decoder.decode(msgspec.json.encode(tree))
+        except msgspec.ValidationError as error:
+            found = _UNKNOWN.search(str(error))
+            if found is None:
+                raise invalid(str(error)) from None
+            _leave_out(tree, found[2] or "", found[1], context)
+    raise invalid(f"more than {_MOST_UNKNOWN} fields that are not known")
+
+
+def _leave_out(tree: Any, path: str, name: str, context: Context) -> None:
+    holder = tree
+    for key, index in _STEP.findall(path):
+        holder = holder[key] if key else holder[int(index)]
+    if holder.pop(name) is not None:
+        context.note(name)
 
 
 def read_tensors[T](decoder: msgspec.json.Decoder[T], source: TensorSource) -> T:
@@ -191,12 +226,27 @@ def ok_reply(chunks: Chunks, header_length: int | None = None) -> HttpReply:
     return HttpReply(200, _binary_headers(header_length), chunks)
 
 
-def call(method: str, path: str, chunks: Chunks | None = None, header_length: int | None = None) -> HttpRequest:
+def call(
+    method: str, path: str, chunks: Chunks | None = None, header_length: int | None = None, headers: Headers = ()
+) -> HttpRequest:
     """A request; runtimes on FastAPI refuse JSON without its content type."""
     if chunks is None:
-        return HttpRequest(method, path)
-    headers = JSON_HEADERS if header_length is None else _binary_headers(header_length)
-    return HttpRequest(method, path, headers, chunks)
+        return HttpRequest(method, path, headers)
+    kind = JSON_HEADERS if header_length is None else _binary_headers(header_length)
+    return HttpRequest(method, path, (*kind, *headers) if headers else kind, chunks)
+
+
+def query(request: HttpRequest, name: str) -> list[str]:
+    """All values of a query parameter."""
+    return [value for key, value in parse_qsl(urlsplit(request.path).query, keep_blank_values=True) if key == name]
+
+
+def with_query(path: str, name: str, values: str | list[str]) -> str:
+    """The path with a query parameter for each value."""
+    pairs = [(name, value) for value in ([values] if isinstance(values, str) else values) if value]
+    if not pairs:
+        return path
+    return f"{path}{'&' if '?' in path else '?'}{urlencode(pairs)}"
 
 
 def _binary_headers(header_length: int) -> Headers:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 
 from inferbridge.config.kinds import Field, FilePath, ListOf, Record, Schema, SettingsReader, Switch, Text, name, scalar
 from inferbridge.config.values import Listener, Upstream
@@ -102,6 +103,8 @@ class _Written:
     name: str = ""
     models: tuple[str, ...] = ("*",)
     tls: TlsSettings | None = None
+    default_model: str = ""
+    chat_template: Path | None = None
 
 
 UPSTREAM = Record(
@@ -116,6 +119,13 @@ UPSTREAM = Record(
         ),
         "models": Field(ListOf(Text(name)), "Globs of the models it serves; all unless given."),
         "tls": Field(UPSTREAM_TLS, "Trust, for https and grpcs."),
+        "default_model": Field(
+            Text(name), "The model that a call without one means, where the runtime insists on one."
+        ),
+        "chat_template": Field(
+            FilePath(),
+            "The model's chat template (a .jinja file or tokenizer_config.json), for chats to a runtime of prompts.",
+        ),
     },
     "an upstream",
 )
@@ -136,7 +146,9 @@ class Upstreams:
                 taken.add(named)
                 if named in found:
                     reader.problems.add(_mark(child, "name"), f"upstream {named!r} is declared twice")
-                found[named] = Upstream(named, item.runtime, item.url, item.models, item.tls)
+                found[named] = Upstream(
+                    named, item.runtime, item.url, item.models, item.tls, item.default_model, item.chat_template
+                )
         return tuple(found.values())
 
     def _item(self, reader: SettingsReader, node: Node) -> _Written | None:

@@ -63,6 +63,10 @@ class Upstream:
     models: tuple[str, ...] = ("*",)
     """Globs (`*`, `?`, `[…]`) of the models it serves."""
     tls: TlsSettings | None = None
+    default_model: str = ""
+    """The model that a call without one means."""
+    chat_template: Path | None = None
+    """Makes prompts of chats for a runtime that takes none."""
 
     @property
     def protocol(self) -> Literal["rest", "grpc"]:

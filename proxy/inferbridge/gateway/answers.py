@@ -68,9 +68,10 @@ def answer(reply: HttpReply | GrpcReply, responder: Responder) -> None:
 class PassthroughAnswer:
     """Hands the runtime's answer to the client as it comes."""
 
-    def __init__(self, responder: Responder, grpc: bool) -> None:
+    def __init__(self, responder: Responder, grpc: bool, dialect: str = "") -> None:
         self._responder = responder
         self._grpc = grpc
+        self._dialect = dialect
         self._begun = False
 
     def on_head(self, status: int, headers: Headers) -> None:
@@ -91,7 +92,7 @@ class PassthroughAnswer:
         if self._begun:
             self._responder.abort()
         else:
-            answer(error_reply(error, rest=not self._grpc), self._responder)
+            answer(error_reply(error, rest=not self._grpc, dialect=self._dialect), self._responder)
 
 
 class TranslatedAnswer:

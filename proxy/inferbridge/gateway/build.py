@@ -1,18 +1,30 @@
 """Builds the gateway's application from the settings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 
+from inferbridge.bridge.chat_template import ChatTemplate
+from inferbridge.bridge.context import Setting
+from inferbridge.bridge.matching import protocols
+from inferbridge.bridge.registry import Api
+from inferbridge.bridge.routes import Match
 from inferbridge.config.load import load_settings
 from inferbridge.config.sources import Flags
 from inferbridge.config.values import Settings, Upstream
+from inferbridge.gateway.local.health import ServiceStates
+from inferbridge.gateway.local.services import LocalServices
 from inferbridge.gateway.service import GatewayService
 from inferbridge.gateway.targets import Target
 from inferbridge.upstream.pool import open_pool
+from inferbridge_generated import operations
 from inferbridge_generated.registry import APIS
 from inferbridge_generated.runtimes import PROFILES
 
-RUNTIMES: Mapping[str, frozenset[str]] = {name: frozenset({"rest", "grpc"}) for name in PROFILES}
+RUNTIMES: Mapping[str, frozenset[str]] = {
+    name: frozenset(protocol for profile in profiles for protocol in protocols(APIS[profile.api]))
+    for name, profiles in PROFILES.items()
+}
 """Known runtimes and the protocols that they speak."""
 
 
@@ -24,18 +36,46 @@ def settings(file: Path | None, environment: Mapping[str, str] | None = None, fl
 def application(settings: Settings) -> GatewayService:
     """The application; its pools connect on their first call."""
     targets = [target for upstream in settings.upstreams for target in _targets(upstream, settings)]
-    return GatewayService(targets, APIS, settings.policy, settings.limits)
+    return GatewayService(targets, APIS, settings.policy, settings.limits, _local_services(targets))
+
+
+def _local_services(targets: Sequence[Target]) -> LocalServices:
+    """Health and reflection of the gRPC services for which there is an upstream, whatever protocol that speaks."""
+    served = [api for api in APIS.values() if "grpc" in protocols(api) and _is_served(api, targets)]
+    services = {
+        endpoint.grpc.rpc.split("/")[1]: _is_ready
+        for api in served
+        for endpoint in api.endpoints.values()
+        if endpoint.grpc
+    }
+    folder = files("inferbridge_generated")
+    sets = [folder.joinpath(api.name.replace("-", "_"), "protos.binpb").read_bytes() for api in served]
+    return LocalServices(sets, ServiceStates(services))
+
+
+def _is_served(api: Api, targets: Sequence[Target]) -> bool:
+    matches = [Match(api, endpoint, {}) for endpoint in api.endpoints.values() if endpoint.grpc is not None]
+    return any(target.serving(APIS, match) for target in targets for match in matches)
+
+
+def _is_ready() -> bool:
+    """An upstream is configured; whether it runs shows with the first call."""
+    return True
 
 
 def _targets(upstream: Upstream, settings: Settings) -> list[Target]:
     pool = open_pool(str(upstream.url), limits=settings.limits, tls=upstream.tls)
+    template = ChatTemplate.load(upstream.chat_template) if upstream.chat_template is not None else None
+    setting = Setting(operations=operations, chat_template=template, default_model=upstream.default_model)
     return [
-        Target(upstream.name, profile, upstream.protocol, pool, upstream.models)
+        Target(upstream.name, profile, upstream.protocol, pool, upstream.models, setting)
         for profile in PROFILES[upstream.runtime]
     ]
 
 
 async def close(service: GatewayService) -> None:
-    """Close the pools."""
+    """End what the gateway answers itself, and close the pools."""
+    if service.local is not None:
+        service.local.close()
     for target in service.targets:
         await target.pool.close()

@@ -6,15 +6,17 @@ head of a call alone is worked out once and remembered with the head (`Route`).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from typing import Protocol
 
-from inferbridge.bridge.bridge import Bridge, Crossing
-from inferbridge.bridge.context import Context, Policy
+from inferbridge.bridge.bridge import Bridge, End, Leg
+from inferbridge.bridge.context import Policy
 from inferbridge.bridge.dialects import error_reply
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.framing import PREFIX_BYTES, frame, parse_timeout, timeout_text, too_large, unframe
-from inferbridge.bridge.registry import Api, GrpcHalf, RestHalf
+from inferbridge.bridge.matching import half_of
+from inferbridge.bridge.registry import Api
 from inferbridge.bridge.rest import HEADER_LENGTH, JSON_HEADERS
 from inferbridge.bridge.routes import Match, Routes
 from inferbridge.bridge.values import Buffer, GrpcRequest, Headers, HttpRequest, header, join
@@ -29,10 +31,19 @@ from inferbridge.gateway.answers import (
 )
 from inferbridge.gateway.application import RequestHead, RequestSink, Responder
 from inferbridge.gateway.limits import Limits
+from inferbridge.gateway.local.services import LocalServices
 from inferbridge.gateway.targets import Target, able, choose
-from inferbridge.upstream.api import Call, Receiver, UpstreamRequest
+from inferbridge.gateway.translating import StreamedAnswer, WholeAnswer
+from inferbridge.upstream.api import UpstreamRequest
 
 _REMEMBERED_PATHS = 1024
+
+
+class Cancellable(Protocol):
+    """A call in flight, or several."""
+
+    def cancel(self) -> None:
+        """Nobody wants the answer any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,24 +68,51 @@ class Route:
 class GatewayService:
     """The `Application` of the gateway."""
 
-    def __init__(self, targets: Sequence[Target], apis: Mapping[str, Api], policy: Policy, limits: Limits) -> None:
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        apis: Mapping[str, Api],
+        policy: Policy,
+        limits: Limits,
+        local: LocalServices | None = None,
+    ) -> None:
+        self.local = local
+        """What the gateway answers itself."""
         self.targets = targets
         self.policy = policy
         self.limits = limits
         routes = Routes(apis.values())
         self._rpc = routes.rpc
         self._rest = lru_cache(_REMEMBERED_PATHS)(routes.rest)
-        self._bridges: dict[tuple[str, str, str], Bridge] = {}
+        self._apis = apis
+        self._dialects = {
+            path.split("/")[1]: api.errors
+            for api in reversed(list(apis.values()))
+            for endpoint in api.endpoints.values()
+            if endpoint.rest is not None
+            for path in endpoint.rest.paths
+        }
+        self._bridges: dict[tuple[str, ...], Bridge] = {}
 
     def open(self, head: RequestHead, responder: Responder) -> RequestSink:
         """A call begins."""
+        local = self.local.find(head) if self.local is not None else None
+        if local is not None:
+            return local(head, responder)
         exchange = Exchange(self, head, responder)
         exchange.begin()
         return exchange
 
     def refuse(self, error: BridgeError, head: RequestHead | None, responder: Responder) -> None:
         """Answer an error in the dialect that the head asks for."""
-        answer(error_reply(error, rest=head is None or not is_grpc(head)), responder)
+        rest = head is None or not is_grpc(head)
+        answer(error_reply(error, rest=rest, dialect=self._dialect(head) if head is not None else ""), responder)
+
+    def _dialect(self, head: RequestHead) -> str:
+        """How errors are worded where the path begins, whether there is an endpoint or not."""
+        return (
+            self._dialects.get(head.target.partition("?")[0].split("/")[1:2][0], "") if head.target[:1] == "/" else ""
+        )
 
     def route(self, head: RequestHead) -> Route:
         """Where a call goes; raises `BridgeError`."""
@@ -92,7 +130,7 @@ class GatewayService:
         return Route(
             "grpc" if grpc else "rest",
             match,
-            tuple(able(self.targets, match)),
+            tuple(able(self.targets, self._apis, match, "grpc" if grpc else "rest")),
             timeout,
             limits.message_bytes + PREFIX_BYTES if grpc else limits.body_bytes,
             crossing,
@@ -101,25 +139,33 @@ class GatewayService:
 
     def bridge(self, match: Match, protocol: str, target: Target) -> Bridge:
         """The bridge between a client's protocol and a target, for one endpoint."""
-        key = (match.endpoint.name, protocol, target.name)
+        key = (match.api.name, match.endpoint.name, protocol, target.name, target.profile.api)
         bridge = self._bridges.get(key)
         if bridge is None:
-            runtime = target.half(match.api, match.endpoint.name)
-            client = client_half(match, protocol, target)
-            if runtime is None:
-                raise BridgeError(Code.UNIMPLEMENTED, f"{target.name} does not speak {match.endpoint.name}")
-            bridge = Bridge(match.endpoint, client, runtime, target.profile, self.policy)
-            self._bridges[key] = bridge
+            bridge = self._bridges[key] = self._new_bridge(match, protocol, target)
         return bridge
 
+    def _new_bridge(self, match: Match, protocol: str, target: Target) -> Bridge:
+        same = target.profile.api == match.api.name
+        client = client_end(match, protocol, target.profile.variant if same else "")
+        api = self._apis[target.profile.api]
+        ends = []
+        for endpoint in target.serving(self._apis, match):
+            half = half_of(api, endpoint.name, target.protocol, target.profile.variant)
+            assert half is not None
+            ends.append(End(api, endpoint, half))
+        if not ends:
+            raise BridgeError(Code.UNIMPLEMENTED, f"{target.name} does not speak {match.endpoint.name}")
+        setting = replace(target.setting, client_api=match.api.name)
+        return Bridge(client, ends[0], ends[-1], target.profile, self.policy, setting)
 
-def client_half(match: Match, protocol: str, target: Target | None) -> RestHalf | GrpcHalf:
+
+def client_end(match: Match, protocol: str, variant: str) -> End:
     """How the client speaks the endpoint; a gRPC client of a variant runtime speaks its variant."""
-    variant = target.profile.variant if target else ""
-    half = match.endpoint.rest if protocol == "rest" else match.api.grpc_half(match.endpoint.name, variant)
+    half = half_of(match.api, match.endpoint.name, protocol, variant)
     if half is None:
         raise BridgeError(Code.UNIMPLEMENTED, f"{match.endpoint.name} has no {protocol} binding")
-    return half
+    return End(match.api, match.endpoint, half)
 
 
 class Exchange:
@@ -134,7 +180,7 @@ class Exchange:
         self._chunks: list[Buffer] = []
         self._size = 0
         self._done = False
-        self._call: Call | None = None
+        self._call: Cancellable | None = None
         self._route: Route | None = None
         self._bridge: Bridge | None = None
 
@@ -179,17 +225,29 @@ class Exchange:
             self._call.cancel()
 
     def _send(self, route: Route) -> None:
-        target = choose(route.targets, route.protocol, self._model)
-        if target.protocol == route.protocol and not self._needs_translation(target):
+        target = choose(route.targets, self._model)
+        if target.same_binding(route.match, route.protocol) and not self._needs_translation(target):
+            receiver = PassthroughAnswer(self._responder, route.protocol == "grpc", route.match.api.errors)
             request = self._passthrough(route)
-            receiver: Receiver = PassthroughAnswer(self._responder, route.protocol == "grpc")
+            self._done, self._chunks = True, []
+            self._call = target.pool.send(request, receiver, route.timeout)
         else:
-            self._bridge = self._service.bridge(route.match, route.protocol, target)
-            crossing = self._bridge.request(self._client_call(route))
-            request = self._translated(crossing, route)
-            receiver = TranslatedAnswer(self._bridge, crossing, self._responder, self._service.limits)
+            self._translate(route, target)
+
+    def _translate(self, route: Route, target: Target) -> None:
+        bridge = self._bridge = self._service.bridge(route.match, route.protocol, target)
+        crossing = bridge.request(self._client_call(route))
         self._done, self._chunks = True, []
-        self._call = target.pool.send(request, receiver, route.timeout)
+        limits = self._service.limits
+        if crossing.is_simple:
+            receiver = TranslatedAnswer(bridge, crossing, self._responder, limits)
+            self._call = target.pool.send(self._translated(crossing.legs[0], route), receiver, route.timeout)
+            return
+        accept = header(self._head.headers, "accept") or ""
+        kind = partial(StreamedAnswer, accept=accept) if crossing.context.stream else WholeAnswer
+        self._call = kind(bridge, crossing, self._responder, limits).begin(
+            lambda leg, receiver: target.pool.send(self._translated(leg, route), receiver, route.timeout)
+        )
 
     def _needs_translation(self, target: Target) -> bool:
         """A REST runtime without the binary tensor extension cannot take the call of a client that uses it."""
@@ -200,11 +258,10 @@ class Exchange:
 
     def _model(self) -> str:
         route = self.route
-        if route.protocol == "rest":
-            return route.match.variables.get("model", "")
-        bridge = self._service.bridge(route.match, "grpc", route.targets[0])
-        request = bridge.client.decode_request(self._client_call(route), Context(bridge.profile, bridge.policy))  # type: ignore[arg-type]  # both are gRPC
-        return str(getattr(request, "model", ""))
+        if "model" in route.match.variables:
+            return route.match.variables["model"]
+        bridge = self._service.bridge(route.match, route.protocol, route.targets[0])
+        return bridge.model(self._client_call(route))
 
     def _client_call(self, route: Route) -> HttpRequest | GrpcRequest:
         head = self._head
@@ -222,11 +279,12 @@ class Exchange:
             headers = (*(pair for pair in headers if pair[0] != "content-type"), *JSON_HEADERS)
         return UpstreamRequest(head.method, head.target, headers, self._chunks, route.match.endpoint.idempotent)
 
-    def _translated(self, crossing: Crossing, route: Route) -> UpstreamRequest:
-        call, idempotent = crossing.call, route.match.endpoint.idempotent
+    def _translated(self, leg: Leg, route: Route) -> UpstreamRequest:
+        call, idempotent = leg.call, route.match.endpoint.idempotent
         if isinstance(call, HttpRequest):
             return UpstreamRequest(call.method, call.path, (*call.headers, *route.crossing), call.chunks, idempotent)
-        return UpstreamRequest("POST", call.rpc, route.grpc, frame(call.messages), idempotent)
+        headers = (*route.grpc, *call.metadata) if call.metadata else route.grpc
+        return UpstreamRequest("POST", call.rpc, headers, frame(call.messages), idempotent)
 
     def _fail(self, error: BridgeError) -> None:
         if self._done:

@@ -1,12 +1,13 @@
 """The runtimes the gateway sends to, and the choice among them."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from inferbridge.bridge.context import RuntimeProfile
+from inferbridge.bridge.context import RuntimeProfile, Setting
 from inferbridge.bridge.errors import BridgeError, Code
-from inferbridge.bridge.registry import Api, GrpcHalf, RestHalf
+from inferbridge.bridge.matching import half_of, serving
+from inferbridge.bridge.registry import Api, Endpoint
 from inferbridge.bridge.routes import Match
 from inferbridge.upstream.api import Pool
 
@@ -22,6 +23,7 @@ class Target:
     pool: Pool
     models: tuple[str, ...] = ("*",)
     """Globs of the models it serves."""
+    setting: Setting = field(default_factory=Setting)
 
     @property
     def serves_all(self) -> bool:
@@ -32,27 +34,31 @@ class Target:
         """Whether it takes this model."""
         return self.serves_all or any(fnmatchcase(model, glob) for glob in self.models)
 
-    def half(self, api: Api, endpoint: str) -> RestHalf | GrpcHalf | None:
-        """How it speaks an endpoint; None when it cannot."""
-        return (
-            api.endpoints[endpoint].rest if self.protocol == "rest" else api.grpc_half(endpoint, self.profile.variant)
-        )
+    def serving(self, apis: Mapping[str, Api], match: Match) -> tuple[Endpoint, ...]:
+        """Its endpoints that serve a client's, for one answer and for a stream; none when it cannot."""
+        api = apis.get(self.profile.api)
+        if api is None:
+            return ()
+        return serving(match.api, match.endpoint, api, self.protocol, self.profile.variant)
+
+    def same_binding(self, match: Match, protocol: str) -> bool:
+        """Whether it speaks the client's own binding, so that nothing need be translated."""
+        if self.protocol != protocol or self.profile.api != match.api.name:
+            return False
+        return half_of(match.api, match.endpoint.name, protocol, self.profile.variant) is not None
 
 
-def able(targets: Sequence[Target], match: Match) -> list[Target]:
-    """The targets that speak an endpoint; NOT_FOUND when none does."""
-    found = [
-        target
-        for target in targets
-        if target.profile.api == match.api.name and target.half(match.api, match.endpoint.name)
-    ]
+def able(targets: Sequence[Target], apis: Mapping[str, Api], match: Match, protocol: str) -> list[Target]:
+    """The targets that can serve an endpoint, those that need no translation first; NOT_FOUND when there is none."""
+    found = [target for target in targets if target.serving(apis, match)]
     if not found:
         raise BridgeError(Code.NOT_FOUND, f"no upstream speaks {match.api.name}/{match.endpoint.name}")
+    found.sort(key=lambda target: (target.profile.api != match.api.name, not target.same_binding(match, protocol)))
     return found
 
 
-def choose(targets: Sequence[Target], protocol: str, model_of: Callable[[], str]) -> Target:
-    """The first of some able targets that takes the model; one of the client's own protocol goes first.
+def choose(targets: Sequence[Target], model_of: Callable[[], str]) -> Target:
+    """The first of some able targets that takes the model.
 
     `model_of` reads the model from the call; it is only asked when the choice depends on it.
     """
@@ -63,4 +69,4 @@ def choose(targets: Sequence[Target], protocol: str, model_of: Callable[[], str]
         targets = [target for target in targets if target.serves(model)]
         if not targets:
             raise BridgeError(Code.NOT_FOUND, f"no upstream serves the model {model!r}")
-    return next((target for target in targets if target.protocol == protocol), targets[0])
+    return targets[0]

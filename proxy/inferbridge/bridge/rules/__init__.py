@@ -1,0 +1,13 @@
+"""The rules of all APIs, by the name that an endpoint's `rule` gives."""
+
+from collections.abc import Mapping
+
+from inferbridge.bridge.rules.base import Rule
+from inferbridge.bridge.rules.openai import OpenAiChat, OpenAiCompletions
+from inferbridge.bridge.rules.tgis import Tgis
+
+RULES: Mapping[str, Rule] = {
+    "openai_chat": OpenAiChat(),
+    "openai_completions": OpenAiCompletions(),
+    "tgis": Tgis(),
+}

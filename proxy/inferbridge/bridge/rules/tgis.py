@@ -1,0 +1,92 @@
+"""TGIS (fmaas), as the vLLM adapter 0.10 and IBM's server speak it.
+
+* The decoding method is always said: greedy unless SAMPLE. Sampling parameters beside GREEDY have no effect there and
+  are dropped, as the servers do it; an explicit temperature of 0 with SAMPLE is greedy.
+* In a stream the input's count, seed and tokens come in a first message of their own, without a generated count.
+"""
+
+from collections.abc import Iterable
+from copy import copy
+from typing import Any
+
+from inferbridge.bridge.context import Context
+from inferbridge.bridge.rules.base import MessageWriter, Rule
+
+_SAMPLING = ("temperature", "top_k", "top_p", "typical_p", "seed")
+
+
+class Tgis(Rule):
+    """Rules of the generation service."""
+
+    def received_request(self, request: Any, context: Context) -> None:
+        """Greedy ignores sampling."""
+        if request.method == "greedy":
+            for name in _SAMPLING:
+                setattr(request, name, None)
+        elif request.temperature == 0:
+            request.method, request.temperature = "greedy", None
+
+    def sent_request(self, request: Any, context: Context) -> Any:
+        """Greedy needs no sampling; an adapter's own default is never relied on."""
+        if request.method != "greedy":
+            return request
+        request = copy(request)
+        for name in _SAMPLING:
+            setattr(request, name, None)
+        return request
+
+    def sent_reply(self, reply: Any, request: Any, context: Context) -> None:
+        """The counts of a single text may be known as totals only."""
+        if len(reply.choices) == 1:
+            choice = reply.choices[0]
+            choice.prompt_tokens = _either(choice.prompt_tokens, reply.prompt_tokens)
+            choice.completion_tokens = _either(choice.completion_tokens, reply.completion_tokens)
+
+    def writer(self, request: Any, context: Context) -> MessageWriter:
+        """First the input, then the text."""
+        return _Writer(context)
+
+
+def _either(first: int | None, second: int | None) -> int | None:
+    return second if first is None else first
+
+
+class _Writer:
+    """Takes what is known of the input out of the first message of a stream, into a message of its own."""
+
+    def __init__(self, context: Context) -> None:
+        self._message = context.operations.GenerateMessage
+        self._begun = False
+        self._generated = 0
+
+    def write(self, message: Any) -> Iterable[Any]:
+        """The messages for one of the operation's."""
+        if message.usage_only:
+            return ()
+        made = [] if self._begun else [self._first(message)]
+        self._begun = True
+        if message.text or message.tokens or message.finish_reason is not None:
+            made.append(self._counted(message))
+        return made
+
+    def _first(self, message: Any) -> Any:
+        return self._message(
+            prompt_tokens=message.prompt_tokens, seed=message.seed, prompt_details=message.prompt_details
+        )
+
+    def _counted(self, message: Any) -> Any:
+        """The count is cumulative, and must not go back where the runtime does not tell it."""
+        self._generated = message.completion_tokens or self._generated
+        return self._message(
+            text=message.text,
+            completion_tokens=self._generated or None,
+            finish_reason=message.finish_reason,
+            stop_sequence=message.stop_sequence,
+            tokens=message.tokens,
+            tool_calls=message.tool_calls,
+            reasoning=message.reasoning,
+        )
+
+    def finish(self) -> Iterable[Any]:
+        """Nothing follows."""
+        return ()

@@ -1,0 +1,132 @@
+"""Rules of structured bindings that generated half-bridges share: values not said, names, units, single items.
+
+"Not said" is None in the operation. On the wire it is UNSET or null in JSON, absence in protobuf, or, where a
+protobuf field has no presence, a value that the spec names (`unset`).
+"""
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from inferbridge.bridge.context import Context
+from inferbridge.bridge.values import Buffer, Headers
+
+
+def given[T](value: T | msgspec.UnsetType | None, default: T) -> T:
+    """A value, or what stands for one that is not said."""
+    return default if value is None or isinstance(value, msgspec.UnsetType) else value
+
+
+def said[T](value: T, unset: T) -> T | None:
+    """A protobuf value without presence; None where it is the one that means "not said"."""
+    return None if value == unset else value
+
+
+def sayable[T](value: T | None, unset: T, zero: T, name: str, context: Context) -> T:
+    """A protobuf value without presence. To say the very value that means "not said" is a loss."""
+    if value is None:
+        return zero
+    if value == unset:
+        context.lose(name, f"{unset!r} cannot be said, it means that nothing is")
+        return zero
+    return value
+
+
+def first(*values: Any) -> Any:
+    """The first of some places of one field that says anything."""
+    return next((value for value in values if value is not None and value != [] and value != ""), values[0])
+
+
+def json[T](value: T | None) -> T | msgspec.UnsetType:
+    """A value for an optional JSON field."""
+    return msgspec.UNSET if value is None else value
+
+
+def filled[T](message: T, empty: T) -> T | None:
+    """A protobuf message, or nothing where nothing in it is set."""
+    return None if message == empty else message
+
+
+def filled_json[T](message: T, empty: T) -> T | msgspec.UnsetType:
+    """A JSON object, or nothing where nothing in it is set."""
+    return msgspec.UNSET if message == empty else message
+
+
+def named[T](table: Mapping[Any, T], value: Any, name: str, context: Context) -> T | None:
+    """The neutral value of an enum on the wire."""
+    if value is None or isinstance(value, msgspec.UnsetType):
+        return None
+    known = table.get(value)
+    if known is None:
+        context.lose(name, f"{value!r} has no counterpart")
+    return known
+
+
+def wired(table: Mapping[str, Any], value: str | None, zero: Any, name: str, context: Context) -> Any:
+    """The wire's value of a neutral enum; `zero` where nothing is said, or cannot be said."""
+    if value is None:
+        return zero
+    if value not in table:
+        context.lose(name, f"{value!r} has no counterpart")
+        return zero
+    return table[value]
+
+
+def scaled(value: float | msgspec.UnsetType | None, factor: float) -> float | None:
+    """Seconds from another unit."""
+    return None if value is None or isinstance(value, msgspec.UnsetType) else value * factor
+
+
+def whole(value: float | None, factor: float) -> int | None:
+    """A whole number of a smaller unit, rounded up: a limit must not become "no limit"."""
+    if value is None:
+        return None
+    number = value * factor
+    return int(number) if number == int(number) else int(number) + 1
+
+
+def only(items: Sequence[Any], name: str, context: Context) -> Any:
+    """The item of a list with one; the other side has no place for more or none."""
+    if len(items) != 1:
+        raise context.inexpressible(f"{name}: exactly one can be carried, there are {len(items)}")
+    return items[0]
+
+
+def floats(packed: Buffer, code: str) -> list[float]:
+    """The values of a packed protobuf field; `code` is `f` or `d`."""
+    return list(struct.unpack(f"<{len(packed) // struct.calcsize(code)}{code}", packed))
+
+
+def packed(values: Sequence[float], code: str, name: str, context: Context) -> bytes:
+    """A packed protobuf field."""
+    try:
+        return struct.pack(f"<{len(values)}{code}", *values)
+    except OverflowError:
+        raise context.inexpressible(f"{name}: a value is beyond float32") from None
+
+
+def singles(values: Sequence[float]) -> bool:
+    """Whether every value is a float32."""
+    try:
+        return list(struct.unpack(f"<{len(values)}f", struct.pack(f"<{len(values)}f", *values))) == list(values)
+    except OverflowError:
+        return False
+
+
+def metadata(headers: Headers, name: str) -> str:
+    """The last value of a header or metadata entry, or an empty string."""
+    return next((value for key, value in reversed(headers) if key == name), "")
+
+
+def entries(*pairs: tuple[str, str]) -> Headers:
+    """Headers or metadata with a value."""
+    return tuple(pair for pair in pairs if pair[1])
+
+
+def lose_set(fields: Iterable[tuple[str, Any]], context: Context) -> None:
+    """Note each of some fields that is set as a loss."""
+    for name, value in fields:
+        if value is not None and value is not msgspec.UNSET and value not in ("", [], {}, False):
+            context.lose(name, "the other side has no place for it")

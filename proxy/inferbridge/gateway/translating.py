@@ -1,0 +1,308 @@
+"""The runtime's answers over a bridge to the client, whatever each of them is: whole or streamed, one or several.
+
+    call of the runtime ──▶ leg (whole | streamed) ──▶ answer (whole | streamed) ──▶ client
+
+A leg turns one answer of the runtime into neutral values. The answer takes them from all legs of a call: it joins or
+folds them for a client that wants one answer, and writes them on as they come for one that wants a stream. The first
+failure ends the call: as an error answer while nothing was sent, in the stream afterwards. `Legs` starts no more
+than `CONCURRENT` calls of one batch at a time.
+"""
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from inferbridge.bridge.bridge import Bridge, Crossing, Leg, lost_headers
+from inferbridge.bridge.errors import BridgeError, Code
+from inferbridge.bridge.framing import unframe, unquote_message
+from inferbridge.bridge.rest import HTTP_TO_CODE
+from inferbridge.bridge.values import Buffer, GrpcReply, Headers, HttpReply, HttpRequest, header, join
+from inferbridge.gateway.answers import answer
+from inferbridge.gateway.application import Responder
+from inferbridge.gateway.limits import Limits
+from inferbridge.upstream.api import Call, Receiver
+
+log = logging.getLogger(__name__)
+
+CONCURRENT = 8
+KEEP_ALIVE_SECONDS = 15.0
+
+type Start = Callable[[Leg, Receiver], Call]
+"""Sends the call of a leg."""
+
+
+class Legs:
+    """The calls of one batch: starts them in order, a few at a time, and cancels what is left when one fails."""
+
+    def __init__(self, start: Start) -> None:
+        self._start = start
+        self._waiting: list[tuple[Leg, Receiver]] = []
+        self._running: dict[Receiver, Call] = {}
+        self.over = False
+
+    def begin(self, legs: Iterable[tuple[Leg, Receiver]]) -> None:
+        """Start with the first ones."""
+        self._waiting = list(legs)[::-1]
+        for _ in range(min(CONCURRENT, len(self._waiting))):
+            self._next()
+
+    def ended(self, receiver: Receiver) -> None:
+        """One has its answer: the next may go."""
+        self._running.pop(receiver, None)
+        self._next()
+
+    def _next(self) -> None:
+        if self._waiting and not self.over:
+            leg, receiver = self._waiting.pop()
+            call = self._start(leg, receiver)
+            if not self.over:
+                self._running[receiver] = call
+
+    def cancel(self) -> None:
+        """No more answers are wanted."""
+        self.over = True
+        running, self._running = self._running, {}
+        self._waiting.clear()
+        for call in running.values():
+            call.cancel()
+
+
+class TranslatedAnswer(ABC):
+    """What the client gets, made from all legs."""
+
+    def __init__(self, bridge: Bridge, crossing: Crossing, responder: Responder, limits: Limits) -> None:
+        self.bridge = bridge
+        self.crossing = crossing
+        self.limits = limits
+        self._responder = responder
+        self._open = len(crossing.legs)
+
+    def begin(self, start: Start) -> Legs:
+        """Send the calls."""
+        self.legs = Legs(start)
+        kind = _StreamedLeg if self.crossing.streamed else _WholeLeg
+        self.legs.begin([(leg, kind(self, number, leg)) for number, leg in enumerate(self.crossing.legs)])
+        return self.legs
+
+    @abstractmethod
+    def take_reply(self, number: int, reply: Any) -> None:
+        """A leg has its whole answer."""
+
+    @abstractmethod
+    def take_messages(self, number: int, messages: Iterable[Any]) -> None:
+        """Messages of a streamed leg."""
+
+    @abstractmethod
+    def complete(self) -> None:
+        """All legs have ended well."""
+
+    def ended(self, receiver: Receiver) -> None:
+        """A leg has ended well."""
+        self._open -= 1
+        if self._open:
+            self.legs.ended(receiver)
+        else:
+            self.guarded(self.complete)
+
+    def guarded(self, step: Callable[[], None]) -> None:
+        """Do a step; what it raises ends the call with an error, and no other call."""
+        if self.legs.over:
+            return
+        try:
+            step()
+        except BridgeError as error:
+            self.fail(error)
+        except Exception:
+            log.exception("translating an answer failed")
+            self.fail(BridgeError(Code.INTERNAL, "internal error"))
+
+    def fail(self, error: BridgeError) -> None:
+        """End the call with an error."""
+        if not self.legs.over:
+            self.legs.cancel()
+            self.tell(error)
+
+    def tell(self, error: BridgeError) -> None:
+        """Answer an error; nothing was sent yet."""
+        answer(self.bridge.error(error), self._responder)
+
+
+class WholeAnswer(TranslatedAnswer):
+    """One answer: replies are joined, streams folded."""
+
+    def __init__(self, bridge: Bridge, crossing: Crossing, responder: Responder, limits: Limits) -> None:
+        super().__init__(bridge, crossing, responder, limits)
+        self._replies: list[Any] = [None] * len(crossing.legs)
+        self._folds = [bridge.fold() for _ in crossing.legs] if crossing.streamed else []
+
+    def take_reply(self, number: int, reply: Any) -> None:
+        """Keep it until all are there."""
+        self._replies[number] = reply
+
+    def take_messages(self, number: int, messages: Iterable[Any]) -> None:
+        """Fold them."""
+        for message in messages:
+            self._folds[number].add(message)
+
+    def complete(self) -> None:
+        """Write the answer."""
+        replies = [fold.reply() for fold in self._folds] or self._replies
+        answer(self.bridge.write_reply(self.crossing, replies), self._responder)
+
+
+class StreamedAnswer(TranslatedAnswer):
+    """A stream: each message goes out as it comes."""
+
+    def __init__(
+        self, bridge: Bridge, crossing: Crossing, responder: Responder, limits: Limits, accept: str = ""
+    ) -> None:
+        super().__init__(bridge, crossing, responder, limits)
+        self._sink = bridge.sink(crossing, accept)
+        self._writer = bridge.writer(crossing)
+        self._begun = False
+        self._alive: asyncio.TimerHandle | None = None
+        self._quiet = False
+
+    def take_reply(self, number: int, reply: Any) -> None:
+        """A whole answer is a stream of one delta."""
+        self.take_messages(number, self.bridge.unfold(reply))
+
+    def take_messages(self, number: int, messages: Iterable[Any]) -> None:
+        """Write them on."""
+        if len(self.crossing.legs) > 1:
+            for message in messages:
+                message.index += number
+        writer = self._writer
+        if writer is not None:
+            messages = [made for message in messages for made in writer.write(message)]
+        self._send(self._sink.write(messages))
+
+    def _send(self, chunks: Iterable[Buffer]) -> None:
+        data = b"".join(chunks)
+        if data:
+            self._begin()
+            self._quiet = False
+            self._responder.data(data)
+
+    def _begin(self) -> None:
+        if not self._begun:
+            self._begun = True
+            self._responder.head(self._sink.status, (*self._sink.headers, *lost_headers(self.crossing.context)))
+            self._stay_alive()
+
+    def _stay_alive(self) -> None:
+        """Proxies and clients give up on a stream that is silent for long."""
+        if self._quiet and (sign := self._sink.keep_alive()):
+            self._responder.data(sign)
+        self._quiet = True
+        self._alive = asyncio.get_running_loop().call_later(KEEP_ALIVE_SECONDS, self._stay_alive)
+
+    def complete(self) -> None:
+        """Say that all is well."""
+        if self._writer is not None:
+            self._send(self._sink.write(self._writer.finish()))
+        self._begin()
+        chunks, trailers = self._sink.end()
+        self._end(chunks, trailers)
+
+    def _end(self, chunks: Iterable[Buffer], trailers: Headers) -> None:
+        self.legs.over = True
+        self.stop()
+        for chunk in chunks:
+            self._responder.data(chunk)
+        self._responder.end(trailers)
+
+    def stop(self) -> None:
+        """No more signs of life."""
+        if self._alive is not None:
+            self._alive.cancel()
+            self._alive = None
+
+    def tell(self, error: BridgeError) -> None:
+        """In the stream, once it has begun."""
+        if self._begun:
+            self._end(*self._sink.fail(error))
+        else:
+            super().tell(error)
+
+
+class _WholeLeg:
+    """Collects one answer of the runtime."""
+
+    def __init__(self, answer: TranslatedAnswer, number: int, leg: Leg) -> None:
+        self._answer = answer
+        self._number = number
+        self._leg = leg
+        self._status = 0
+        self._headers: Headers = ()
+        self._chunks: list[Buffer] = []
+
+    def on_head(self, status: int, headers: Headers) -> None:
+        """Status and headers."""
+        self._status, self._headers = status, headers
+
+    def on_data(self, data: Buffer) -> None:
+        """A piece of the body; the pool bounds their sum."""
+        self._chunks.append(data)
+
+    def on_end(self, trailers: Headers) -> None:
+        """The answer is complete."""
+        answer = self._answer
+
+        def read() -> None:
+            reply = answer.bridge.read_reply(answer.crossing, self._leg, self._collected(trailers))
+            answer.take_reply(self._number, reply)
+            answer.ended(self)
+
+        answer.guarded(read)
+
+    def on_failure(self, error: BridgeError) -> None:
+        """The call failed on the way."""
+        self._answer.fail(error)
+
+    def _collected(self, trailers: Headers) -> HttpReply | GrpcReply:
+        if isinstance(self._leg.call, HttpRequest):
+            return HttpReply(self._status, self._headers, self._chunks)
+        fields = (*self._headers, *trailers)
+        code = header(fields, "grpc-status")
+        if code is None or not code.isdigit():
+            meant = HTTP_TO_CODE.get(self._status, Code.UNKNOWN) if self._status != 200 else Code.INTERNAL
+            raise BridgeError(meant, f"HTTP {self._status} without a grpc-status")
+        details = unquote_message(header(fields, "grpc-message") or "")
+        if code != "0":
+            return GrpcReply(int(code), details)
+        encoding = header(self._headers, "grpc-encoding") or "identity"
+        body = join(self._chunks) if self._chunks else b""
+        return GrpcReply(0, details, (), unframe(body, encoding, self._answer.limits.reply_bytes))
+
+
+class _StreamedLeg:
+    """Reads one stream of the runtime."""
+
+    def __init__(self, answer: TranslatedAnswer, number: int, leg: Leg) -> None:
+        self._answer = answer
+        self._number = number
+        self._source = answer.bridge.source(answer.crossing, leg, answer.limits.message_bytes)
+
+    def on_head(self, status: int, headers: Headers) -> None:
+        """Status and headers."""
+        self._answer.guarded(lambda: self._source.head(status, headers))
+
+    def on_data(self, data: Buffer) -> None:
+        """Some of the stream."""
+        self._answer.guarded(lambda: self._answer.take_messages(self._number, self._source.feed(data)))
+
+    def on_end(self, trailers: Headers) -> None:
+        """The stream is complete."""
+
+        def read() -> None:
+            self._answer.take_messages(self._number, self._source.finish(trailers))
+            self._answer.ended(self)
+
+        self._answer.guarded(read)
+
+    def on_failure(self, error: BridgeError) -> None:
+        """The call failed on the way."""
+        self._answer.fail(error)

@@ -1,0 +1,48 @@
+"""gRPC messages out of a stream of bytes."""
+
+import gzip
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inferbridge.bridge.errors import BridgeError, Code
+from inferbridge.bridge.framing import frame
+from inferbridge.bridge.grpc_messages import MessageReader
+
+
+@given(messages=st.lists(st.binary(max_size=40), max_size=5), size=st.integers(1, 50))
+def test_any_cutting_gives_the_same_messages(messages: list[bytes], size: int) -> None:
+    """However the bytes arrive, the messages are the same."""
+    body = b"".join(frame([(message,) for message in messages]))
+    reader = MessageReader(100)
+    found = [message for at in range(0, len(body), size) for message in reader.feed(body[at : at + size])]
+    reader.finish()
+    assert found == messages
+
+
+def test_compressed_messages_are_inflated_within_the_limit() -> None:
+    """gzip works where the call said so; what inflates to more than the limit is refused."""
+    packed = gzip.compress(b"a" * 1000)
+    body = b"\1" + len(packed).to_bytes(4) + packed
+    assert MessageReader(1000, "gzip").feed(body) == [b"a" * 1000]
+    with pytest.raises(BridgeError) as caught:
+        MessageReader(999, "gzip").feed(body)
+    assert caught.value.code is Code.RESOURCE_EXHAUSTED
+    with pytest.raises(BridgeError):
+        MessageReader(1000).feed(body)
+
+
+@pytest.mark.parametrize("body", [b"\0\0\0\3\xe9", b"\2\0\0\0\0"], ids=["too large", "no flag"])
+def test_what_is_no_message_is_refused_at_its_head(body: bytes) -> None:
+    """A message over the limit is refused before it arrives, an unknown flag at once."""
+    with pytest.raises(BridgeError):
+        MessageReader(1000).feed(body)
+
+
+def test_a_cut_message_is_no_end() -> None:
+    """The end of the stream within a message is an error."""
+    reader = MessageReader(1000)
+    assert reader.feed(b"\0\0\0\0\5abc") == []
+    with pytest.raises(BridgeError, match="cut off"):
+        reader.finish()
