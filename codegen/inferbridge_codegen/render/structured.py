@@ -165,7 +165,7 @@ class Structured:
         elif self._needs_default(value):
             raw = f"structured.given({raw}, {value.target.field.default})"
         if value.unit:
-            return f"structured.scaled({raw}, {1 / _MS if value.unit == 'ms' else 1})"
+            return f"structured.scaled({raw}, {_MS if value.unit == 'ms' else 1})"
         return raw
 
     def _needs_default(self, value: Value) -> bool:

@@ -64,6 +64,6 @@ def status_of(error: BridgeError, profile: RuntimeProfile | None) -> int:
 
 
 OPEN_INFERENCE = Dialect(_open_inference_reply, _open_inference_event, error_of, _open_inference_read_event)
-OPENAI = Dialect(dialect_openai.reply, dialect_openai.event, dialect_openai.read, dialect_openai.read_event)
+OPENAI = Dialect(dialect_openai.reply, dialect_openai.event, error_of, dialect_openai.read_event)
 DIALECTS: Mapping[str, Dialect] = {"open-inference": OPEN_INFERENCE, "openai": OPENAI, "grpc-status": OPEN_INFERENCE}
 """By the name that an API's `errors` gives."""

@@ -296,6 +296,8 @@ def _error_text(reply: HttpReply) -> str:
     for key in ("error", "detail", "message"):
         if isinstance(value, dict) and key in value:
             text = value[key]
+            if isinstance(text, dict) and isinstance(text.get("message"), str):
+                return str(text["message"])  # OpenAI's form
             return text if isinstance(text, str) else msgspec.json.encode(text).decode()
     return body.decode("utf-8", "replace")
 

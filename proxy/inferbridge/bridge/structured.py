@@ -4,6 +4,7 @@
 protobuf field has no presence, a value that the spec names (`unset`).
 """
 
+import math
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -12,6 +13,9 @@ import msgspec
 
 from inferbridge.bridge.context import Context
 from inferbridge.bridge.values import Buffer, Headers
+
+_NOISE = 1e-6
+"""What multiplication may add to a whole number."""
 
 
 def given[T](value: T | msgspec.UnsetType | None, default: T) -> T:
@@ -74,17 +78,18 @@ def wired(table: Mapping[str, Any], value: str | None, zero: Any, name: str, con
     return table[value]
 
 
-def scaled(value: float | msgspec.UnsetType | None, factor: float) -> float | None:
-    """Seconds from another unit."""
-    return None if value is None or isinstance(value, msgspec.UnsetType) else value * factor
+def scaled(value: float | msgspec.UnsetType | None, per_second: int) -> float | None:
+    """Seconds from a smaller unit."""
+    return None if value is None or isinstance(value, msgspec.UnsetType) else value / per_second
 
 
-def whole(value: float | None, factor: float) -> int | None:
-    """A whole number of a smaller unit, rounded up: a limit must not become "no limit"."""
+def whole(value: float | None, per_second: int) -> int | None:
+    """Seconds as a whole number of a smaller unit, rounded up: a limit must not become "no limit"."""
     if value is None:
         return None
-    number = value * factor
-    return int(number) if number == int(number) else int(number) + 1
+    number = value * per_second
+    nearest = round(number)
+    return nearest if abs(number - nearest) < _NOISE else math.ceil(number)
 
 
 def only(items: Sequence[Any], name: str, context: Context) -> Any:

@@ -8,6 +8,10 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 
+from inferbridge_codegen.places import default_specs
+from inferbridge_codegen.problems import Mark, Problems
+from inferbridge_codegen.protos.compile import compile_protos
+
 OFFICIAL = Path(__file__).parents[2] / "golden" / "descriptors"
 
 type Facts = dict[str, tuple[object, ...]]
@@ -143,3 +147,12 @@ def _named(holder: object, kind: tuple[str, ...], path: tuple[int, ...]) -> Iter
             here = (*path, number, index)
             yield here, child.name
             yield from _named(child, ("message_type",) if member == "nested_type" else (member,), here)
+
+
+def test_the_generation_service_means_the_same_in_ours() -> None:
+    """Names, numbers, types and presence of package fmaas are those of the vLLM adapter, none missing, none more."""
+    problems = Problems()
+    ours = compile_protos(default_specs(), ("fmaas/generation.proto",), problems, Mark("x", 1, 1))
+    assert ours is not None
+    official = FileDescriptorSet.FromString((OFFICIAL / "tgis.binpb").read_bytes())
+    assert facts(ours) == facts(official)
