@@ -66,7 +66,8 @@ CASES = {
         "object is string, the constant 5 is not",
     ),
     "stream of an operation without messages": (
-        OPENAI, "name: embeddings\n    operation: embed\n", "name: embeddings\n    operation: embed\n    mode: stream\n",
+        OPENAI, "name: embeddings\n    operation: embed\n",
+        "name: embeddings\n    operation: embed\n    mode: stream\n",
         "operation embed does not stream: it has no message",
     ),
     "reply of a stream": (
