@@ -102,10 +102,8 @@ PROFILES: Mapping[str, tuple[RuntimeProfile, ...]] = {
             name="tgis",
             api="tgis",
             variant="",
-            status={
-            },
-            codes={
-            },
+            status={},
+            codes={},
             not_ready=(503,),
         ),
     ),
@@ -143,20 +141,16 @@ PROFILES: Mapping[str, tuple[RuntimeProfile, ...]] = {
             name="vllm-amd",
             api="openai",
             variant="",
-            status={
-            },
-            codes={
-            },
+            status={},
+            codes={},
             not_ready=(503,),
         ),
         RuntimeProfile(
             name="vllm-amd",
             api="tgis",
             variant="",
-            status={
-            },
-            codes={
-            },
+            status={},
+            codes={},
             not_ready=(503,),
         ),
     ),
@@ -165,20 +159,16 @@ PROFILES: Mapping[str, tuple[RuntimeProfile, ...]] = {
             name="vllm-gaudi",
             api="openai",
             variant="",
-            status={
-            },
-            codes={
-            },
+            status={},
+            codes={},
             not_ready=(503,),
         ),
         RuntimeProfile(
             name="vllm-gaudi",
             api="tgis",
             variant="",
-            status={
-            },
-            codes={
-            },
+            status={},
+            codes={},
             not_ready=(503,),
         ),
     ),
@@ -187,20 +177,16 @@ PROFILES: Mapping[str, tuple[RuntimeProfile, ...]] = {
             name="vllm-nvidia",
             api="openai",
             variant="",
-            status={
-            },
-            codes={
-            },
+            status={},
+            codes={},
             not_ready=(503,),
         ),
         RuntimeProfile(
             name="vllm-nvidia",
             api="tgis",
             variant="",
-            status={
-            },
-            codes={
-            },
+            status={},
+            codes={},
             not_ready=(503,),
         ),
     ),
