@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from inferbridge.bridge.bridge import Bridge, Crossing, End, Leg, lost_headers
+from inferbridge.bridge.bridge import Bridge, Crossing, End, Leg, lost_headers, not_the_clients
 from inferbridge.bridge.context import Policy, RuntimeProfile, Setting
 from inferbridge.bridge.dialects import error_reply
 from inferbridge.bridge.errors import BridgeError, invalid
@@ -146,8 +146,8 @@ def _streamed(
         end = sink.end()
     except BridgeError as error:
         if not out:
-            raise
-        end = sink.fail(error)
+            raise not_the_clients(error) from error
+        end = sink.fail(not_the_clients(error))
     out += end[0]
     headers = (*sink.headers, *lost_headers(crossing.context))
     if isinstance(sink, GrpcSink):

@@ -218,8 +218,12 @@ def test_events_become_messages() -> None:
 
 @pytest.mark.parametrize(
     ("ending", "code"),
-    [(b"", "14"), (b'data: {"error": {"message": "bad", "code": 400}}\n\ndata: [DONE]\n\n', "3")],
-    ids=["cut off", "error event"],
+    [
+        (b"", "14"),
+        (b"data: {nonsense\n\n", "13"),
+        (b'data: {"error": {"message": "bad", "code": 400}}\n\ndata: [DONE]\n\n', "3"),
+    ],
+    ids=["cut off", "garbage", "error event"],
 )
 def test_a_stream_without_its_mark_of_success_is_no_success(ending: bytes, code: str) -> None:
     """An SSE body that just ends, or tells of an error, is a failed call for a gRPC client."""

@@ -8,6 +8,7 @@ from inferbridge_codegen.places import default_specs
 from inferbridge_codegen.render.bridges import render_bridges
 from inferbridge_codegen.render.descriptor_sets import render_grpc_services, without_comments
 from inferbridge_codegen.render.environment import render
+from inferbridge_codegen.render.lines import formatted
 from inferbridge_codegen.render.messages import render_messages
 from inferbridge_codegen.render.registry import render_registry
 from inferbridge_codegen.render.structs import render_operations, render_schemas
@@ -24,7 +25,7 @@ def render_package(model: Model) -> FileSet:
         "py.typed": "",
         "operations.py": render_operations(model),
         "registry.py": render_registry(model),
-        "runtimes.py": render("runtimes.py.jinja", runtimes=model.runtimes, quirk=_quirk, text=_text),
+        "runtimes.py": formatted(render("runtimes.py.jinja", runtimes=model.runtimes, quirk=_quirk, text=_text)),
     }
     files = {path: text.encode() for path, text in texts.items()}
     for api in model.apis:

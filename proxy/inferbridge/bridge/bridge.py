@@ -146,7 +146,7 @@ class Bridge:
         except RuntimeFault:
             raise
         except BridgeError as error:
-            raise _not_the_clients(error) from error
+            raise not_the_clients(error) from error
         return reply
 
     def write_reply(self, crossing: Crossing, replies: Sequence[Any]) -> HttpReply | GrpcReply:
@@ -161,7 +161,7 @@ class Bridge:
                 RULES[client.rule].sent_reply(reply, crossing.request, context)
             answer: HttpReply | GrpcReply = encode(reply, crossing.request, context)
         except BridgeError as error:
-            raise _not_the_clients(error) from error
+            raise not_the_clients(error) from error
         return answer if not context.losses else with_losses(answer, context)
 
     def fold(self) -> Any:
@@ -250,7 +250,8 @@ def _leg(request: Any, runtime: End, context: Context) -> Leg:
     return Leg(runtime.half.encode_request(sent, context), sent)
 
 
-def _not_the_clients(error: BridgeError) -> BridgeError:
+def not_the_clients(error: BridgeError) -> BridgeError:
+    """An error on the way back is not the client's fault, unless the runtime says so itself."""
     if error.code is Code.INVALID_ARGUMENT and not isinstance(error, RuntimeFault):
         return BridgeError(Code.INTERNAL, f"the runtime's answer cannot be translated: {error.message}")
     return error

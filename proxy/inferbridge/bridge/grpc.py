@@ -5,9 +5,10 @@ from typing import Any
 
 from inferbridge.bridge.context import Context, RuntimeFault
 from inferbridge.bridge.errors import BridgeError, Code, invalid
+from inferbridge.bridge.framing import unquote_message
 from inferbridge.bridge.parameters import Parameter, decode_parameters, encode_parameters
-from inferbridge.bridge.rest import BINARY_PARAMETERS
-from inferbridge.bridge.values import Buffer, Chunks, GrpcReply, GrpcRequest, join
+from inferbridge.bridge.rest import BINARY_PARAMETERS, HTTP_TO_CODE
+from inferbridge.bridge.values import Buffer, Chunks, GrpcReply, GrpcRequest, Headers, header, join
 from inferbridge.bridge.wire import Unknown, WireError
 
 
@@ -25,6 +26,16 @@ def reply_message(reply: GrpcReply, context: Context) -> Buffer:
     if len(reply.messages) != 1:
         raise BridgeError(Code.INTERNAL, f"the runtime answered OK with {len(reply.messages)} messages instead of one")
     return join(reply.messages[0]) if reply.messages[0] else b""
+
+
+def outcome(status: int, headers: Headers, trailers: Headers) -> tuple[int, str]:
+    """The `grpc-status` and message of an answer over HTTP/2; BridgeError for an answer that has none."""
+    fields = trailers if header(trailers, "grpc-status") is not None else headers  # "trailers-only"
+    code = header(fields, "grpc-status")
+    if code is None or not code.isdigit():
+        meant = HTTP_TO_CODE.get(status, Code.UNKNOWN) if status != 200 else Code.INTERNAL
+        raise BridgeError(meant, f"HTTP {status} without a grpc-status")
+    return int(code), unquote_message(header(fields, "grpc-message") or "") if code != "0" else ""
 
 
 def error_of(reply: GrpcReply, context: Context) -> BridgeError:

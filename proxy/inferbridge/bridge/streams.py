@@ -16,10 +16,9 @@ from inferbridge.bridge.context import Context, RuntimeFault
 from inferbridge.bridge.dialects import Dialect
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.event_stream import EventReader
-from inferbridge.bridge.framing import frame, quote_message, unquote_message
+from inferbridge.bridge.framing import frame, quote_message
 from inferbridge.bridge.grpc_messages import MessageReader as GrpcMessageReader
 from inferbridge.bridge.registry import GrpcHalf, RestHalf
-from inferbridge.bridge.rest import HTTP_TO_CODE
 from inferbridge.bridge.rules.base import MessageReader
 from inferbridge.bridge.values import Buffer, GrpcReply, Headers, HttpReply, header
 
@@ -70,14 +69,9 @@ class GrpcSource:
 
     def finish(self, trailers: Headers) -> Iterable[Any]:
         """Check the status."""
-        fields = (*self._headers, *trailers)
-        code = header(fields, "grpc-status")
-        if code is None or not code.isdigit():
-            meant = HTTP_TO_CODE.get(self._status, Code.UNKNOWN) if self._status != 200 else Code.INTERNAL
-            raise BridgeError(meant, f"HTTP {self._status} without a grpc-status")
-        if code != "0":
-            details = unquote_message(header(fields, "grpc-message") or "")
-            raise grpc.error_of(GrpcReply(int(code), details), self._context)
+        code, details = grpc.outcome(self._status, self._headers, trailers)
+        if code:
+            raise grpc.error_of(GrpcReply(code, details), self._context)
         assert self._frames is not None
         self._frames.finish()
         return () if self._reader is None else self._reader.finish()

@@ -5,9 +5,10 @@ import logging
 from inferbridge.bridge.bridge import Bridge, Crossing
 from inferbridge.bridge.dialects import error_reply
 from inferbridge.bridge.errors import BridgeError, Code
-from inferbridge.bridge.framing import frame, quote_message, unframe, unquote_message
-from inferbridge.bridge.rest import HEADER_LENGTH, HTTP_TO_CODE
-from inferbridge.bridge.values import HOP_BY_HOP, Buffer, GrpcReply, Headers, HttpReply, HttpRequest, header, join
+from inferbridge.bridge.framing import frame, quote_message, unframe
+from inferbridge.bridge.grpc import outcome
+from inferbridge.bridge.rest import HEADER_LENGTH
+from inferbridge.bridge.values import HOP_BY_HOP, Buffer, GrpcReply, GrpcRequest, Headers, HttpReply, header, join
 from inferbridge.gateway.application import RequestHead, Responder
 from inferbridge.gateway.limits import Limits
 
@@ -95,7 +96,7 @@ class PassthroughAnswer:
             answer(error_reply(error, rest=not self._grpc, dialect=self._dialect), self._responder)
 
 
-class TranslatedAnswer:
+class OneAnswer:
     """Collects the runtime's answer, takes it over the bridge and sends it."""
 
     def __init__(self, bridge: Bridge, crossing: Crossing, responder: Responder, limits: Limits) -> None:
@@ -132,17 +133,18 @@ class TranslatedAnswer:
         answer(self._bridge.error(error), self._responder)
 
     def _collected(self, trailers: Headers) -> HttpReply | GrpcReply:
-        if isinstance(self._crossing.call, HttpRequest):
-            return HttpReply(self._status, self._headers, self._chunks)
-        fields = trailers if header(trailers, "grpc-status") is not None else self._headers  # "trailers-only"
-        code = header(fields, "grpc-status")
-        if code is None or not code.isdigit():
-            status = HTTP_TO_CODE.get(self._status, Code.UNKNOWN)
-            raise BridgeError(
-                status if self._status != 200 else Code.INTERNAL, f"HTTP {self._status} without a grpc-status"
-            )
-        if code != "0":
-            return GrpcReply(int(code), unquote_message(header(fields, "grpc-message") or ""))
-        encoding = header(self._headers, "grpc-encoding") or "identity"
-        body = join(self._chunks) if self._chunks else b""
-        return GrpcReply(messages=unframe(body, encoding, self._limits.reply_bytes))
+        grpc = isinstance(self._crossing.call, GrpcRequest)
+        return collected(grpc, self._status, self._headers, self._chunks, trailers, self._limits.reply_bytes)
+
+
+def collected(
+    grpc: bool, status: int, headers: Headers, chunks: list[Buffer], trailers: Headers, limit: int
+) -> HttpReply | GrpcReply:
+    """A runtime's whole answer as a value; `limit` in bytes for each gRPC message."""
+    if not grpc:
+        return HttpReply(status, headers, chunks)
+    code, details = outcome(status, headers, trailers)
+    if code:
+        return GrpcReply(code, details)
+    encoding = header(headers, "grpc-encoding") or "identity"
+    return GrpcReply(messages=unframe(join(chunks) if chunks else b"", encoding, limit))

@@ -23,8 +23,8 @@ from inferbridge.bridge.values import Buffer, GrpcRequest, Headers, HttpRequest,
 from inferbridge.gateway.answers import (
     CREDENTIALS,
     GRPC_HEADERS,
+    OneAnswer,
     PassthroughAnswer,
-    TranslatedAnswer,
     answer,
     crossing_headers,
     is_grpc,
@@ -240,7 +240,7 @@ class Exchange:
         self._done, self._chunks = True, []
         limits = self._service.limits
         if crossing.is_simple:
-            receiver = TranslatedAnswer(bridge, crossing, self._responder, limits)
+            receiver = OneAnswer(bridge, crossing, self._responder, limits)
             self._call = target.pool.send(self._translated(crossing.legs[0], route), receiver, route.timeout)
             return
         accept = header(self._head.headers, "accept") or ""

@@ -14,12 +14,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from inferbridge.bridge.bridge import Bridge, Crossing, Leg, lost_headers
+from inferbridge.bridge.bridge import Bridge, Crossing, Leg, lost_headers, not_the_clients
 from inferbridge.bridge.errors import BridgeError, Code
-from inferbridge.bridge.framing import unframe, unquote_message
-from inferbridge.bridge.rest import HTTP_TO_CODE
-from inferbridge.bridge.values import Buffer, GrpcReply, Headers, HttpReply, HttpRequest, header, join
-from inferbridge.gateway.answers import answer
+from inferbridge.bridge.values import Buffer, GrpcReply, GrpcRequest, Headers, HttpReply
+from inferbridge.gateway.answers import answer, collected
 from inferbridge.gateway.application import Responder
 from inferbridge.gateway.limits import Limits
 from inferbridge.upstream.api import Call, Receiver
@@ -113,7 +111,7 @@ class TranslatedAnswer(ABC):
         try:
             step()
         except BridgeError as error:
-            self.fail(error)
+            self.fail(not_the_clients(error))
         except Exception:
             log.exception("translating an answer failed")
             self.fail(BridgeError(Code.INTERNAL, "internal error"))
@@ -263,19 +261,8 @@ class _WholeLeg:
         self._answer.fail(error)
 
     def _collected(self, trailers: Headers) -> HttpReply | GrpcReply:
-        if isinstance(self._leg.call, HttpRequest):
-            return HttpReply(self._status, self._headers, self._chunks)
-        fields = (*self._headers, *trailers)
-        code = header(fields, "grpc-status")
-        if code is None or not code.isdigit():
-            meant = HTTP_TO_CODE.get(self._status, Code.UNKNOWN) if self._status != 200 else Code.INTERNAL
-            raise BridgeError(meant, f"HTTP {self._status} without a grpc-status")
-        details = unquote_message(header(fields, "grpc-message") or "")
-        if code != "0":
-            return GrpcReply(int(code), details)
-        encoding = header(self._headers, "grpc-encoding") or "identity"
-        body = join(self._chunks) if self._chunks else b""
-        return GrpcReply(0, details, (), unframe(body, encoding, self._answer.limits.reply_bytes))
+        grpc = isinstance(self._leg.call, GrpcRequest)
+        return collected(grpc, self._status, self._headers, self._chunks, trailers, self._answer.limits.reply_bytes)
 
 
 class _StreamedLeg:
