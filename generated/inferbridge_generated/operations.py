@@ -43,6 +43,15 @@ class TokenAlternative(msgspec.Struct, kw_only=True):
     """Natural logarithm of its probability."""
 
 
+class Producer(msgspec.Struct, kw_only=True):
+    """The module of a runtime that made an answer."""
+
+    name: str = ""
+    """Its name."""
+    version: str = ""
+    """Its version."""
+
+
 class Tensor(msgspec.Struct, kw_only=True):
     """A named n-dimensional array. `data` is little-endian bytes in row-major order."""
 
@@ -257,6 +266,8 @@ class GenerateReply(msgspec.Struct, kw_only=True):
     """Both together."""
     fingerprint: str = ""
     """Configuration of the backend."""
+    producer: Producer | None = None
+    """The module that made the answer."""
 
 
 class GenerateMessage(msgspec.Struct, kw_only=True):
@@ -298,6 +309,8 @@ class GenerateMessage(msgspec.Struct, kw_only=True):
     """The message holds usage alone."""
     fingerprint: str = ""
     """Configuration of the backend."""
+    producer: Producer | None = None
+    """The module that made the answer."""
 
 
 class InferRequest(msgspec.Struct, kw_only=True):

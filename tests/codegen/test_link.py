@@ -42,7 +42,7 @@ CASES = {
     ),
     "wrong dialect": (
         API, "errors: open-inference", "errors: open-interference",
-        "apis/base.yaml:1:1: errors 'open-interference' is none of open-inference, openai, grpc-status; "
+        "apis/base.yaml:1:1: errors 'open-interference' is none of open-inference, openai, caikit, grpc-status; "
         "did you mean 'open-inference'?",
     ),
     "missing proto": (

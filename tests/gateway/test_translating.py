@@ -263,3 +263,16 @@ def test_lines_are_written_for_those_who_ask() -> None:
     receiver.on_end(OK)
     (line,) = client.body.splitlines()
     assert json.loads(line)["choices"][0]["text"] == "x"
+
+
+@pytest.mark.parametrize(("runtime", "cancelled"), [("caikit-tgis", []), ("vllm-amd", [0])])
+def test_a_runtime_that_a_cut_stream_harms_is_read_to_its_end(runtime: str, cancelled: list[int]) -> None:
+    """caikit's REST side leaks a thread for each stream that is cut, so a client's leaving does not reach it."""
+    asked = wire.SingleGenerationRequest(model_id="m", request=wire.GenerationRequest(text="a"))
+    body = b"".join(frame([wire.encode_SingleGenerationRequest(asked)]))
+    client, upstream, sink = begun(runtime, "rest", "/fmaas.GenerationService/GenerateStream", body, grpc=True)
+    sink.on_cancel()
+    assert upstream.cancelled == cancelled
+    upstream.calls[0][1].on_head(200, EVENTS)
+    upstream.calls[0][1].on_data(b"data: {}\n\n")
+    assert client.body == b""

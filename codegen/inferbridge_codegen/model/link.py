@@ -41,7 +41,7 @@ from inferbridge_codegen.spec.documents import (
 )
 from inferbridge_codegen.spec.loader import load_specs
 
-DIALECTS = ("open-inference", "openai", "grpc-status")
+DIALECTS = ("open-inference", "openai", "caikit", "grpc-status")
 """Forms of error answers that `inferbridge.bridge.dialects` knows."""
 
 

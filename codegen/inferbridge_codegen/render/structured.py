@@ -161,7 +161,8 @@ class Structured:
         if value.kind == "struct":
             return f"structs.plain_list({raw})" if value.is_list else f"structs.plain({raw})"
         if value.unset is not None:
-            raw = f"structured.said({raw}, {value.unset!r})"
+            plain = f"structured.given({raw}, None)" if self.is_rest else raw
+            raw = f"structured.said({plain}, {value.unset!r})"
         elif self._needs_default(value):
             raw = f"structured.given({raw}, {value.target.field.default})"
         if value.unit:
@@ -174,7 +175,7 @@ class Structured:
     def _table(self, value: Value, direction: str, entries: dict[str, str]) -> str:
         assert value.target is not None
         name = f"_{value.enum.upper()}_{self.module.upper()}_{direction}"
-        wire = "str" if self.is_rest else "int"
+        wire = "int" if value.kind == "enum" else "str"
         neutral = f"operations.{''.join(part.capitalize() for part in value.target.field.type.base.split('_'))}"
         kind = f"dict[{wire}, {neutral}]" if direction == "IN" else f"dict[str, {wire}]"
         lines = ", ".join(f"{key}: {text}" for key, text in entries.items()).replace("'", '"')
@@ -297,6 +298,8 @@ class Structured:
             return f'structured.wired({table}, {place}, {missing}, "{value.label}", context)'
         if value.unit == "ms":
             place = f"structured.whole({place}, {_MS})"
+        if self.is_rest and value.always and value.unset is not None:
+            return f"structured.given({place}, {value.unset!r})"
         if self.is_rest:
             return self._json(value, place, declared)
         if value.is_list and value.kind in {"float32", "double"}:

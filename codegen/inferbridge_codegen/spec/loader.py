@@ -193,7 +193,7 @@ DATATYPES = ("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "IN
              "BF16", "BYTES")  # fmt: skip
 NAN = ("reject", "null", "literal")
 _SET_QUIRKS = {"parameter_types": PARAMETER_TYPES, "json_missing": DATATYPES, "missing": DATATYPES}
-_BOOLEAN_QUIRKS = ("binary_tensors", "json_doubles", "model_versions", "ascii_ids")
+_BOOLEAN_QUIRKS = ("binary_tensors", "json_doubles", "model_versions", "ascii_ids", "drain_streams")
 
 
 def _quirks(reader: Reader, node: Node | None) -> dict[str, object]:

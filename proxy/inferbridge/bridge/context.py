@@ -33,6 +33,8 @@ class RuntimeProfile:
     """Datatypes it does not know at all."""
     model_versions: bool = True
     ascii_ids: bool = False
+    drain_streams: bool = False
+    """REST: a stream that is cut leaves something behind in the runtime, so it is read to its end unseen."""
     nan: NanPolicy = "reject"
     """How NaN and Infinity stand in its JSON."""
     status: dict[Code, int] = field(default_factory=dict)

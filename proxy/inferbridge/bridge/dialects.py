@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from inferbridge.bridge import dialect_openai
+from inferbridge.bridge import dialect_caikit, dialect_openai
 from inferbridge.bridge.context import Context, RuntimeProfile
 from inferbridge.bridge.errors import BridgeError
 from inferbridge.bridge.rest import CODE_TO_HTTP, JSON_HEADERS, error_of
@@ -64,6 +64,12 @@ def status_of(error: BridgeError, profile: RuntimeProfile | None) -> int:
 
 
 OPEN_INFERENCE = Dialect(_open_inference_reply, _open_inference_event, error_of, _open_inference_read_event)
+CAIKIT = Dialect(dialect_caikit.reply, dialect_caikit.event, error_of, dialect_caikit.read_event)
 OPENAI = Dialect(dialect_openai.reply, dialect_openai.event, error_of, dialect_openai.read_event)
-DIALECTS: Mapping[str, Dialect] = {"open-inference": OPEN_INFERENCE, "openai": OPENAI, "grpc-status": OPEN_INFERENCE}
+DIALECTS: Mapping[str, Dialect] = {
+    "caikit": CAIKIT,
+    "grpc-status": OPEN_INFERENCE,
+    "open-inference": OPEN_INFERENCE,
+    "openai": OPENAI,
+}
 """By the name that an API's `errors` gives."""

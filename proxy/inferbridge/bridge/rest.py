@@ -293,7 +293,7 @@ def _error_text(reply: HttpReply) -> str:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError):
         return body.decode("utf-8", "replace").strip() or f"HTTP {reply.status}"
-    for key in ("error", "detail", "message"):
+    for key in ("error", "detail", "details", "message"):
         if isinstance(value, dict) and key in value:
             text = value[key]
             if isinstance(text, dict) and isinstance(text.get("message"), str):

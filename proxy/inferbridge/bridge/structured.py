@@ -23,8 +23,8 @@ def given[T](value: T | msgspec.UnsetType | None, default: T) -> T:
     return default if value is None or isinstance(value, msgspec.UnsetType) else value
 
 
-def said[T](value: T, unset: T) -> T | None:
-    """A protobuf value without presence; None where it is the one that means "not said"."""
+def said[T](value: T | None, unset: T) -> T | None:
+    """A value without presence; None where it is the one that means "not said"."""
     return None if value == unset else value
 
 

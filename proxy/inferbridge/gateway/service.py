@@ -8,7 +8,6 @@ head of a call alone is worked out once and remembered with the head (`Route`).
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import Protocol
 
 from inferbridge.bridge.bridge import Bridge, End, Leg
 from inferbridge.bridge.context import Policy
@@ -16,7 +15,7 @@ from inferbridge.bridge.dialects import error_reply
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.framing import PREFIX_BYTES, frame, parse_timeout, timeout_text, too_large, unframe
 from inferbridge.bridge.matching import half_of
-from inferbridge.bridge.registry import Api
+from inferbridge.bridge.registry import Api, Endpoint
 from inferbridge.bridge.rest import HEADER_LENGTH, JSON_HEADERS
 from inferbridge.bridge.routes import Match, Routes
 from inferbridge.bridge.values import Buffer, GrpcRequest, Headers, HttpRequest, header, join
@@ -33,17 +32,23 @@ from inferbridge.gateway.application import RequestHead, RequestSink, Responder
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.local.services import LocalServices
 from inferbridge.gateway.targets import Target, able, choose
-from inferbridge.gateway.translating import StreamedAnswer, WholeAnswer
+from inferbridge.gateway.translating import Cancellable, StreamedAnswer, WholeAnswer
 from inferbridge.upstream.api import UpstreamRequest
 
 _REMEMBERED_PATHS = 1024
 
 
-class Cancellable(Protocol):
-    """A call in flight, or several."""
+class _Drained:
+    """A call that goes on unseen when it is cancelled."""
 
     def cancel(self) -> None:
-        """Nobody wants the answer any more."""
+        """Its receiver is deaf by now; the runtime must come to its end."""
+
+
+def _cancellable(call: Cancellable, target: Target, endpoint: Endpoint) -> Cancellable:
+    """The call, unless cutting it would do the runtime harm."""
+    harmful = target.profile.drain_streams and target.protocol == "rest" and endpoint.mode != "unary"
+    return _Drained() if harmful else call
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +235,7 @@ class Exchange:
             receiver = PassthroughAnswer(self._responder, route.protocol == "grpc", route.match.api.errors)
             request = self._passthrough(route)
             self._done, self._chunks = True, []
-            self._call = target.pool.send(request, receiver, route.timeout)
+            self._call = _cancellable(target.pool.send(request, receiver, route.timeout), target, route.match.endpoint)
         else:
             self._translate(route, target)
 
@@ -246,7 +251,11 @@ class Exchange:
         accept = header(self._head.headers, "accept") or ""
         kind = partial(StreamedAnswer, accept=accept) if crossing.context.stream else WholeAnswer
         self._call = kind(bridge, crossing, self._responder, limits).begin(
-            lambda leg, receiver: target.pool.send(self._translated(leg, route), receiver, route.timeout)
+            lambda leg, receiver: _cancellable(
+                target.pool.send(self._translated(leg, route), receiver, route.timeout),
+                target,
+                crossing.runtime.endpoint,
+            )
         )
 
     def _needs_translation(self, target: Target) -> bool:

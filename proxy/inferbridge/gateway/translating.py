@@ -12,7 +12,7 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from inferbridge.bridge.bridge import Bridge, Crossing, Leg, lost_headers, not_the_clients
 from inferbridge.bridge.errors import BridgeError, Code
@@ -20,15 +20,22 @@ from inferbridge.bridge.values import Buffer, GrpcReply, GrpcRequest, Headers, H
 from inferbridge.gateway.answers import answer, collected
 from inferbridge.gateway.application import Responder
 from inferbridge.gateway.limits import Limits
-from inferbridge.upstream.api import Call, Receiver
+from inferbridge.upstream.api import Receiver
 
 log = logging.getLogger(__name__)
 
 CONCURRENT = 8
 KEEP_ALIVE_SECONDS = 15.0
 
-type Start = Callable[[Leg, Receiver], Call]
+type Start = Callable[[Leg, Receiver], Cancellable]
 """Sends the call of a leg."""
+
+
+class Cancellable(Protocol):
+    """A call in flight, or several."""
+
+    def cancel(self) -> None:
+        """Nobody wants the answer any more."""
 
 
 class Legs:
@@ -37,7 +44,7 @@ class Legs:
     def __init__(self, start: Start) -> None:
         self._start = start
         self._waiting: list[tuple[Leg, Receiver]] = []
-        self._running: dict[Receiver, Call] = {}
+        self._running: dict[Receiver, Cancellable] = {}
         self.over = False
 
     def begin(self, legs: Iterable[tuple[Leg, Receiver]]) -> None:

@@ -156,3 +156,13 @@ def test_the_generation_service_means_the_same_in_ours() -> None:
     assert ours is not None
     official = FileDescriptorSet.FromString((OFFICIAL / "tgis.binpb").read_bytes())
     assert facts(ours) == facts(official)
+
+
+def test_caikits_text_tasks_mean_the_same_in_ours() -> None:
+    """What ours has of caikit's packages is what the runtime's own descriptors say."""
+    ours = compile_protos(default_specs(), ("caikit/nlp_service.proto",), Problems(), Mark("x", 1, 1))
+    assert ours is not None
+    official = facts(FileDescriptorSet.FromString((OFFICIAL / "caikit_nlp.binpb").read_bytes()))
+    found = facts(ours)
+    assert len(found) > 70
+    assert {name: fact for name, fact in found.items() if official.get(name) != fact} == {}

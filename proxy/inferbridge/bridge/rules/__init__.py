@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 
 from inferbridge.bridge.rules.base import Rule
+from inferbridge.bridge.rules.caikit import Caikit
 from inferbridge.bridge.rules.openai import OpenAiChat, OpenAiCompletions
 from inferbridge.bridge.rules.tgis import Tgis
 
 RULES: Mapping[str, Rule] = {
+    "caikit": Caikit(),
     "openai_chat": OpenAiChat(),
     "openai_completions": OpenAiCompletions(),
     "tgis": Tgis(),

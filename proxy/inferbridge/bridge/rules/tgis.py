@@ -12,7 +12,8 @@ from typing import Any
 from inferbridge.bridge.context import Context
 from inferbridge.bridge.rules.base import MessageWriter, Rule
 
-_SAMPLING = ("temperature", "top_k", "top_p", "typical_p", "seed")
+SAMPLING = ("temperature", "top_k", "top_p", "typical_p", "seed")
+"""What only drawing needs."""
 
 
 class Tgis(Rule):
@@ -21,7 +22,7 @@ class Tgis(Rule):
     def received_request(self, request: Any, context: Context) -> None:
         """Greedy ignores sampling."""
         if request.method == "greedy":
-            for name in _SAMPLING:
+            for name in SAMPLING:
                 setattr(request, name, None)
         elif request.temperature == 0:
             request.method, request.temperature = "greedy", None
@@ -31,7 +32,7 @@ class Tgis(Rule):
         if request.method != "greedy":
             return request
         request = copy(request)
-        for name in _SAMPLING:
+        for name in SAMPLING:
             setattr(request, name, None)
         return request
 
@@ -44,14 +45,14 @@ class Tgis(Rule):
 
     def writer(self, request: Any, context: Context) -> MessageWriter:
         """First the input, then the text."""
-        return _Writer(context)
+        return InputFirst(context)
 
 
 def _either(first: int | None, second: int | None) -> int | None:
     return second if first is None else first
 
 
-class _Writer:
+class InputFirst:
     """Takes what is known of the input out of the first message of a stream, into a message of its own."""
 
     def __init__(self, context: Context) -> None:
