@@ -92,6 +92,7 @@ RECIPES = {
         # The server binary needs of the wheel's dependencies nothing but the NumPy its Python backend hands to models.
         Recipe("triton", ("3.11", "3.12", "3.10"), embeds_python=True, with_dependencies=False),
         Recipe("mlserver", ("3.11", "3.12", "3.10")),
+        Recipe("caikit", ("3.11", "3.10")),
         Recipe("tritonclient", ("3.11", "3.12", "3.13")),
         Recipe("kserve", ("3.11", "3.12", "3.13")),
         Recipe("envoy", ("3.13", "3.12", "3.11"), for_tests=False),  # for tests/perf

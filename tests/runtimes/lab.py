@@ -9,9 +9,10 @@ import pytest
 from runtimes.environments import Environment, EnvironmentUnavailable, prepare
 from runtimes.programs import Client, Proxy, run_client, run_proxy
 from runtimes.routes import Route
-from runtimes.servers import Server, run_mlserver, run_triton
+from runtimes.servers import Server, run_caikit, run_mlserver, run_triton
 
-RUN_SERVER = {"triton": run_triton, "mlserver": run_mlserver}
+RUN_SERVER = {"triton": run_triton, "mlserver": run_mlserver, "caikit-tgis": run_caikit}
+ENVIRONMENTS = {"caikit-tgis": "caikit"}  # where the runtime's name is not the environment's
 
 
 def environment(name: str) -> Environment:
@@ -38,7 +39,8 @@ class Lab:
     def server(self, runtime: str) -> Server:
         """The running server of a runtime."""
         if runtime not in self._servers:
-            start = RUN_SERVER[runtime](environment(runtime), self._folders.mktemp(runtime))
+            found = environment(ENVIRONMENTS.get(runtime, runtime))
+            start = RUN_SERVER[runtime](found, self._folders.mktemp(runtime))
             self._servers[runtime] = self._stack.enter_context(start)
             self._logs[runtime] = self._servers[runtime].log
         return self._servers[runtime]

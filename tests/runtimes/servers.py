@@ -17,6 +17,7 @@ from runtimes.environments import Environment
 
 MODELS = Path(__file__).parent / "models"
 LOADED_MODELS = ("echo", "add", "fail", "reflect")
+READY_PATHS = tuple(f"/v2/models/{model}/ready" for model in LOADED_MODELS)
 START_SECONDS = 90.0  # a loaded machine; an idle one needs 2 to 6
 STOP_SECONDS = 10.0
 ATTEMPTS = 3  # a port found free may be taken before the server binds it
@@ -52,6 +53,7 @@ class Launch:
 
     command: Sequence[str | Path]
     variables: Mapping[str, str]
+    ready_paths: Sequence[str] = READY_PATHS  # REST paths that answer 200 once the server has all it needs
 
 
 Launcher = Callable[[int, int], Launch]  # from a REST and a gRPC port
@@ -83,6 +85,27 @@ def run_mlserver(environment: Environment, folder: Path) -> Iterator[Server]:
         return _mlserver_launch(environment, repository, rest_port, grpc_port)
 
     with _run("mlserver", launch, folder) as server:
+        yield server
+
+
+@contextmanager
+def run_caikit(environment: Environment, folder: Path) -> Iterator[Server]:
+    """Run caikit's runtime with the library and model of `models/caikit`; `folder` takes its working files."""
+    library = folder / "caikit"
+    shutil.copytree(MODELS / "caikit", library)
+
+    def launch(rest_port: int, grpc_port: int) -> Launch:
+        variables = {
+            "PYTHONPATH": str(library),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "CONFIG_FILES": str(library / "caikit.yml"),
+            "RUNTIME_LOCAL_MODELS_DIR": str(library / "models"),
+            "RUNTIME_HTTP_PORT": str(rest_port),
+            "RUNTIME_GRPC_PORT": str(grpc_port),
+        }
+        return Launch([environment.python, library / "start.py"], variables, ("/health",))
+
+    with _run("caikit", launch, folder) as server:
         yield server
 
 
@@ -164,8 +187,9 @@ def _start(name: str, launch: Launcher, folder: Path) -> tuple[Server, subproces
     for attempt in range(ATTEMPTS):
         rest_port, grpc_port = free_ports(2)
         server = Server(name, rest_port, grpc_port, log)
-        process = _spawn(launch(server.rest_port, server.grpc_port), folder, log)
-        problem = _await_ready(server, process)
+        started = launch(server.rest_port, server.grpc_port)
+        process = _spawn(started, folder, log)
+        problem = _await_ready(server, process, started.ready_paths)
         if problem is None:
             return server, process
         stop_group(process)
@@ -187,22 +211,22 @@ def _spawn(launch: Launch, folder: Path, log: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def _await_ready(server: Server, process: subprocess.Popen[bytes]) -> str | None:
+def _await_ready(server: Server, process: subprocess.Popen[bytes], paths: Sequence[str]) -> str | None:
     """Poll until the server has all its models; else what went wrong."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
             return f"ended with {process.returncode} while starting"
-        if _is_ready(server):
+        if _is_ready(server, paths):
             return None
         time.sleep(0.05)
     return f"was not ready after {START_SECONDS:.0f} s"
 
 
-def _is_ready(server: Server) -> bool:
+def _is_ready(server: Server, paths: Sequence[str]) -> bool:
     if not accepts_connections(server.grpc_port):
         return False
-    return all(_is_ok(f"{server.rest_url}/v2/models/{model}/ready") for model in LOADED_MODELS)
+    return all(_is_ok(f"{server.rest_url}{path}") for path in paths)
 
 
 def _is_ok(url: str) -> bool:
