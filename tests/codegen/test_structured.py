@@ -1,5 +1,6 @@
 """Structured sides: what the linker refuses, and that what is written can be read again."""
 
+import importlib
 import json
 import shutil
 from pathlib import Path
@@ -9,11 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from codegen.broken_specs import BASE
 from codegen.test_link import lines_of
 from inferbridge.bridge.context import Context, RuntimeProfile, Setting
 from inferbridge.bridge.errors import BridgeError
 from inferbridge.bridge.values import GrpcReply, GrpcRequest, HttpRequest
+from inferbridge_codegen.model.link import load_model
 from inferbridge_codegen.places import default_specs
+from inferbridge_codegen.render.package import render_package
 from inferbridge_generated import operations
 from inferbridge_generated.openai import bridges as openai
 from inferbridge_generated.tgis import bridges as tgis
@@ -182,3 +186,26 @@ def test_json_of_a_lenient_api_is_taken_as_pydantic_takes_it() -> None:
     assert openai.completions_rest_decode_request(HttpRequest("POST", "/", (), (body,)), context()).max_tokens == 5
     with pytest.raises(BridgeError, match="unknown field `prompts`"):
         openai.completions_rest_decode_request(HttpRequest("POST", "/", (), (b'{"prompts":"a"}',)), context())
+
+
+def test_values_outside_of_the_body_are_carried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A field may stand in the query or a header of a REST call and in the metadata of a gRPC call."""
+    root = Path(shutil.copytree(BASE, tmp_path / "specs"))
+    api = root / "apis/base.yaml"
+    text = api.read_text().replace(
+        "request: {schema: Question, map: {name: name}}", "request: {map: {query.name: name}}"
+    )
+    api.write_text(text.replace("request: {name: name}\n", "request: {metadata.x-name: name}\n"))
+    package = tmp_path / "outside_of_the_body"
+    for path, content in render_package(load_model(root)).items():
+        (package / path).parent.mkdir(parents=True, exist_ok=True)
+        (package / path).write_bytes(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    bridges = importlib.import_module("outside_of_the_body.base.bridges")
+    request = bridges.operations.AskRequest(name="a&b ü")
+    called = bridges.ask_rest_encode_request(request, context())
+    assert called.path == "/ask?name=a%26b+%C3%BC"
+    assert bridges.ask_rest_decode_request(called, context()) == request
+    sent = bridges.ask_grpc_encode_request(request, context())
+    assert sent.metadata == (("x-name", "a&b ü"),)
+    assert bridges.ask_grpc_decode_request(sent, context()) == request

@@ -15,7 +15,6 @@ from inferbridge_codegen.model.wire_view import Shape, WirePlace, WireView
 from inferbridge_codegen.problems import Mark, Problems, suggestion
 from inferbridge_codegen.spec.documents import EnumTableDocument, LineDocument, SideDocument, TypeRef
 
-SPECIALS = ("path", "query", "header", "metadata")
 _FITTING = {
     "string": {"string"},
     "bool": {"bool"},
@@ -24,7 +23,6 @@ _FITTING = {
     "double": {"double"},
     "bytes": {"bytes"},
     "any": {"any"},
-    "struct": {"any"},
 }
 """Types of the operation that a kind on the wire carries as it is."""
 _CONSTANTS = {
@@ -310,7 +308,6 @@ class _Linker:
             document.enum,
             document.unit,
             document.converter,
-            shape.oneof,
             self._entries(document, shape),
         )
         if document.constant is not None:

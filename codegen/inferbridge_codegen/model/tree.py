@@ -13,7 +13,7 @@ from inferbridge_codegen.model.types import Field
 from inferbridge_codegen.spec.documents import Constant
 
 type Kind = Literal["string", "bool", "integer", "float32", "double", "bytes", "any", "enum", "struct", "message"]
-"""What a value is on the wire; `struct` is google.protobuf.Struct or Value, `message` is left to a converter."""
+"""What a value is on the wire; `struct` is google.protobuf.Struct or Value, which no line can carry yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,6 @@ class Value:
     enum: str = ""
     unit: str = ""
     converter: str = ""
-    oneof: str = ""
-    """The union it belongs to together with others of the same target."""
     entries: tuple[tuple[str | int, str], ...] = ()
     """Of an enum: the wire's value and the neutral one."""
 

@@ -58,7 +58,6 @@ class Shape:
     kind: Kind
     is_list: bool = False
     presence: bool = False
-    oneof: str = ""
     numbers: tuple[tuple[str, int], ...] = ()
     """Of an enum: its values."""
 
@@ -163,17 +162,15 @@ def json_attribute(name: str) -> str:
 
 
 def _shape(field: FieldDescriptor, kind: str) -> Shape:
-    union = field.containing_oneof
-    oneof = union.name if union is not None and len(union.fields) > 1 else ""
     message = field.message_type
     if message is not None:
         plain = message.full_name in _ANY_MESSAGES
-        return Shape("struct" if plain else "message", field.is_repeated, True, oneof)
+        return Shape("struct" if plain else "message", field.is_repeated, True)
     shape: Kind = _PROTO_KINDS.get(kind.removeprefix("list<").removesuffix(">"), "integer")
     if field.type == FieldDescriptor.TYPE_FLOAT:
         shape = "float32"
     numbers = tuple((value.name, int(value.number)) for value in field.enum_type.values) if field.enum_type else ()
-    return Shape(shape, field.is_repeated, field.has_presence, oneof, numbers)
+    return Shape(shape, field.is_repeated, field.has_presence, numbers)
 
 
 def _place(field: FieldDescriptor) -> WirePlace:

@@ -51,7 +51,6 @@ class Rendered:
     decoders: dict[str, str] = dataclasses.field(default_factory=dict)
     """JSON decoders by name, with the type they read."""
     constants: dict[str, str] = dataclasses.field(default_factory=dict)
-    lenient: bool = False
 
     def structured(self, prefix: str, *, is_rest: bool, is_request: bool, target: str) -> Structured:
         """A renderer of one structured side."""
@@ -74,7 +73,7 @@ class Rendered:
 
 def render_bridges(api: Api, dialect: Dialect, depth: int) -> str:
     """Source of the half-bridges of one dialect; `depth` is how many packages it lies below the generated root."""
-    rendered = Rendered(lenient=api.lenient_json)
+    rendered = Rendered()
     for endpoint in dialect.endpoints:
         _endpoint(endpoint, rendered)
     functions = rendered.functions

@@ -32,7 +32,8 @@ def render_operations(model: Model) -> str:
 def render_schemas(api: Api) -> str:
     """Source of the JSON bodies of an API."""
     structs = [(struct, _fields(struct, _json)) for struct in _ordered(api.schemas)]
-    return formatted(render("schemas.py.jinja", api=api, structs=structs))
+    uses_any = any("Any" in line for _, fields in structs for line in fields)
+    return formatted(render("schemas.py.jinja", api=api, structs=structs, uses_any=uses_any))
 
 
 def _ordered(structs: Iterable[Struct]) -> list[Struct]:

@@ -158,8 +158,6 @@ class Structured:
             return f'structured.named({table}, {said}, "{value.label}", context)'
         if value.is_list and value.kind in {"float32", "double"} and not self.is_rest:
             return f'structured.floats({raw}, "{"f" if value.kind == "float32" else "d"}")'
-        if value.kind == "struct":
-            return f"structs.plain_list({raw})" if value.is_list else f"structs.plain({raw})"
         if value.unset is not None:
             plain = f"structured.given({raw}, None)" if self.is_rest else raw
             raw = f"structured.said({plain}, {value.unset!r})"
@@ -304,8 +302,6 @@ class Structured:
             return self._json(value, place, declared)
         if value.is_list and value.kind in {"float32", "double"}:
             return f'structured.packed({place}, "{"f" if value.kind == "float32" else "d"}", "{value.label}", context)'
-        if value.kind == "struct":
-            return f"structs.message({place})"
         if value.presence or value.is_list or not declared.type.is_optional:
             return place
         zero = _ZEROS[value.kind]
