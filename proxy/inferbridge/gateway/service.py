@@ -242,15 +242,17 @@ class Exchange:
     def _translate(self, route: Route, target: Target) -> None:
         bridge = self._bridge = self._service.bridge(route.match, route.protocol, target)
         crossing = bridge.request(self._client_call(route))
-        self._done, self._chunks = True, []
         limits = self._service.limits
         if crossing.is_simple:
             receiver = OneAnswer(bridge, crossing, self._responder, limits)
+            self._done, self._chunks = True, []
             self._call = target.pool.send(self._translated(crossing.legs[0], route), receiver, route.timeout)
             return
         accept = header(self._head.headers, "accept") or ""
         kind = partial(StreamedAnswer, accept=accept) if crossing.context.stream else WholeAnswer
-        self._call = kind(bridge, crossing, self._responder, limits).begin(
+        answer_of_all = kind(bridge, crossing, self._responder, limits)
+        self._done, self._chunks = True, []
+        self._call = answer_of_all.begin(
             lambda leg, receiver: _cancellable(
                 target.pool.send(self._translated(leg, route), receiver, route.timeout),
                 target,

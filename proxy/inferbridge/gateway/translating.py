@@ -199,6 +199,8 @@ class StreamedAnswer(TranslatedAnswer):
 
     def _stay_alive(self) -> None:
         """Proxies and clients give up on a stream that is silent for long."""
+        if self.legs.over:  # the client has left
+            return
         if self._quiet and (sign := self._sink.keep_alive()):
             self._responder.data(sign)
         self._quiet = True
