@@ -216,14 +216,25 @@ def test_events_become_messages() -> None:
     assert client.get("grpc-status") == "0"
 
 
+def test_what_came_before_an_error_is_not_undone() -> None:
+    """Text and error in one piece: the text goes out, then the error is told in the stream."""
+    client, upstream, _ = generate_stream()
+    _, receiver = upstream.calls[0]
+    receiver.on_head(200, EVENTS)
+    receiver.on_data(event(choices=choice("x")) + b'data: {"error": {"message": "bad", "code": 400}}\n\n')
+    assert [each.text for each in responses_of(client)] == ["", "x"]
+    assert client.get("grpc-status") == "3"
+
+
 @pytest.mark.parametrize(
     ("ending", "code"),
     [
         (b"", "14"),
+        (event(choices=choice("")) + b'data: {"error": {"message": "bad", "code": 400}}\n\n', "3"),
         (b"data: {nonsense\n\n", "13"),
         (b'data: {"error": {"message": "bad", "code": 400}}\n\ndata: [DONE]\n\n', "3"),
     ],
-    ids=["cut off", "garbage", "error event"],
+    ids=["cut off", "error after an event", "garbage", "error event"],
 )
 def test_a_stream_without_its_mark_of_success_is_no_success(ending: bytes, code: str) -> None:
     """An SSE body that just ends, or tells of an error, is a failed call for a gRPC client."""

@@ -34,7 +34,7 @@ class Source(Protocol):
         """The head of the answer."""
 
     def feed(self, data: Buffer) -> Iterable[Any]:
-        """The neutral messages that `data` completes."""
+        """The neutral messages that `data` completes, one by one: an error after some of them does not undo these."""
 
     def finish(self, trailers: Headers) -> Iterable[Any]:
         """The answer is complete; the messages still to come."""
@@ -61,11 +61,9 @@ class GrpcSource:
     def feed(self, data: Buffer) -> Iterable[Any]:
         """Read the messages that are complete."""
         assert self._frames is not None
-        messages: list[Any] = []
         for message in self._frames.feed(data):
             neutral = self._decode(message, self._context)
-            messages += (neutral,) if self._reader is None else self._reader.read(neutral)
-        return messages
+            yield from (neutral,) if self._reader is None else self._reader.read(neutral)
 
     def finish(self, trailers: Headers) -> Iterable[Any]:
         """Check the status."""
@@ -107,8 +105,7 @@ class RestSource:
         """Read the events that are complete."""
         if self._failed is not None:
             self._body.append(data)
-            return ()
-        messages: list[Any] = []
+            return
         for event in self._events.feed(data):
             error = self._dialect.read_event(event.name, event.data, self._context)
             if error is not None:
@@ -117,8 +114,7 @@ class RestSource:
                 self._complete = True
                 continue
             neutral = self._decode(event.data, self._context)
-            messages += (neutral,) if self._reader is None else self._reader.read(neutral)
-        return messages
+            yield from (neutral,) if self._reader is None else self._reader.read(neutral)
 
     def finish(self, trailers: Headers) -> Iterable[Any]:
         """Tell an end from a cut."""

@@ -175,14 +175,14 @@ class StreamedAnswer(TranslatedAnswer):
         self.take_messages(number, self.bridge.unfold(reply))
 
     def take_messages(self, number: int, messages: Iterable[Any]) -> None:
-        """Write them on."""
-        if len(self.crossing.legs) > 1:
+        """Write them on; those before an error go out before it is told."""
+        chunks: list[Buffer] = []
+        try:
             for message in messages:
                 message.index += number
-        writer = self._writer
-        if writer is not None:
-            messages = [made for message in messages for made in writer.write(message)]
-        self._send(self._sink.write(messages))
+                chunks += self._sink.write((message,) if self._writer is None else self._writer.write(message))
+        finally:
+            self._send(chunks)
 
     def _send(self, chunks: Iterable[Buffer]) -> None:
         data = b"".join(chunks)
