@@ -8,7 +8,17 @@ from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.framing import frame, quote_message, unframe
 from inferbridge.bridge.grpc import outcome
 from inferbridge.bridge.rest import HEADER_LENGTH
-from inferbridge.bridge.values import HOP_BY_HOP, Buffer, GrpcReply, GrpcRequest, Headers, HttpReply, header, join
+from inferbridge.bridge.values import (
+    HOP_BY_HOP,
+    Buffer,
+    GrpcReply,
+    GrpcRequest,
+    Headers,
+    HttpReply,
+    HttpRequest,
+    header,
+    join,
+)
 from inferbridge.gateway.application import RequestHead, Responder
 from inferbridge.gateway.limits import Limits
 
@@ -96,14 +106,12 @@ class PassthroughAnswer:
             answer(error_reply(error, rest=not self._grpc, dialect=self._dialect), self._responder)
 
 
-class OneAnswer:
-    """Collects the runtime's answer, takes it over the bridge and sends it."""
+class Collected:
+    """Collects a runtime's whole answer; `limit` in bytes for each gRPC message, the pool bounds their sum."""
 
-    def __init__(self, bridge: Bridge, crossing: Crossing, responder: Responder, limits: Limits) -> None:
-        self._bridge = bridge
-        self._crossing = crossing
-        self._responder = responder
-        self._limits = limits
+    def __init__(self, call: HttpRequest | GrpcRequest, limit: int) -> None:
+        self._grpc = isinstance(call, GrpcRequest)
+        self._limit = limit
         self._status = 0
         self._headers: Headers = ()
         self._chunks: list[Buffer] = []
@@ -113,13 +121,33 @@ class OneAnswer:
         self._status, self._headers = status, headers
 
     def on_data(self, data: Buffer) -> None:
-        """A piece of the body; the pool bounds their sum."""
+        """A piece of the body."""
         self._chunks.append(data)
+
+    def collected(self, trailers: Headers) -> HttpReply | GrpcReply:
+        """The answer as a value; BridgeError for one that is none."""
+        if not self._grpc:
+            return HttpReply(self._status, self._headers, self._chunks)
+        code, details = outcome(self._status, self._headers, trailers)
+        if code:
+            return GrpcReply(code, details)
+        encoding = header(self._headers, "grpc-encoding") or "identity"
+        return GrpcReply(messages=unframe(join(self._chunks) if self._chunks else b"", encoding, self._limit))
+
+
+class OneAnswer(Collected):
+    """Takes the runtime's only answer over the bridge and sends it."""
+
+    def __init__(self, bridge: Bridge, crossing: Crossing, responder: Responder, limits: Limits) -> None:
+        super().__init__(crossing.call, limits.reply_bytes)
+        self._bridge = bridge
+        self._crossing = crossing
+        self._responder = responder
 
     def on_end(self, trailers: Headers) -> None:
         """The answer is complete."""
         try:
-            reply = self._bridge.reply(self._crossing, self._collected(trailers))
+            reply = self._bridge.reply(self._crossing, self.collected(trailers))
         except BridgeError as error:
             reply = self._bridge.error(error)
         except Exception:
@@ -131,20 +159,3 @@ class OneAnswer:
     def on_failure(self, error: BridgeError) -> None:
         """The call failed on the way."""
         answer(self._bridge.error(error), self._responder)
-
-    def _collected(self, trailers: Headers) -> HttpReply | GrpcReply:
-        grpc = isinstance(self._crossing.call, GrpcRequest)
-        return collected(grpc, self._status, self._headers, self._chunks, trailers, self._limits.reply_bytes)
-
-
-def collected(
-    grpc: bool, status: int, headers: Headers, chunks: list[Buffer], trailers: Headers, limit: int
-) -> HttpReply | GrpcReply:
-    """A runtime's whole answer as a value; `limit` in bytes for each gRPC message."""
-    if not grpc:
-        return HttpReply(status, headers, chunks)
-    code, details = outcome(status, headers, trailers)
-    if code:
-        return GrpcReply(code, details)
-    encoding = header(headers, "grpc-encoding") or "identity"
-    return GrpcReply(messages=unframe(join(chunks) if chunks else b"", encoding, limit))

@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 from inferbridge.bridge.bridge import Bridge, Crossing, Leg, lost_headers, not_the_clients
 from inferbridge.bridge.errors import BridgeError, Code
-from inferbridge.bridge.values import Buffer, GrpcReply, GrpcRequest, Headers, HttpReply
-from inferbridge.gateway.answers import answer, collected
+from inferbridge.bridge.values import Buffer, Headers
+from inferbridge.gateway.answers import Collected, answer
 from inferbridge.gateway.application import Responder
 from inferbridge.gateway.limits import Limits
 from inferbridge.upstream.api import Receiver
@@ -235,31 +235,21 @@ class StreamedAnswer(TranslatedAnswer):
             super().tell(error)
 
 
-class _WholeLeg:
-    """Collects one answer of the runtime."""
+class _WholeLeg(Collected):
+    """One answer of the runtime."""
 
     def __init__(self, answer: TranslatedAnswer, number: int, leg: Leg) -> None:
+        super().__init__(leg.call, answer.limits.reply_bytes)
         self._answer = answer
         self._number = number
         self._leg = leg
-        self._status = 0
-        self._headers: Headers = ()
-        self._chunks: list[Buffer] = []
-
-    def on_head(self, status: int, headers: Headers) -> None:
-        """Status and headers."""
-        self._status, self._headers = status, headers
-
-    def on_data(self, data: Buffer) -> None:
-        """A piece of the body; the pool bounds their sum."""
-        self._chunks.append(data)
 
     def on_end(self, trailers: Headers) -> None:
         """The answer is complete."""
         answer = self._answer
 
         def read() -> None:
-            reply = answer.bridge.read_reply(answer.crossing, self._leg, self._collected(trailers))
+            reply = answer.bridge.read_reply(answer.crossing, self._leg, self.collected(trailers))
             answer.take_reply(self._number, reply)
             answer.ended(self)
 
@@ -268,10 +258,6 @@ class _WholeLeg:
     def on_failure(self, error: BridgeError) -> None:
         """The call failed on the way."""
         self._answer.fail(error)
-
-    def _collected(self, trailers: Headers) -> HttpReply | GrpcReply:
-        grpc = isinstance(self._leg.call, GrpcRequest)
-        return collected(grpc, self._status, self._headers, self._chunks, trailers, self._answer.limits.reply_bytes)
 
 
 class _StreamedLeg:
