@@ -5,6 +5,7 @@ from pathlib import Path
 
 from google.protobuf.descriptor import Descriptor
 
+from inferbridge_codegen.model.checks import check_endpoint, check_method, check_off
 from inferbridge_codegen.model.mapping import SideContext, link_side
 from inferbridge_codegen.model.structured import TreeContext, link_tree
 from inferbridge_codegen.model.tree import Tree
@@ -69,6 +70,7 @@ class Linker:
         self._root = root
         self._specs = specs
         self._problems = problems
+        self._enums = {name: enum.values for name, enum in specs.enums.items()}
         self._types = {
             name: Struct(name, document.doc, _fields(document.fields.values()))
             for name, document in specs.types.items()
@@ -117,6 +119,7 @@ class Linker:
             if field.type.base not in set(known):
                 message = f"there is no type {field.type.base!r}{suggestion(field.type.base, known)}"
                 self._problems.add(field.type.mark, message)
+            check_off(field, self._enums, self._problems)
 
     def _check_runtime(self, runtime: RuntimeDocument) -> None:
         for use in runtime.apis:
@@ -200,6 +203,7 @@ class Linker:
             message = f"operation {operation.name} does not stream: it has no message"
             self._problems.add(document.mark, message)
             return None
+        check_endpoint(document, operation, self._problems)
         rest = self._rest(document.rest, operation, api) if document.rest else None
         grpc = self._grpc(document.grpc, operation, api, index) if document.grpc else None
         return Endpoint(document.name, operation, rest, grpc, document.mode, document.rule, document.fan_out)
@@ -246,9 +250,8 @@ class Linker:
         if self._is_flat(part, view):
             flat = SideContext(view, struct, operation.request, self._types, variables, self._problems)
             return link_side(part, flat, is_list)
-        enums = {name: enum.values for name, enum in self._specs.enums.items()}
         context = TreeContext(
-            view, struct, operation.request, self._types, enums, api.enums, variables, specials, self._problems
+            view, struct, operation.request, self._types, self._enums, api.enums, variables, specials, self._problems
         )
         return link_tree(part, context, is_list)
 
@@ -272,6 +275,7 @@ class Linker:
             hint = suggestion(document.method, index.methods)
             self._problems.add(document.method_mark, f"the protos have no method {document.method!r}{hint}")
             return None
+        check_method(document, method.client_streaming, method.server_streaming, self._problems)
 
         def side(part: SideDocument, struct: Struct, message: Descriptor) -> Side | Tree:
             specials = ("metadata",) if struct is operation.request else ()

@@ -22,6 +22,15 @@ CONVERTERS: Mapping[str, str] = {
     "json_format": "enum",
 }
 """Named pairs in `inferbridge.bridge.converters`, with the type they work on."""
+CONVERTER_FIELDS: Mapping[str, tuple[str, ...]] = {
+    "model_state": ("string",),
+    "optional_text": ("string",),
+    "text_or_list": ("list<string>",),
+    "text_if_text": ("string",),
+    "json_text": ("any",),
+    "json_format": ("optional<bool>",),
+}
+"""Types of the operation's fields that they give and take."""
 PATH = "path."
 
 

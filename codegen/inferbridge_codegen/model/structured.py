@@ -8,10 +8,17 @@ Lines are sorted level by level: what starts with `a[].` makes the items of `a`,
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from inferbridge_codegen.model.checks import (
+    check_absent,
+    check_default,
+    check_one_line_each,
+    check_special_line,
+    check_value_line,
+)
 from inferbridge_codegen.model.mapping import CONVERTERS
 from inferbridge_codegen.model.tree import Items, Message, Special, Target, Tree, Value
 from inferbridge_codegen.model.types import Field, Struct
-from inferbridge_codegen.model.wire_view import Shape, WirePlace, WireView
+from inferbridge_codegen.model.wire_view import SchemaView, Shape, WirePlace, WireView
 from inferbridge_codegen.problems import Mark, Problems, suggestion
 from inferbridge_codegen.spec.documents import EnumTableDocument, LineDocument, SideDocument, TypeRef
 
@@ -72,6 +79,12 @@ def link_tree(document: SideDocument, context: TreeContext, is_list: bool) -> Tr
         else:
             lines.append(_Line(line, _steps(line.wire), _steps(line.field)))
     linker.check_variables(specials)
+    is_request = context.struct is context.request
+    check_one_line_each(document.lines, context.problems)
+    for line in document.lines:
+        check_default(line, context.struct, context.enums, is_request, context.problems)
+        if line.absent:
+            check_absent(line, context.struct, context.problems)
     body = None
     if context.view is None:
         for homeless in lines:
@@ -117,14 +130,14 @@ class _Linker:
             hint = suggestion(name, self._context.variables)
             self._problems.add(line.wire_mark, f"no path of this binding has a variable {name!r}{hint}")
             return None
+        check_special_line(line, self._problems)
         target = self._target(line, self._context.struct, _steps(line.field))
         if target is None:
             return None
-        kinds = {"string"} if place != "query" else {"string", "list<string>", "bool", "int64"}
-        kind = _type_text(target.field.type).removeprefix("optional<").removesuffix(">")
-        if kind not in kinds and _type_text(target.field.type) not in kinds:
-            message = f"a {place} value is a string, {target.name} is {target.field.type}"
-            self._problems.add(line.field_mark, message)
+        kinds = {"string", "list<string>"} if place == "query" else {"string"}
+        if str(target.field.type) not in kinds or len(target.path) > 1 or target.single:
+            message = f"a {place} value is a {' or '.join(sorted(kinds, reverse=True))} of the request"
+            self._problems.add(line.field_mark, f"{message}, {line.field} is {target.field.type}")
             return None
         return Special(place, name, target)  # type: ignore[arg-type]  # one of SPECIALS
 
@@ -316,6 +329,16 @@ class _Linker:
         target = self._target(document, source, line.field)
         if target is None or not self._fits(value, target.field.type, document):
             return None
+        is_rest = isinstance(self._context.view, SchemaView)
+        check_value_line(
+            document,
+            value.kind,
+            is_list=value.is_list,
+            presence=value.presence,
+            is_rest=is_rest,
+            declared=target.field.type,
+            problems=self._problems,
+        )
         return replace(value, target=target)
 
     def _is_constant(self, value: Value, line: LineDocument) -> bool:
@@ -382,7 +405,3 @@ class _Linker:
 
 def _item_of(field: Field) -> Field:
     return replace(field, type=TypeRef(field.type.base, False, False, field.type.mark))
-
-
-def _type_text(declared: TypeRef) -> str:
-    return str(declared)

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from inferbridge_codegen.problems import Mark
 from inferbridge_codegen.spec import path_template
 from inferbridge_codegen.spec.documents import (
-    Constant,
     EndpointDocument,
     FramingDocument,
     GrpcDocument,
@@ -13,7 +12,7 @@ from inferbridge_codegen.spec.documents import (
     RestDocument,
     SideDocument,
 )
-from inferbridge_codegen.spec.fields import declare, type_ref
+from inferbridge_codegen.spec.fields import declare, read_constant, type_ref
 from inferbridge_codegen.spec.path_template import PathTemplate
 from inferbridge_codegen.spec.shape import Pattern, Reader
 from inferbridge_codegen.spec.yaml_tree import ListNode, MapNode, Node, Scalar
@@ -61,6 +60,8 @@ def _endpoint(reader: Reader, node: Node, found: dict[str, EndpointDocument]) ->
         _rest(reader, parts["rest"], mode) if "rest" in parts else None,
         _grpc(reader, parts["grpc"], mode) if "grpc" in parts else None,
         node.mark,
+        parts.get("rule", node).mark,
+        parts.get("fan_out", node).mark,
         mode,
         reader.identifier(parts.get("rule"), "rule") or "",
         reader.identifier(parts.get("fan_out"), "fan_out") or "",
@@ -189,7 +190,9 @@ def _long_line(reader: Reader, wire: str, mark: Mark, node: Node) -> LineDocumen
         if key in parts and sources != ["field"]:
             reader.problems.add(parts[key].mark, f"mapping of {wire}: {key} goes with field, not with {sources[0]}")
     if "constant" in parts:
-        constant = _constant(reader, parts["constant"], "constant")
+        constant = read_constant(reader, parts["constant"], "constant")
+        if constant is None:
+            return None
         return LineDocument(wire, "", "", "", False, mark, node.mark, constant=constant)
     source = parts[sources[0]]
     if "absent" in parts:
@@ -207,18 +210,9 @@ def _long_line(reader: Reader, wire: str, mark: Mark, node: Node) -> LineDocumen
         mark,
         source.mark,
         echo="echo" in parts,
-        unset=_constant(reader, parts.get("unset"), "unset"),
-        default=_constant(reader, parts.get("default"), "default"),
+        unset=read_constant(reader, parts.get("unset"), "unset"),
+        default=read_constant(reader, parts.get("default"), "default"),
         enum=reader.identifier(parts.get("enum"), "enum") or "",
         unit=reader.choice(parts.get("unit"), "unit", UNITS) or "",
         nullable=reader.boolean(parts.get("nullable"), "nullable") or False,
     )
-
-
-def _constant(reader: Reader, node: Node | None, where: str) -> Constant:
-    if node is None:
-        return None
-    if isinstance(node, Scalar) and isinstance(node.value, str | bool | int | float):
-        return node.value
-    reader.problems.add(node.mark, f"{where} must be a string, a number, true or false")
-    return None

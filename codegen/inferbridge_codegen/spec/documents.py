@@ -185,6 +185,8 @@ class EndpointDocument:
     rest: RestDocument | None
     grpc: GrpcDocument | None
     mark: Mark
+    rule_mark: Mark
+    fan_out_mark: Mark
     mode: str = "unary"
     """`unary`, `stream`, or `either`: the request's field `stream` decides."""
     rule: str = ""

@@ -4,7 +4,7 @@ import re
 from typing import Protocol
 
 from inferbridge_codegen.problems import Mark
-from inferbridge_codegen.spec.documents import PARAMETERS, SCALARS, FieldDocument, TypeDocument, TypeRef
+from inferbridge_codegen.spec.documents import PARAMETERS, SCALARS, Constant, FieldDocument, TypeDocument, TypeRef
 from inferbridge_codegen.spec.shape import Reader
 from inferbridge_codegen.spec.yaml_tree import Node, Scalar
 
@@ -49,7 +49,7 @@ def read_fields(reader: Reader, node: Node | None, where: str, *, json: bool = F
         declared = type_ref(reader, parts.get("type"))
         if declared is None:
             continue
-        off = parts.get("off")
+        off = read_constant(reader, parts.get("off"), "off")
         fields[name] = FieldDocument(
             name,
             declared,
@@ -59,9 +59,19 @@ def read_fields(reader: Reader, node: Node | None, where: str, *, json: bool = F
             reader.choice(parts.get("loss"), "loss", _LOSS) or "warn",
             reader.choice(parts.get("quirk"), "quirk", QUIRK_CHECKS) or "",
             mark,
-            off.value if isinstance(off, Scalar) else None,
+            off,
         )
     return fields
+
+
+def read_constant(reader: Reader, node: Node | None, where: str) -> Constant:
+    """A plain value."""
+    if node is None:
+        return None
+    if isinstance(node, Scalar) and isinstance(node.value, str | bool | int | float):
+        return node.value
+    reader.problems.add(node.mark, f"{where} must be a string, a number, true or false")
+    return None
 
 
 def type_ref(reader: Reader, node: Node | None) -> TypeRef | None:

@@ -56,6 +56,8 @@ def _operations(reader: Reader, node: Node, display: str, specs: SpecSet) -> Non
     for name, key, child in reader.entries(top.get("enums"), "enums"):
         reader.check_identifier(name, key)
         values = tuple(reader.strings(child, f"enum {name}", _ENUM_VALUE))
+        for value in {value for value in values if values.count(value) > 1}:
+            reader.problems.add(child.mark, f"enum {name} has the value {value!r} twice")
         declare(reader, specs.enums, name, key, EnumDocument(name, values, key), "enum")
     for name, key, child in reader.entries(top.get("operations"), "operations"):
         reader.check_identifier(name, key)
