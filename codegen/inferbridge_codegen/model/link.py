@@ -20,6 +20,7 @@ from inferbridge_codegen.model.types import (
     RestBinding,
     Side,
     Struct,
+    class_name,
 )
 from inferbridge_codegen.model.wire_view import MessageView, SchemaView, WireView
 from inferbridge_codegen.problems import Mark, Problems, suggestion
@@ -55,10 +56,6 @@ def load_model(root: Path) -> Model:
     return model
 
 
-def _camel(name: str) -> str:
-    return "".join(part.capitalize() for part in name.split("_"))
-
-
 def _fields(documents: Iterable[FieldDocument]) -> tuple[Field, ...]:
     return tuple(Field.of(document) for document in documents)
 
@@ -92,7 +89,7 @@ class Linker:
         )
 
     def _operation(self, document: OperationDocument) -> Operation:
-        name = _camel(document.name)
+        name = class_name(document.name)
         request = Struct(f"{name}Request", f"What `{document.name}` is asked with.", _fields(document.request.values()))
         reply = Struct(f"{name}Reply", f"What `{document.name}` answers.", _fields(document.reply.values()))
         message = None

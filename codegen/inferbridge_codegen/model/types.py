@@ -26,6 +26,11 @@ _DEFAULTS = {
 }  # fmt: skip
 
 
+def class_name(name: str) -> str:
+    """The Python class of an operation or enum."""
+    return "".join(part.capitalize() for part in name.split("_"))
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """A field of an operation, one of its types, or a REST schema."""

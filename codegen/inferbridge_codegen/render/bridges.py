@@ -203,7 +203,7 @@ def _rest_encode_reply(side: Side | Tree, prefix: str, target: str, rendered: Re
     renderer = rendered.structured(prefix, is_rest=True, is_request=False, target=target)
     lines, made = renderer.write(side, "reply")
     if side.body is not None and side.is_list:
-        made = [renderer._write_items(side.body.items[0], "reply")]
+        made = [renderer.write_items(side.body.items[0], "reply")]
     rendered.take(renderer)
     if side.body is None:
         return [*lines, 'return rest.ok_reply((b"{}",))']

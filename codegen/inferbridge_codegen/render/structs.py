@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
-from inferbridge_codegen.model.types import Api, Field, Model, Struct
+from inferbridge_codegen.model.types import Api, Field, Model, Struct, class_name
 from inferbridge_codegen.model.wire_view import json_attribute
 from inferbridge_codegen.render.environment import render
 from inferbridge_codegen.render.lines import formatted
@@ -25,7 +25,7 @@ def render_operations(model: Model) -> str:
     structs = [*_ordered(model.types), *tops]
     lines = [(struct, _fields(struct, lambda field: _neutral(field, enums))) for struct in structs]
     uses_any = any(": Any" in line or "[Any" in line for _, fields in lines for line in fields)
-    source = render("operations.py.jinja", structs=lines, enums=model.enums, camel=_camel, uses_any=uses_any)
+    source = render("operations.py.jinja", structs=lines, enums=model.enums, class_name=class_name, uses_any=uses_any)
     return formatted(source)
 
 
@@ -51,14 +51,10 @@ def _fields(struct: Struct, declare: Callable[[Field], str]) -> list[str]:
     return [declare(field) for field in struct.fields]
 
 
-def _camel(name: str) -> str:
-    return "".join(part.capitalize() for part in name.split("_"))
-
-
 def _neutral(field: Field, enums: Mapping[str, str]) -> str:
     base = {"tensor": "Buffer", "map<parameter>": "dict[str, Parameter]"}.get(field.type.base)
     if field.type.base in enums:
-        base = _camel(field.type.base)
+        base = class_name(field.type.base)
     kind = base or _TYPES.get(field.type.base, field.type.base)
     if field.type.is_list:
         kind = f"list[{kind}]"

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from inferbridge_codegen.model.tree import Items, Message, Special, Target, Tree, Value
-from inferbridge_codegen.model.types import Field
+from inferbridge_codegen.model.types import Field, class_name
+from inferbridge_codegen.model.wire_view import json_attribute, python_attribute
 from inferbridge_codegen.render.lines import Lines, call, indented
 
 _ZEROS = {
@@ -142,7 +143,7 @@ class Structured:
     def _read_owned(self, owned: dict[str, dict[str, list[str]]], places: list[tuple[Message, str]]) -> Iterator[Lines]:
         for owner, fields in owned.items():
             holder = next(place for message, place in places if message.owner == owner)
-            struct = _camel_of(places, owner)
+            struct = _class_of(places, owner)
             made = ", ".join(f"{name}={_first(found)}" for name, found in fields.items())
             empty = next(self._empty(message) for message, _ in places if message.owner == owner)
             yield [f"{owner}=None", f"if {holder} is {empty}", f"else operations.{struct}({made})"]
@@ -174,7 +175,7 @@ class Structured:
         assert value.target is not None
         name = f"_{value.enum.upper()}_{self.module.upper()}_{direction}"
         wire = "int" if value.kind == "enum" else "str"
-        neutral = f"operations.{''.join(part.capitalize() for part in value.target.field.type.base.split('_'))}"
+        neutral = f"operations.{class_name(value.target.field.type.base)}"
         kind = f"dict[{wire}, {neutral}]" if direction == "IN" else f"dict[str, {wire}]"
         lines = ", ".join(f"{key}: {text}" for key, text in entries.items()).replace("'", '"')
         self.constants[f"{name}: {kind}"] = "{" + lines + "}"
@@ -257,7 +258,7 @@ class Structured:
     def _write_message(self, message: Message, scope: str) -> Lines:
         arguments = [[f"{value.wire}={self._write_value(value, scope)}"] for value in message.values if not value.alias]
         arguments += [self._write_nested(inner, scope) for inner in message.messages if _writes(inner)]
-        arguments += [[f"{items.wire}={self._write_items(items, scope)}"] for items in message.items]
+        arguments += [[f"{items.wire}={self.write_items(items, scope)}"] for items in message.items]
         return call(f"{self.module}.{message.wire_class}", arguments)
 
     def _write_nested(self, message: Message, scope: str) -> Lines:
@@ -318,7 +319,7 @@ class Structured:
             else f"rest.optional({place})"
         )
 
-    def _write_items(self, items: Items, scope: str) -> str:
+    def write_items(self, items: Items, scope: str) -> str:
         target = items.target
         source = f"only_{target.path[0]}.{target.path[1]}" if target.single else f"{scope}.{target.path[0]}"
         if not items.item_class:
@@ -357,12 +358,10 @@ def _read_single(target: str, fields: dict[str, list[str]], item_class: str) -> 
 
 
 def _attribute(declared: Field, is_rest: bool) -> str:
-    from inferbridge_codegen.model.wire_view import json_attribute, python_attribute
-
     return json_attribute(declared.name) if is_rest else python_attribute(declared.name)
 
 
-def _camel_of(places: list[tuple[Message, str]], owner: str) -> str:
+def _class_of(places: list[tuple[Message, str]], owner: str) -> str:
     for message, _ in places:
         for value in message.values:
             if value.target is not None and value.target.owner is not None and value.target.path[0] == owner:

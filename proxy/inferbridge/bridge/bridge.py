@@ -107,8 +107,8 @@ class Bridge:
         if client.is_plain and self.unary.endpoint.is_plain:
             leg = Leg(self.unary.half.encode_request(request, context), request)
             return Crossing(request, context, self.unary, (leg,))
-        if client.rule:
-            RULES[client.rule].received_request(request, context)
+        if self.client.rule is not None:
+            self.client.rule.received_request(request, context)
         if not request.model and self.setting.default_model:
             request.model = self.setting.default_model
         context.stream = client.mode == "stream" or (client.mode == "either" and bool(request.stream))
@@ -141,8 +141,8 @@ class Bridge:
         assert decode is not None
         try:
             reply = decode(answer, leg.request, context)  # type: ignore[arg-type]  # as in `request`
-            if runtime.endpoint.rule:
-                RULES[runtime.endpoint.rule].received_reply(reply, leg.request, context)
+            if runtime.rule is not None:
+                runtime.rule.received_reply(reply, leg.request, context)
         except RuntimeFault:
             raise
         except BridgeError as error:
@@ -151,14 +151,14 @@ class Bridge:
 
     def write_reply(self, crossing: Crossing, replies: Sequence[Any]) -> HttpReply | GrpcReply:
         """The client's answer from the neutral replies of all legs."""
-        context, client = crossing.context, self.client.endpoint
+        context = crossing.context
         context.replying = True
         encode = self.client.half.encode_reply
         assert encode is not None
         reply = replies[0] if len(replies) == 1 else joined(replies)
         try:
-            if client.rule:
-                RULES[client.rule].sent_reply(reply, crossing.request, context)
+            if self.client.rule is not None:
+                self.client.rule.sent_reply(reply, crossing.request, context)
             answer: HttpReply | GrpcReply = encode(reply, crossing.request, context)
         except BridgeError as error:
             raise not_the_clients(error) from error
@@ -182,7 +182,7 @@ class Bridge:
         """Reads the streamed answer of one leg; `limit` in bytes for each message."""
         end, context = crossing.runtime, crossing.context
         context.replying = True
-        reader = RULES[end.endpoint.rule].reader(leg.request, context) if end.endpoint.rule else None
+        reader = end.rule.reader(leg.request, context) if end.rule is not None else None
         if isinstance(end.half, GrpcHalf):
             return GrpcSource(end.half, reader, context, limit)
         return RestSource(end.half, end.dialect, reader, context, limit)

@@ -8,7 +8,7 @@ import msgspec
 
 from inferbridge.bridge.context import Context, RuntimeProfile
 from inferbridge.bridge.errors import BridgeError
-from inferbridge.bridge.rest import CODE_TO_HTTP, JSON_HEADERS, error_of
+from inferbridge.bridge.json_errors import event_error, retry_headers, status_of
 from inferbridge.bridge.values import Buffer, HttpReply
 
 _TYPES = {
@@ -24,21 +24,14 @@ _TYPES = {
 
 def reply(error: BridgeError, profile: RuntimeProfile | None) -> HttpReply:
     """An error answer."""
-    headers = JSON_HEADERS
-    if error.retry_after is not None:
-        headers = (*headers, ("retry-after", str(error.retry_after)))
-    return HttpReply(_status(error), headers, (event(error, profile),))
+    return HttpReply(status_of(error, None), retry_headers(error), (event(error, profile),))
 
 
 def event(error: BridgeError, profile: RuntimeProfile | None) -> bytes:
     """The same inside a stream."""
-    status = _status(error)
+    status = status_of(error, None)  # the API has statuses of its own
     kind = _TYPES.get(status, "BadRequestError" if status < 500 else "InternalServerError")
     return msgspec.json.encode({"error": {"message": error.message, "type": kind, "param": None, "code": status}})
-
-
-def _status(error: BridgeError) -> int:
-    return error.status or CODE_TO_HTTP.get(error.code, 500)
 
 
 def read_event(name: str, data: Buffer, context: Context) -> BridgeError | None:
@@ -49,5 +42,4 @@ def read_event(name: str, data: Buffer, context: Context) -> BridgeError | None:
         code = msgspec.json.decode(bytes(data))["error"].get("code")
     except (msgspec.DecodeError, AttributeError, KeyError, TypeError):
         code = None
-    status = code if isinstance(code, int) and 400 <= code <= 599 else 500
-    return error_of(HttpReply(status, (), (data,)), context)
+    return event_error(data, code, context)

@@ -8,8 +8,9 @@ import msgspec
 from inferbridge.bridge import dialect_caikit, dialect_openai
 from inferbridge.bridge.context import Context, RuntimeProfile
 from inferbridge.bridge.errors import BridgeError
-from inferbridge.bridge.rest import CODE_TO_HTTP, JSON_HEADERS, error_of
-from inferbridge.bridge.values import Buffer, GrpcReply, Headers, HttpReply
+from inferbridge.bridge.json_errors import event_error, retry_headers, status_of
+from inferbridge.bridge.rest import error_of
+from inferbridge.bridge.values import Buffer, GrpcReply, HttpReply
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,22 +46,7 @@ def _open_inference_event(error: BridgeError, profile: RuntimeProfile | None) ->
 
 
 def _open_inference_read_event(name: str, data: Buffer, context: Context) -> BridgeError | None:
-    return error_of(HttpReply(500, (), (data,)), context) if bytes(data[:9]) == b'{"error":' else None
-
-
-def retry_headers(error: BridgeError) -> Headers:
-    """The headers of a JSON error answer."""
-    if error.retry_after is None:
-        return JSON_HEADERS
-    return (*JSON_HEADERS, ("retry-after", str(error.retry_after)))
-
-
-def status_of(error: BridgeError, profile: RuntimeProfile | None) -> int:
-    """The HTTP status of an error."""
-    if error.status is not None:
-        return error.status
-    known = profile.status.get(error.code) if profile else None
-    return known or CODE_TO_HTTP.get(error.code, 500)
+    return event_error(data, None, context) if bytes(data[:9]) == b'{"error":' else None
 
 
 OPEN_INFERENCE = Dialect(_open_inference_reply, _open_inference_event, error_of, _open_inference_read_event)

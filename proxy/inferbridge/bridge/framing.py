@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from urllib.parse import quote_from_bytes, unquote
 
 from inferbridge.bridge.errors import BridgeError, Code, invalid
-from inferbridge.bridge.values import Buffer, Chunks, size
+from inferbridge.bridge.values import Buffer, Chunks, Headers, size
 
 _PREFIX = struct.Struct(">BI")
 PREFIX_BYTES = 5
+GRPC_HEADERS: Headers = (("content-type", "application/grpc"),)
 _TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 

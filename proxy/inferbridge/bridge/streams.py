@@ -16,13 +16,12 @@ from inferbridge.bridge.context import Context, RuntimeFault
 from inferbridge.bridge.dialects import Dialect
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.event_stream import EventReader
-from inferbridge.bridge.framing import frame, quote_message
+from inferbridge.bridge.framing import GRPC_HEADERS, frame, quote_message
 from inferbridge.bridge.grpc_messages import MessageReader as GrpcMessageReader
 from inferbridge.bridge.registry import GrpcHalf, RestHalf
 from inferbridge.bridge.rules.base import MessageReader
 from inferbridge.bridge.values import Buffer, GrpcReply, Headers, HttpReply, header
 
-GRPC_HEADERS: Headers = (("content-type", "application/grpc"),)
 _EVENT_STREAM = "text/event-stream"
 _OK_TRAILERS: Headers = (("grpc-status", "0"),)
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from inferbridge.bridge.errors import BridgeError
+from inferbridge.bridge.framing import GRPC_HEADERS
 from inferbridge.bridge.values import Headers
 from inferbridge.config.values import Listener, Settings, Upstream
 from inferbridge.demo import models, signs
@@ -37,7 +38,6 @@ type StartProxy = Callable[[Settings], AbstractAsyncContextManager[Listener]]
 ANY_PORT = Listener("127.0.0.1", 0)
 _SECONDS = 10.0
 _JSON: Headers = (("content-type", "application/json"),)
-_GRPC: Headers = (("content-type", "application/grpc"),)
 _SERVICE = "/inference.GRPCInferenceService/"
 
 
@@ -159,7 +159,7 @@ def _rest_body(answer: Answer) -> Lines:
 
 
 async def _grpc(lab: Lab, method: str, message: Sequence[bytes | bytearray | memoryview]) -> Answer:
-    request = UpstreamRequest("POST", _SERVICE + method, _GRPC, (frame(message),))
+    request = UpstreamRequest("POST", _SERVICE + method, GRPC_HEADERS, (frame(message),))
     return await call(lab.grpc_client, request, _SECONDS)
 
 
@@ -168,7 +168,7 @@ def _message[M](answer: Answer, decode: Callable[[bytes, list[tuple[str, int]]],
 
 
 def _grpc_stop(title: str, method: str, request: object, answer: Answer, reply: object, right: bool) -> Stop:
-    sent = [("", f"gRPC {_SERVICE}{method}"), *header_lines(_GRPC), *field_lines(request)]
+    sent = [("", f"gRPC {_SERVICE}{method}"), *header_lines(GRPC_HEADERS), *field_lines(request)]
     got = [("grpc-status", f"{answer.grpc_status} {answer.grpc_message}".strip()), *field_lines(reply or {})]
     return Stop(f"gRPC client → REST runtime: {title}", sent, got, right)
 

@@ -5,7 +5,7 @@ import logging
 from inferbridge.bridge.bridge import Bridge, Crossing
 from inferbridge.bridge.dialects import error_reply
 from inferbridge.bridge.errors import BridgeError, Code
-from inferbridge.bridge.framing import frame, quote_message, unframe
+from inferbridge.bridge.framing import GRPC_HEADERS, frame, quote_message, unframe
 from inferbridge.bridge.grpc import outcome
 from inferbridge.bridge.rest import HEADER_LENGTH
 from inferbridge.bridge.values import (
@@ -24,7 +24,6 @@ from inferbridge.gateway.limits import Limits
 
 log = logging.getLogger(__name__)
 
-GRPC_HEADERS: Headers = (("content-type", "application/grpc"),)
 _OWN_HEADERS = frozenset(
     {
         "accept", "accept-encoding", "authorization", "connection", "content-encoding", "content-length",

@@ -13,7 +13,15 @@ from inferbridge.bridge.bridge import Bridge, End, Leg
 from inferbridge.bridge.context import Policy
 from inferbridge.bridge.dialects import error_reply
 from inferbridge.bridge.errors import BridgeError, Code
-from inferbridge.bridge.framing import PREFIX_BYTES, frame, parse_timeout, timeout_text, too_large, unframe
+from inferbridge.bridge.framing import (
+    GRPC_HEADERS,
+    PREFIX_BYTES,
+    frame,
+    parse_timeout,
+    timeout_text,
+    too_large,
+    unframe,
+)
 from inferbridge.bridge.matching import half_of
 from inferbridge.bridge.registry import Api, Endpoint
 from inferbridge.bridge.rest import HEADER_LENGTH, JSON_HEADERS
@@ -21,7 +29,6 @@ from inferbridge.bridge.routes import Match, Routes
 from inferbridge.bridge.values import Buffer, GrpcRequest, Headers, HttpRequest, header, join
 from inferbridge.gateway.answers import (
     CREDENTIALS,
-    GRPC_HEADERS,
     OneAnswer,
     PassthroughAnswer,
     answer,
@@ -115,9 +122,9 @@ class GatewayService:
 
     def _dialect(self, head: RequestHead) -> str:
         """How errors are worded where the path begins, whether there is an endpoint or not."""
-        return (
-            self._dialects.get(head.target.partition("?")[0].split("/")[1:2][0], "") if head.target[:1] == "/" else ""
-        )
+        if head.target[:1] != "/":
+            return ""
+        return self._dialects.get(head.target.partition("?")[0].split("/")[1], "")
 
     def route(self, head: RequestHead) -> Route:
         """Where a call goes; raises `BridgeError`."""

@@ -19,7 +19,8 @@ class MessageReader(Protocol):
         """The messages that one message of the runtime means."""
 
     def finish(self) -> Iterable[Any]:
-        """What is left when the stream has ended well."""
+        """What is left when the stream has ended well: nothing, unless a reader keeps something back."""
+        return ()
 
 
 class MessageWriter(Protocol):
@@ -29,7 +30,8 @@ class MessageWriter(Protocol):
         """The client's messages for one of the operation's."""
 
     def finish(self) -> Iterable[Any]:
-        """What follows the last one."""
+        """What follows the last one: nothing, unless the client's API has an end of its own."""
+        return ()
 
 
 class Rule:

@@ -41,27 +41,19 @@ class Caikit(Tgis):
         return _AsTheyCome() if context.profile.api == context.client_api else _Writer(context)
 
 
-class _Reader:
+class _Reader(MessageReader):
     def read(self, message: Any) -> Iterable[Any]:
         """The message without a reason that is none."""
         if message.finish_reason == "not_finished":
             message.finish_reason = None
         return (message,)
 
-    def finish(self) -> Iterable[Any]:
-        """Nothing is left."""
-        return ()
 
-
-class _AsTheyCome:
+class _AsTheyCome(MessageWriter):
     def write(self, message: Any) -> Iterable[Any]:
         """Every message has a reason."""
         message.finish_reason = message.finish_reason or "not_finished"
         return (message,)
-
-    def finish(self) -> Iterable[Any]:
-        """Nothing follows."""
-        return ()
 
 
 class _Writer(InputFirst):

@@ -110,7 +110,7 @@ def _reason(said: Any, generated: int | None, request: Any) -> str | None:
     return reason
 
 
-class _Reader:
+class _Reader(MessageReader):
     """vLLM's chunks to the operation's messages."""
 
     def __init__(self, request: Any) -> None:
@@ -126,12 +126,8 @@ class _Reader:
         message.finish_reason = _reason(message, message.completion_tokens, self._request)
         return (message,)
 
-    def finish(self) -> Iterable[Any]:
-        """Nothing is left."""
-        return ()
 
-
-class _Writer:
+class _Writer(MessageWriter):
     """The operation's messages to chunks."""
 
     def __init__(self, prefix: str, request: Any, context: Context, *, chat: bool) -> None:

@@ -52,7 +52,7 @@ def _either(first: int | None, second: int | None) -> int | None:
     return second if first is None else first
 
 
-class InputFirst:
+class InputFirst(MessageWriter):
     """Takes what is known of the input out of the first message of a stream, into a message of its own."""
 
     def __init__(self, context: Context) -> None:
@@ -87,7 +87,3 @@ class InputFirst:
             tool_calls=message.tool_calls,
             reasoning=message.reasoning,
         )
-
-    def finish(self) -> Iterable[Any]:
-        """Nothing follows."""
-        return ()

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Self
 
 from inferbridge.bridge.errors import BridgeError, Code, invalid
-from inferbridge.bridge.framing import frame, parse_timeout, quote_message
+from inferbridge.bridge.framing import GRPC_HEADERS, frame, parse_timeout, quote_message
 from inferbridge.bridge.grpc_messages import MessageReader
 from inferbridge.bridge.values import Buffer, Chunks, GrpcReply, Headers, header
-from inferbridge.gateway.answers import GRPC_HEADERS, answer_grpc
+from inferbridge.gateway.answers import answer_grpc
 from inferbridge.gateway.application import RequestHead, Responder
 
 MESSAGE_BYTES = 64 * 1024
