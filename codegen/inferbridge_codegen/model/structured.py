@@ -5,7 +5,7 @@ list. In the operation `x[].y` is a field of a list's items, `x.y` of an optiona
 Lines are sorted level by level: what starts with `a[].` makes the items of `a`, what starts with `a.` the message `a`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from inferbridge_codegen.model.checks import (
@@ -16,7 +16,7 @@ from inferbridge_codegen.model.checks import (
     check_value_line,
 )
 from inferbridge_codegen.model.mapping import CONVERTERS
-from inferbridge_codegen.model.tree import Items, Message, Special, Target, Tree, Value
+from inferbridge_codegen.model.tree import Items, Message, Part, Special, Target, Tree, Value
 from inferbridge_codegen.model.types import Field, Struct
 from inferbridge_codegen.model.wire_view import SchemaView, Shape, WirePlace, WireView
 from inferbridge_codegen.problems import Mark, Problems, suggestion
@@ -67,6 +67,18 @@ class _Line:
     field: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """The struct that the fields of some lines are seen from, and how it is reached from the operation's."""
+
+    struct: Struct
+    path: tuple[str, ...] = ()
+
+    def within(self, name: str, struct: Struct) -> "_Scope":
+        """The struct of one of its fields."""
+        return _Scope(struct, (*self.path, name))
+
+
 def link_tree(document: SideDocument, context: TreeContext, is_list: bool) -> Tree:
     """The linked side; problems are collected, and a side with problems may be incomplete."""
     linker = _Linker(context, document)
@@ -93,18 +105,14 @@ def link_tree(document: SideDocument, context: TreeContext, is_list: bool) -> Tr
     elif is_list:
         body = linker.array(lines, context.view)
     else:
-        body = linker.message("", "", lines, context.view, context.struct)
+        body = linker.message("", "", lines, context.view, _Scope(context.struct))
     defaults = tuple((line.field, line.default) for line in document.lines if line.default is not None)
-    unmapped = _unmapped_fields(context.struct, linker.mapped(context.struct.name))
-    return Tree(body, is_list, tuple(specials), unmapped, defaults)
+    scope = _Scope(context.struct)
+    return Tree(body, is_list, tuple(specials), linker.unmapped(scope), defaults, linker.parts(scope))
 
 
 def _steps(path: str) -> tuple[str, ...]:
     return tuple(path.split(".")) if path else ()
-
-
-def _unmapped_fields(struct: Struct, mapped: set[str]) -> tuple[Field, ...]:
-    return tuple(field for field in struct.fields if field.name not in mapped)
 
 
 class _Linker:
@@ -114,13 +122,25 @@ class _Linker:
         self._context = context
         self._problems = context.problems
         self._document = document
-        self._mapped: dict[str, set[str]] = {}
+        self._mapped: dict[tuple[str, ...], set[str]] = {}
+        self._parts: dict[tuple[str, ...], tuple[_Scope, Target]] = {}
         if document.status_field:
-            self.mapped(context.struct.name).add(document.status_field)
+            self.map(_Scope(context.struct), document.status_field)
 
-    def mapped(self, struct: str) -> set[str]:
-        """Names of the fields of a struct that some line carries."""
-        return self._mapped.setdefault(struct, set())
+    def map(self, scope: _Scope, name: str) -> None:
+        """Note that some line carries this field."""
+        self._mapped.setdefault(scope.path, set()).add(name)
+
+    def unmapped(self, scope: _Scope) -> tuple[Field, ...]:
+        """Fields of a struct that no line carries."""
+        mapped = self._mapped.get(scope.path, set())
+        return tuple(field for field in scope.struct.fields if field.name not in mapped)
+
+    def parts(self, scope: _Scope) -> tuple[Part, ...]:
+        """The optional structs and only items in a struct of which something is not carried."""
+        found = [each for path, each in self._parts.items() if path[:-1] == scope.path]
+        made = [Part(target.owner, target.single, self.unmapped(inner)) for inner, target in found if target.owner]
+        return tuple(part for part in made if part.unmapped)
 
     # outside of the body
 
@@ -131,7 +151,7 @@ class _Linker:
             self._problems.add(line.wire_mark, f"no path of this binding has a variable {name!r}{hint}")
             return None
         check_special_line(line, self._problems)
-        target = self._target(line, self._context.struct, _steps(line.field))
+        target = self._target(line, _Scope(self._context.struct), _steps(line.field))
         if target is None:
             return None
         kinds = {"string", "list<string>"} if place == "query" else {"string"}
@@ -159,19 +179,22 @@ class _Linker:
                 self._problems.add(line.document.wire_mark, message)
                 return None
         place = WirePlace("", "list<message>", self._context.struct.fields[0], view)
-        items = self._items("[]", lines, place, self._context.struct)
+        items = self._items("[]", lines, place, _Scope(self._context.struct))
         return Message("", "", view.class_name, (), (), (items,) if items else (), ())
 
-    def message(self, wire: str, label: str, lines: list[_Line], view: WireView, struct: Struct) -> Message:
-        """A message whose fields go to `struct`, the struct of the current scope."""
+    def message(self, wire: str, label: str, lines: list[_Line], view: WireView, scope: _Scope) -> Message:
+        """A message whose fields go to the struct of `scope`."""
         places = view.places()
         own, nested, lists = self._sorted(lines, places, view)
-        values = [value for line in own if (value := self._value(line, places, struct))]
-        messages = [self._nested(name, group, places[name], struct) for name, group in nested.items()]
-        items = [made for name, group in lists.items() if (made := self._items(name, group, places[name], struct))]
+        values = [value for line in own if (value := self._value(line, places, scope))]
+        messages = [self._nested(name, group, places[name], scope) for name, group in nested.items()]
+        items = [made for name, group in lists.items() if (made := self._items(name, group, places[name], scope))]
         used = {line.wire[0] for line in own} | set(nested) | set(lists)
         unmapped = tuple(place.field for name, place in places.items() if name not in used)
-        return Message(wire, label, view.class_name, tuple(values), tuple(messages), tuple(items), unmapped)
+        unions = _unions(place for name, place in places.items() if name in used)
+        return Message(
+            wire, label, view.class_name, tuple(values), tuple(messages), tuple(items), unmapped, unions=unions
+        )
 
     def _sorted(
         self, lines: list[_Line], places: Mapping[str, WirePlace], view: WireView
@@ -215,13 +238,13 @@ class _Linker:
         self._problems.add(line.document.wire_mark, f"{line.document.wire}: name a field of its messages")
         return False
 
-    def _nested(self, name: str, lines: list[_Line], place: WirePlace, struct: Struct) -> Message:
+    def _nested(self, name: str, lines: list[_Line], place: WirePlace, scope: _Scope) -> Message:
         assert place.item is not None
         absent = next((line.document.absent for line in lines if line.document.absent), "")
         if absent:
-            self.mapped(struct.name).add(absent)
+            self.map(scope, absent)
         inner = [replace(line, wire=line.wire[1:]) for line in lines if not line.document.absent]
-        made = self.message(place.attribute, name, inner, place.item, struct)
+        made = self.message(place.attribute, name, inner, place.item, scope)
         made = replace(made, first=lines[0].wire[0].endswith("[0]"), absent=absent)
         targets = [value.target for value in made.values if value.target]
         owners = {target.owner.name for target in targets if target.owner is not None and not target.single}
@@ -231,7 +254,7 @@ class _Linker:
             )
         return replace(made, owner=owners.pop() if len(owners) == 1 else "")
 
-    def _items(self, name: str, lines: list[_Line], place: WirePlace, struct: Struct) -> Items | None:
+    def _items(self, name: str, lines: list[_Line], place: WirePlace, scope: _Scope) -> Items | None:
         assert place.item is not None
         first = next((line for line in lines if line.field), lines[0])
         cut = next((at for at, step in enumerate(first.field) if step.endswith("[]")), None)
@@ -244,7 +267,7 @@ class _Linker:
             self._problems.add(first.document.wire_mark, f"{name} has no line with a field")
             return None
         path = (*first.field[:cut], first.field[cut].removesuffix("[]"))
-        target = self._target(first.document, struct, path)
+        target = self._target(first.document, scope, path)
         if target is None or not target.field.type.is_list:
             if target is not None:
                 message = f"{target.name} is {target.field.type}, not a list"
@@ -252,11 +275,10 @@ class _Linker:
             return None
         inner = [replace(line, wire=line.wire[1:], field=line.field[cut + 1 :]) for line in lines]
         item = self._context.types.get(target.field.type.base)
-        scope = item or Struct("", "", (_item_of(target.field),))
+        inside = scope.within(".".join(path), item or Struct("", "", (_item_of(target.field),)))
         if item is None:
             inner = [replace(line, field=(target.field.name,)) for line in inner]
-        made = self.message("", name, inner, place.item, scope)
-        unmapped = _unmapped_fields(item, self.mapped(item.name)) if item is not None else ()
+        made = self.message("", name, inner, place.item, inside)
         return Items(
             place.attribute,
             name,
@@ -265,20 +287,21 @@ class _Linker:
             item.name if item is not None else "",
             place.field.required,
             place.field.always,
-            unmapped,
+            self.unmapped(inside) if item is not None else (),
+            self.parts(inside),
         )
 
     # values
 
-    def _target(self, line: LineDocument, struct: Struct, path: tuple[str, ...]) -> Target | None:
+    def _target(self, line: LineDocument, scope: _Scope, path: tuple[str, ...]) -> Target | None:
         """The field that a path of one or two steps leads to."""
         name = path[0].removesuffix("[0]") if path else ""
-        field = self._field(struct, name, line.field_mark)
+        field = self._field(scope.struct, name, line.field_mark)
         if field is None:
             return None
         single = bool(path) and path[0].endswith("[0]")
         if not line.echo:
-            self.mapped(struct.name).add(name)
+            self.map(scope, name)
         if single and len(path) == 1:
             return Target((name,), _item_of(field), field, True)
         if len(path) == 1:
@@ -290,8 +313,11 @@ class _Linker:
         leaf = self._field(inner, path[1], line.field_mark)
         if leaf is None:
             return None
-        self.mapped(inner.name).add(leaf.name)
-        return Target((name, leaf.name), leaf, field, single)
+        target = Target((name, leaf.name), leaf, field, single)
+        part = scope.within(name, inner)
+        self.map(part, leaf.name)
+        self._parts[part.path] = (part, target)
+        return target
 
     def _field(self, struct: Struct, name: str, mark: Mark) -> Field | None:
         found = next((item for item in struct.fields if item.name == name), None)
@@ -300,7 +326,7 @@ class _Linker:
             self._problems.add(mark, f"{struct.name or 'a plain value'} has no field {name!r}{hint}")
         return found
 
-    def _value(self, line: _Line, places: Mapping[str, WirePlace], struct: Struct) -> Value | None:
+    def _value(self, line: _Line, places: Mapping[str, WirePlace], scope: _Scope) -> Value | None:
         document = line.document
         place = places[line.wire[0]]
         shape = place.shape
@@ -325,7 +351,7 @@ class _Linker:
         )
         if document.constant is not None:
             return value if self._is_constant(value, document) else None
-        source = self._context.request if document.echo else struct
+        source = _Scope(self._context.request) if document.echo else scope
         target = self._target(document, source, line.field)
         if target is None or not self._fits(value, target.field.type, document):
             return None
@@ -401,6 +427,14 @@ class _Linker:
             self._problems.add(line.field_mark, f"table {table.name} is of {table.of}, {line.field} is {declared}")
             return False
         return True
+
+
+def _unions(places: Iterable[WirePlace]) -> tuple[tuple[str, ...], ...]:
+    """Members of one oneof, of those with more than one mapped."""
+    members: dict[str, list[str]] = {}
+    for place in places:
+        members.setdefault(place.union, []).append(place.attribute)
+    return tuple(tuple(names) for union, names in members.items() if union and len(names) > 1)
 
 
 def _item_of(field: Field) -> Field:

@@ -34,8 +34,8 @@ class Target:
 
     @property
     def name(self) -> str:
-        """As errors call it."""
-        return ".".join(self.path)
+        """As errors and tables call it."""
+        return ("[]." if self.single else ".").join(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +94,26 @@ class Message:
     """It is the only one in a list of messages."""
     absent: str = ""
     """The bool field of the operation that is true where that list is empty."""
+    unions: tuple[tuple[str, ...], ...] = ()
+    """Names of mapped members of which a protobuf message holds only one."""
 
     def walk(self) -> tuple["Message", ...]:
         """This message and the single messages in it, at any depth, outer ones first."""
         return (self, *(inner for message in self.messages for inner in message.walk()))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """An optional struct, or the only item of a list, that some lines lead through, and what no line carries of it."""
+
+    owner: Field
+    single: bool
+    unmapped: tuple[Field, ...]
+
+    @property
+    def prefix(self) -> str:
+        """What stands before the names of its fields."""
+        return f"{self.owner.name}{'[]' if self.single else ''}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +129,7 @@ class Items:
     required: bool
     always: bool
     unmapped_fields: tuple[Field, ...]
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,3 +143,4 @@ class Tree:
     unmapped_fields: tuple[Field, ...]
     defaults: tuple[tuple[str, Constant], ...] = ()
     """What the API does where the client says nothing: field of the operation, and neutral value."""
+    parts: tuple[Part, ...] = ()

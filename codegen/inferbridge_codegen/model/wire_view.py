@@ -76,6 +76,8 @@ class WirePlace:
     attribute: str = ""
     """Its name in the generated class."""
     shape: "Shape" = Shape("message")
+    union: str = ""
+    """gRPC: the oneof it is a member of."""
 
 
 class WireView(Protocol):
@@ -178,7 +180,9 @@ def _place(field: FieldDescriptor) -> WirePlace:
     base = kind.removeprefix("list<").removesuffix(">")
     mark_free = TypeRef(base, kind.startswith("list<"), False, None)  # type: ignore[arg-type]  # no place in a YAML file
     neutral = Field(field.name, mark_free, loss="reject")
-    return WirePlace(field.name, kind, neutral, item, factory, attribute(field), _shape(field, kind))
+    union = field.containing_oneof
+    real = str(union.name) if union is not None and len(union.fields) > 1 else ""
+    return WirePlace(field.name, kind, neutral, item, factory, attribute(field), _shape(field, kind), real)
 
 
 def _kind(field: FieldDescriptor) -> tuple[str, WireView | None, str]:

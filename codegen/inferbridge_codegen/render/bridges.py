@@ -240,7 +240,8 @@ def _grpc_messages(binding: GrpcBinding, tree: Tree, prefix: str, message: str, 
     name = tree.body.wire_class
     decode = [f"message = grpc.read(wire.decode_{name}, data, context)", *renderer.read(tree, "message")]
     lines, made = renderer.write(tree, "neutral")
-    encode = [*lines, f"message = {made[0]}", *made[1:], f"return grpc.write(wire.encode_{name}, message, context)"]
+    lines = [*lines, f"message = {made[0]}", *made[1:], *renderer.unions(tree.body, "message")]
+    encode = [*lines, f"return grpc.write(wire.encode_{name}, message, context)"]
     rendered.take(renderer)
     return [
         (f"{prefix}_decode_message", "data: Buffer, context: Context", message,
@@ -273,7 +274,7 @@ def _grpc_encode(binding: GrpcBinding, prefix: str, target: str, rendered: Rende
     renderer = rendered.structured(prefix, is_rest=False, is_request=not reply, target=target)
     lines, made = renderer.write(side, "reply" if reply else "request")
     rendered.take(renderer)
-    lines = [*lines, f"message = {made[0]}", *made[1:]]
+    lines = [*lines, f"message = {made[0]}", *made[1:], *renderer.unions(side.body, "message")]
     write = f"grpc.write(wire.encode_{side.body.wire_class}, message, context)"
     if reply:
         return [*lines, f"return GrpcReply(messages=({write},))"]

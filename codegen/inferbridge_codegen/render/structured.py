@@ -6,12 +6,12 @@ of a list have a function of their own, `_read_<side>_<list>` and `_write_<side>
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from inferbridge_codegen.model.tree import Items, Message, Special, Target, Tree, Value
+from inferbridge_codegen.model.tree import Items, Message, Part, Special, Target, Tree, Value
 from inferbridge_codegen.model.types import Field, class_name
 from inferbridge_codegen.model.wire_view import json_attribute, python_attribute
-from inferbridge_codegen.render.lines import Lines, call, indented
+from inferbridge_codegen.render.lines import Lines, call, indented, wrapped
 
 _ZEROS = {
     "string": '""',
@@ -112,12 +112,14 @@ class Structured:
         lines: Lines = []
         places = [(message, name)]
         for inner in message.messages:
-            local = f"{name}_{inner.label}" if name.startswith("in_") else f"in_{inner.label}"
+            # two underscores: `a.b` must not meet a field that is called `a_b`
+            local = f"{name}__{inner.label}" if name.startswith("in_") else f"in_{inner.label}"
             empty = self._empty(inner)
             place = f"{name}.{inner.wire}"
-            lines.append(
-                f"{local} = {place}[0] if {place} else {empty}" if inner.first else f"{local} = {place} or {empty}"
-            )
+            if inner.first:
+                lines.append(f'{local} = structured.alone({place}, {empty}, "{inner.label}", context)')
+            else:
+                lines.append(f"{local} = {place} or {empty}")
             more, deeper = self._locals(inner, local)
             lines += more
             places += deeper
@@ -188,18 +190,26 @@ class Structured:
         if not items.item_class:
             value = items.message.values[0]
             return f"[item.{value.wire} for item in {source}]"
-        helper = f"_read_{self.side}_{items.label.strip('[]') or 'items'}"
         lines, arguments = self._read_message(items.message, "item")
         made = call(f"operations.{items.item_class}", arguments)
-        self.helpers.append(
-            Helper(
-                f"{helper}(item: {self.module}.{items.message.wire_class}, context: Context)",
-                f"operations.{items.item_class}",
-                f"One of `{items.label.strip('[]') or 'the items'}`.",
-                [*lines, f"return {made[0]}", *made[1:]],
-            )
-        )
+        wire_class, item_class = f"{self.module}.{items.message.wire_class}", f"operations.{items.item_class}"
+        helper = self._helper("read", items, wire_class, item_class, [*lines, f"return {made[0]}", *made[1:]])
         return f"[{helper}(item, context) for item in {source}]"
+
+    def _helper(self, verb: str, items: Items, takes: str, gives: str, body: Lines) -> str:
+        """The name of a function for the items of a list; lists that are treated alike share one."""
+        label = items.label.strip("[]")
+        name = f"_{verb}_{self.side}_{label or 'items'}"
+        arguments = f"(item: {takes}, context: Context)"
+        taken = {helper.head: helper for helper in self.helpers}
+        made = Helper(f"{name}{arguments}", gives, f"One of `{label or 'the items'}`.", body)
+        number = 1
+        while taken.get(made.head, made) != made:
+            number += 1
+            made = replace(made, head=f"{name}_{number}{arguments}")
+        if made.head not in taken:
+            self.helpers.append(made)
+        return made.head.partition("(")[0]
 
     def _item_class(self, message: Message, target: str) -> str:
         for inner in message.walk():
@@ -222,7 +232,7 @@ class Structured:
 
     def write(self, tree: Tree, scope: str) -> tuple[Lines, Lines]:
         """Statements, and the expression of the body for the neutral value in the local `scope`."""
-        lines = self._lose(tree.unmapped_fields, scope, "")
+        lines = [*self._lose(tree.unmapped_fields, scope, ""), *self._lose_parts(tree.parts, scope, "")]
         lines += self._quirks(tree) if self.is_request else []
         if tree.body is None:
             return lines, []
@@ -253,6 +263,28 @@ class Structured:
                 f"if {_is_set(declared, place)}:",
                 f"    {act if declared.loss == 'reject' else f'context.note("{name}")'}",
             ]
+        return lines
+
+    def _lose_parts(self, parts: Iterable[Part], scope: str, prefix: str) -> Lines:
+        lines: Lines = []
+        for part in parts:
+            place = f"{scope}.{part.owner.name}"
+            if part.single:
+                lines += [f"for item in {place}:", *indented(self._lose(part.unmapped, "item", prefix + part.prefix))]
+            else:
+                lost = self._lose(part.unmapped, place, prefix + part.prefix)
+                lines += [f"if {place} is not None:", *indented(lost)]
+        return [] if all(line.endswith(":") for line in lines) else lines
+
+    def unions(self, message: Message, place: str) -> Lines:
+        """Statements that see to it that a written message has one member of each union."""
+        lines: Lines = []
+        for names in message.unions:
+            members = ", ".join(f'"{name}"' for name in names)
+            lines += wrapped(f"structured.one_of({_guarded(place)}, ({members}), context)", 4)
+        for inner in message.messages:
+            if not inner.first:
+                lines += self.unions(inner, f"{place}.{inner.wire}")
         return lines
 
     def _write_message(self, message: Message, scope: str) -> Lines:
@@ -299,6 +331,9 @@ class Structured:
             place = f"structured.whole({place}, {_MS})"
         if self.is_rest and value.always and value.unset is not None:
             return f"structured.given({place}, {value.unset!r})"
+        if self.is_rest and value.kind == "double":
+            finite = "all_finite" if value.is_list else "finite"
+            place = f'structured.{finite}({place}, "{value.label}", context)'
         if self.is_rest:
             return self._json(value, place, declared)
         if value.is_list and value.kind in {"float32", "double"}:
@@ -331,18 +366,22 @@ class Structured:
         return f"rest.optional({made})" if optional else made
 
     def _write_helper(self, items: Items) -> str:
-        helper = f"_write_{self.side}_{items.label.strip('[]') or 'items'}"
         made = self._write_message(items.message, "item")
-        lost = self._lose(items.unmapped_fields, "item", f"{items.target.name}[].")
-        self.helpers.append(
-            Helper(
-                f"{helper}(item: operations.{items.item_class}, context: Context)",
-                f"{self.module}.{items.message.wire_class}",
-                f"One of `{items.label.strip('[]') or 'the items'}`.",
-                [*lost, f"return {made[0]}", *made[1:]],
-            )
+        prefix = f"{items.target.name}[]."
+        lines = [*self._lose(items.unmapped_fields, "item", prefix), *self._lose_parts(items.parts, "item", prefix)]
+        unions = self.unions(items.message, "made")
+        result = (
+            [f"made = {made[0]}", *made[1:], *unions, "return made"] if unions else [f"return {made[0]}", *made[1:]]
         )
-        return helper
+        wire_class, item_class = f"{self.module}.{items.message.wire_class}", f"operations.{items.item_class}"
+        return self._helper("write", items, item_class, wire_class, [*lines, *result])
+
+
+def _guarded(place: str) -> str:
+    """A place in messages of which each may be missing: `a and a.b and a.b.c`, `a` itself being there."""
+    steps = place.split(".")
+    reached = [".".join(steps[: count + 1]) for count in range(1, len(steps))]
+    return " and ".join(reached) or place
 
 
 def _first(found: list[str]) -> str:

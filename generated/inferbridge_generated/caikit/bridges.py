@@ -91,10 +91,10 @@ def _read_text_generation_rest_reply_input_tokens(item: schemas.Token, context: 
 def _write_text_generation_rest_reply_tokens(item: operations.GeneratedToken, context: Context) -> schemas.Token:
     """One of `tokens`."""
     if item.top_tokens:
-        context.note("choices.tokens[].top_tokens")
+        context.note("choices[].tokens[].top_tokens")
     return schemas.Token(
         text=item.text,
-        logprob=item.logprob,
+        logprob=structured.finite(item.logprob, "logprob", context),
         rank=structured.given(item.rank, 0),
     )
 
@@ -102,10 +102,10 @@ def _write_text_generation_rest_reply_tokens(item: operations.GeneratedToken, co
 def _write_text_generation_rest_reply_input_tokens(item: operations.GeneratedToken, context: Context) -> schemas.Token:
     """One of `input_tokens`."""
     if item.top_tokens:
-        context.note("choices.prompt_details[].top_tokens")
+        context.note("choices[].prompt_details[].top_tokens")
     return schemas.Token(
         text=item.text,
-        logprob=item.logprob,
+        logprob=structured.finite(item.logprob, "logprob", context),
         rank=structured.given(item.rank, 0),
     )
 
@@ -114,7 +114,7 @@ def text_generation_rest_decode_request(call: HttpRequest, context: Context) -> 
     """POST /api/v1/task/text-generation to its operation."""
     body = rest.read_json(_READ_GENERATION_REQUEST, bytes(rest.body_of(call)))
     in_parameters = body.parameters or _NO_SCHEMAS_GenerationParameters
-    in_parameters_exponential_decay_length_penalty = (
+    in_parameters__exponential_decay_length_penalty = (
         in_parameters.exponential_decay_length_penalty or _NO_SCHEMAS_LengthPenalty
     )
     return operations.GenerateRequest(
@@ -138,10 +138,10 @@ def text_generation_rest_decode_request(call: HttpRequest, context: Context) -> 
         return_ranks=structured.given(in_parameters.token_ranks, None),
         include_stop_sequence=structured.given(in_parameters.include_stop_sequence, None),
         length_penalty=None
-        if in_parameters_exponential_decay_length_penalty is _NO_SCHEMAS_LengthPenalty
+        if in_parameters__exponential_decay_length_penalty is _NO_SCHEMAS_LengthPenalty
         else operations.LengthPenalty(
-            start_index=structured.given(in_parameters_exponential_decay_length_penalty.start_index, 0),
-            decay_factor=structured.given(in_parameters_exponential_decay_length_penalty.decay_factor, 0.0),
+            start_index=structured.given(in_parameters__exponential_decay_length_penalty.start_index, 0),
+            decay_factor=structured.given(in_parameters__exponential_decay_length_penalty.decay_factor, 0.0),
         ),
         prompts=[body.inputs],
     )
@@ -209,11 +209,13 @@ def text_generation_rest_encode_request(request: operations.GenerateRequest, con
                     _METHOD_SCHEMAS_OUT, request.method, msgspec.UNSET, "decoding_method", context
                 ),
                 top_k=structured.json(request.top_k),
-                top_p=structured.json(request.top_p),
-                typical_p=structured.json(request.typical_p),
-                temperature=structured.json(request.temperature),
-                repetition_penalty=structured.json(request.repetition_penalty),
-                max_time=structured.json(request.time_limit),
+                top_p=structured.json(structured.finite(request.top_p, "top_p", context)),
+                typical_p=structured.json(structured.finite(request.typical_p, "typical_p", context)),
+                temperature=structured.json(structured.finite(request.temperature, "temperature", context)),
+                repetition_penalty=structured.json(
+                    structured.finite(request.repetition_penalty, "repetition_penalty", context)
+                ),
+                max_time=structured.json(structured.finite(request.time_limit, "max_time", context)),
                 stop_sequences=rest.optional(request.stop_sequences),
                 seed=structured.json(request.seed),
                 preserve_input_text=structured.json(request.echo),
@@ -226,7 +228,9 @@ def text_generation_rest_encode_request(request: operations.GenerateRequest, con
                 if request.length_penalty is None
                 else schemas.LengthPenalty(
                     start_index=rest.optional(request.length_penalty.start_index),
-                    decay_factor=rest.optional(request.length_penalty.decay_factor),
+                    decay_factor=rest.optional(
+                        structured.finite(request.length_penalty.decay_factor, "decay_factor", context)
+                    ),
                 ),
             ),
             _NO_SCHEMAS_GenerationParameters,
@@ -271,6 +275,11 @@ def text_generation_rest_encode_reply(
     reply: operations.GenerateReply, request: operations.GenerateRequest, context: Context
 ) -> HttpReply:
     """What a client of POST /api/v1/task/text-generation gets."""
+    for item in reply.choices:
+        if item.tool_calls is not None:
+            context.lose("choices[].tool_calls", "the other side has no place for it")
+        if item.reasoning:
+            context.lose("choices[].reasoning", "the other side has no place for it")
     only_choices = structured.only(reply.choices, "choices", context)
     body = schemas.Generated(
         generated_text=only_choices.text,
@@ -317,7 +326,7 @@ def _read_text_generation_grpc_reply_input_tokens(
 def _write_text_generation_grpc_reply_tokens(item: operations.GeneratedToken, context: Context) -> wire.GeneratedToken:
     """One of `tokens`."""
     if item.top_tokens:
-        context.note("choices.tokens[].top_tokens")
+        context.note("choices[].tokens[].top_tokens")
     return wire.GeneratedToken(
         text=item.text,
         logprob=structured.given(item.logprob, 0.0),
@@ -330,7 +339,7 @@ def _write_text_generation_grpc_reply_input_tokens(
 ) -> wire.GeneratedToken:
     """One of `input_tokens`."""
     if item.top_tokens:
-        context.note("choices.prompt_details[].top_tokens")
+        context.note("choices[].prompt_details[].top_tokens")
     return wire.GeneratedToken(
         text=item.text,
         logprob=structured.given(item.logprob, 0.0),
@@ -490,6 +499,11 @@ def text_generation_grpc_encode_reply(
     reply: operations.GenerateReply, request: operations.GenerateRequest, context: Context
 ) -> GrpcReply:
     """What a client of /caikit.runtime.Nlp.NlpService/TextGenerationTaskPredict gets."""
+    for item in reply.choices:
+        if item.tool_calls is not None:
+            context.lose("choices[].tool_calls", "the other side has no place for it")
+        if item.reasoning:
+            context.lose("choices[].reasoning", "the other side has no place for it")
     only_choices = structured.only(reply.choices, "choices", context)
     message = wire.GeneratedTextResult(
         generated_text=only_choices.text,
@@ -543,7 +557,7 @@ def _write_server_streaming_text_generation_rest_message_tokens(
         context.note("tokens[].top_tokens")
     return schemas.Token(
         text=item.text,
-        logprob=item.logprob,
+        logprob=structured.finite(item.logprob, "logprob", context),
         rank=structured.given(item.rank, 0),
     )
 
@@ -556,7 +570,7 @@ def _write_server_streaming_text_generation_rest_message_input_tokens(
         context.note("prompt_details[].top_tokens")
     return schemas.Token(
         text=item.text,
-        logprob=item.logprob,
+        logprob=structured.finite(item.logprob, "logprob", context),
         rank=structured.given(item.rank, 0),
     )
 
@@ -567,7 +581,7 @@ def server_streaming_text_generation_rest_decode_request(
     """POST /api/v1/task/server-streaming-text-generation to its operation."""
     body = rest.read_json(_READ_GENERATION_REQUEST, bytes(rest.body_of(call)))
     in_parameters = body.parameters or _NO_SCHEMAS_GenerationParameters
-    in_parameters_exponential_decay_length_penalty = (
+    in_parameters__exponential_decay_length_penalty = (
         in_parameters.exponential_decay_length_penalty or _NO_SCHEMAS_LengthPenalty
     )
     return operations.GenerateRequest(
@@ -591,10 +605,10 @@ def server_streaming_text_generation_rest_decode_request(
         return_ranks=structured.given(in_parameters.token_ranks, None),
         include_stop_sequence=structured.given(in_parameters.include_stop_sequence, None),
         length_penalty=None
-        if in_parameters_exponential_decay_length_penalty is _NO_SCHEMAS_LengthPenalty
+        if in_parameters__exponential_decay_length_penalty is _NO_SCHEMAS_LengthPenalty
         else operations.LengthPenalty(
-            start_index=structured.given(in_parameters_exponential_decay_length_penalty.start_index, 0),
-            decay_factor=structured.given(in_parameters_exponential_decay_length_penalty.decay_factor, 0.0),
+            start_index=structured.given(in_parameters__exponential_decay_length_penalty.start_index, 0),
+            decay_factor=structured.given(in_parameters__exponential_decay_length_penalty.decay_factor, 0.0),
         ),
         prompts=[body.inputs],
     )
@@ -664,11 +678,13 @@ def server_streaming_text_generation_rest_encode_request(
                     _METHOD_SCHEMAS_OUT, request.method, msgspec.UNSET, "decoding_method", context
                 ),
                 top_k=structured.json(request.top_k),
-                top_p=structured.json(request.top_p),
-                typical_p=structured.json(request.typical_p),
-                temperature=structured.json(request.temperature),
-                repetition_penalty=structured.json(request.repetition_penalty),
-                max_time=structured.json(request.time_limit),
+                top_p=structured.json(structured.finite(request.top_p, "top_p", context)),
+                typical_p=structured.json(structured.finite(request.typical_p, "typical_p", context)),
+                temperature=structured.json(structured.finite(request.temperature, "temperature", context)),
+                repetition_penalty=structured.json(
+                    structured.finite(request.repetition_penalty, "repetition_penalty", context)
+                ),
+                max_time=structured.json(structured.finite(request.time_limit, "max_time", context)),
                 stop_sequences=rest.optional(request.stop_sequences),
                 seed=structured.json(request.seed),
                 preserve_input_text=structured.json(request.echo),
@@ -681,7 +697,9 @@ def server_streaming_text_generation_rest_encode_request(
                 if request.length_penalty is None
                 else schemas.LengthPenalty(
                     start_index=rest.optional(request.length_penalty.start_index),
-                    decay_factor=rest.optional(request.length_penalty.decay_factor),
+                    decay_factor=rest.optional(
+                        structured.finite(request.length_penalty.decay_factor, "decay_factor", context)
+                    ),
                 ),
             ),
             _NO_SCHEMAS_GenerationParameters,

@@ -186,18 +186,20 @@ def completions_rest_encode_request(request: operations.GenerateRequest, context
         max_tokens=request.max_tokens,
         echo=structured.json(request.echo),
         model=rest.optional(request.model),
-        temperature=structured.json(request.temperature),
-        top_p=structured.json(request.top_p),
+        temperature=structured.json(structured.finite(request.temperature, "temperature", context)),
+        top_p=structured.json(structured.finite(request.top_p, "top_p", context)),
         top_k=structured.json(request.top_k),
-        min_p=structured.json(request.min_p),
+        min_p=structured.json(structured.finite(request.min_p, "min_p", context)),
         n=structured.json(request.n),
         seed=structured.json(request.seed),
         stop=converters.text_or_list_to_wire(request.stop_sequences),
         stop_token_ids=structured.json(request.stop_token_ids),
         min_tokens=structured.json(request.min_tokens),
-        presence_penalty=structured.json(request.presence_penalty),
-        frequency_penalty=structured.json(request.frequency_penalty),
-        repetition_penalty=structured.json(request.repetition_penalty),
+        presence_penalty=structured.json(structured.finite(request.presence_penalty, "presence_penalty", context)),
+        frequency_penalty=structured.json(structured.finite(request.frequency_penalty, "frequency_penalty", context)),
+        repetition_penalty=structured.json(
+            structured.finite(request.repetition_penalty, "repetition_penalty", context)
+        ),
         logit_bias=structured.json(request.logit_bias),
         ignore_eos=structured.json(request.ignore_eos),
         include_stop_str_in_output=structured.json(request.include_stop_sequence),
@@ -270,7 +272,7 @@ def completions_rest_encode_reply(
 def completions_rest_decode_message(data: Buffer, context: Context) -> operations.GenerateMessage:
     """One event of the answer to POST /v1/completions."""
     body = rest.read_reply(_READ_COMPLETION, bytes(data), context)
-    in_choices = body.choices[0] if body.choices else _NO_SCHEMAS_CompletionChoice
+    in_choices = structured.alone(body.choices, _NO_SCHEMAS_CompletionChoice, "choices", context)
     in_usage = body.usage or _NO_SCHEMAS_Usage
     return operations.GenerateMessage(
         usage_only=not body.choices,
@@ -485,18 +487,20 @@ def chat_rest_encode_request(request: operations.GenerateRequest, context: Conte
         chat_template=structured.json(request.chat_template),
         chat_template_kwargs=structured.json(request.chat_template_kwargs),
         model=rest.optional(request.model),
-        temperature=structured.json(request.temperature),
-        top_p=structured.json(request.top_p),
+        temperature=structured.json(structured.finite(request.temperature, "temperature", context)),
+        top_p=structured.json(structured.finite(request.top_p, "top_p", context)),
         top_k=structured.json(request.top_k),
-        min_p=structured.json(request.min_p),
+        min_p=structured.json(structured.finite(request.min_p, "min_p", context)),
         n=structured.json(request.n),
         seed=structured.json(request.seed),
         stop=converters.text_or_list_to_wire(request.stop_sequences),
         stop_token_ids=structured.json(request.stop_token_ids),
         min_tokens=structured.json(request.min_tokens),
-        presence_penalty=structured.json(request.presence_penalty),
-        frequency_penalty=structured.json(request.frequency_penalty),
-        repetition_penalty=structured.json(request.repetition_penalty),
+        presence_penalty=structured.json(structured.finite(request.presence_penalty, "presence_penalty", context)),
+        frequency_penalty=structured.json(structured.finite(request.frequency_penalty, "frequency_penalty", context)),
+        repetition_penalty=structured.json(
+            structured.finite(request.repetition_penalty, "repetition_penalty", context)
+        ),
         logit_bias=structured.json(request.logit_bias),
         ignore_eos=structured.json(request.ignore_eos),
         include_stop_str_in_output=structured.json(request.include_stop_sequence),
@@ -569,8 +573,8 @@ def chat_rest_encode_reply(
 def chat_rest_decode_message(data: Buffer, context: Context) -> operations.GenerateMessage:
     """One event of the answer to POST /v1/chat/completions."""
     body = rest.read_reply(_READ_CHAT, bytes(data), context)
-    in_choices = body.choices[0] if body.choices else _NO_SCHEMAS_ChatChoice
-    in_choices_delta = in_choices.delta or _NO_SCHEMAS_ChatMessage
+    in_choices = structured.alone(body.choices, _NO_SCHEMAS_ChatChoice, "choices", context)
+    in_choices__delta = in_choices.delta or _NO_SCHEMAS_ChatMessage
     in_usage = body.usage or _NO_SCHEMAS_Usage
     return operations.GenerateMessage(
         usage_only=not body.choices,
@@ -580,10 +584,10 @@ def chat_rest_decode_message(data: Buffer, context: Context) -> operations.Gener
         index=structured.given(in_choices.index, 0),
         finish_reason=structured.named(_FINISH_REASON_SCHEMAS_IN, in_choices.finish_reason, "finish_reason", context),
         stop_sequence=converters.text_if_text_from_wire(in_choices.stop_reason),
-        role=structured.given(in_choices_delta.role, ""),
-        text=structured.given(in_choices_delta.content, ""),
-        tool_calls=structured.given(in_choices_delta.tool_calls, None),
-        reasoning=structured.given(in_choices_delta.reasoning, ""),
+        role=structured.given(in_choices__delta.role, ""),
+        text=structured.given(in_choices__delta.content, ""),
+        tool_calls=structured.given(in_choices__delta.tool_calls, None),
+        reasoning=structured.given(in_choices__delta.reasoning, ""),
         prompt_tokens=structured.given(in_usage.prompt_tokens, None),
         total_tokens=structured.given(in_usage.total_tokens, None),
         completion_tokens=structured.given(in_usage.completion_tokens, None),

@@ -137,12 +137,14 @@ def generate_grpc_decode_request(call: GrpcRequest, context: Context) -> operati
     """/fmaas.GenerationService/Generate to its operation."""
     message = grpc.read(wire.decode_BatchedGenerationRequest, grpc.request_message(call), context)
     in_params = message.params or _NO_WIRE_Parameters
-    in_params_sampling = in_params.sampling or _NO_WIRE_SamplingParameters
-    in_params_stopping = in_params.stopping or _NO_WIRE_StoppingCriteria
-    in_params_response = in_params.response or _NO_WIRE_ResponseOptions
-    in_params_decoding = in_params.decoding or _NO_WIRE_DecodingParameters
-    in_params_decoding_length_penalty = in_params_decoding.length_penalty or _NO_WIRE_DecodingParameters_LengthPenalty
-    in_params_decoding_choice = in_params_decoding.choice or _NO_WIRE_DecodingParameters_StringChoices
+    in_params__sampling = in_params.sampling or _NO_WIRE_SamplingParameters
+    in_params__stopping = in_params.stopping or _NO_WIRE_StoppingCriteria
+    in_params__response = in_params.response or _NO_WIRE_ResponseOptions
+    in_params__decoding = in_params.decoding or _NO_WIRE_DecodingParameters
+    in_params__decoding__length_penalty = (
+        in_params__decoding.length_penalty or _NO_WIRE_DecodingParameters_LengthPenalty
+    )
+    in_params__decoding__choice = in_params__decoding.choice or _NO_WIRE_DecodingParameters_StringChoices
     return operations.GenerateRequest(
         prompts=[item.text for item in message.requests],
         model=message.model_id,
@@ -152,33 +154,33 @@ def generate_grpc_decode_request(call: GrpcRequest, context: Context) -> operati
         ),
         method=structured.named(_METHOD_WIRE_IN, in_params.method, "method", context),
         truncate_tokens=structured.said(in_params.truncate_input_tokens, 0),
-        temperature=structured.given(in_params_sampling.temperature, None),
-        top_k=structured.said(in_params_sampling.top_k, 0),
-        top_p=structured.said(in_params_sampling.top_p, 0.0),
-        typical_p=structured.said(in_params_sampling.typical_p, 0.0),
-        seed=structured.given(in_params_sampling.seed, None),
-        max_tokens=structured.said(in_params_stopping.max_new_tokens, 0),
-        min_tokens=structured.said(in_params_stopping.min_new_tokens, 0),
-        time_limit=structured.scaled(structured.said(in_params_stopping.time_limit_millis, 0), 1000),
-        stop_sequences=in_params_stopping.stop_sequences,
-        include_stop_sequence=structured.given(in_params_stopping.include_stop_sequence, None),
-        echo=structured.said(in_params_response.input_text, False),
-        return_tokens=structured.said(in_params_response.generated_tokens, False),
-        return_prompt_tokens=structured.said(in_params_response.input_tokens, False),
-        return_logprobs=structured.said(in_params_response.token_logprobs, False),
-        return_ranks=structured.said(in_params_response.token_ranks, False),
-        top_n_tokens=structured.said(in_params_response.top_n_tokens, 0),
-        repetition_penalty=structured.said(in_params_decoding.repetition_penalty, 0.0),
-        guided_json_object=converters.json_format_from_wire(in_params_decoding.format),
-        guided_json=converters.json_text_from_wire(in_params_decoding.json_schema),
-        guided_regex=structured.given(in_params_decoding.regex, None),
-        guided_grammar=structured.given(in_params_decoding.grammar, None),
-        guided_choice=in_params_decoding_choice.choices,
+        temperature=structured.given(in_params__sampling.temperature, None),
+        top_k=structured.said(in_params__sampling.top_k, 0),
+        top_p=structured.said(in_params__sampling.top_p, 0.0),
+        typical_p=structured.said(in_params__sampling.typical_p, 0.0),
+        seed=structured.given(in_params__sampling.seed, None),
+        max_tokens=structured.said(in_params__stopping.max_new_tokens, 0),
+        min_tokens=structured.said(in_params__stopping.min_new_tokens, 0),
+        time_limit=structured.scaled(structured.said(in_params__stopping.time_limit_millis, 0), 1000),
+        stop_sequences=in_params__stopping.stop_sequences,
+        include_stop_sequence=structured.given(in_params__stopping.include_stop_sequence, None),
+        echo=structured.said(in_params__response.input_text, False),
+        return_tokens=structured.said(in_params__response.generated_tokens, False),
+        return_prompt_tokens=structured.said(in_params__response.input_tokens, False),
+        return_logprobs=structured.said(in_params__response.token_logprobs, False),
+        return_ranks=structured.said(in_params__response.token_ranks, False),
+        top_n_tokens=structured.said(in_params__response.top_n_tokens, 0),
+        repetition_penalty=structured.said(in_params__decoding.repetition_penalty, 0.0),
+        guided_json_object=converters.json_format_from_wire(in_params__decoding.format),
+        guided_json=converters.json_text_from_wire(in_params__decoding.json_schema),
+        guided_regex=structured.given(in_params__decoding.regex, None),
+        guided_grammar=structured.given(in_params__decoding.grammar, None),
+        guided_choice=in_params__decoding__choice.choices,
         length_penalty=None
-        if in_params_decoding_length_penalty is _NO_WIRE_DecodingParameters_LengthPenalty
+        if in_params__decoding__length_penalty is _NO_WIRE_DecodingParameters_LengthPenalty
         else operations.LengthPenalty(
-            start_index=in_params_decoding_length_penalty.start_index,
-            decay_factor=in_params_decoding_length_penalty.decay_factor,
+            start_index=in_params__decoding__length_penalty.start_index,
+            decay_factor=in_params__decoding__length_penalty.decay_factor,
         ),
     )
 
@@ -292,6 +294,9 @@ def generate_grpc_encode_request(request: operations.GenerateRequest, context: C
         ),
         requests=[wire.GenerationRequest(text=item) for item in request.prompts],
     )
+    structured.one_of(
+        message.params and message.params.decoding, ("format", "json_schema", "regex", "choice", "grammar"), context
+    )
     message_chunks = grpc.write(wire.encode_BatchedGenerationRequest, message, context)
     return GrpcRequest("/fmaas.GenerationService/Generate", messages=(message_chunks,))
 
@@ -385,12 +390,14 @@ def generate_stream_grpc_decode_request(call: GrpcRequest, context: Context) -> 
     message = grpc.read(wire.decode_SingleGenerationRequest, grpc.request_message(call), context)
     in_request = message.request or _NO_WIRE_GenerationRequest
     in_params = message.params or _NO_WIRE_Parameters
-    in_params_sampling = in_params.sampling or _NO_WIRE_SamplingParameters
-    in_params_stopping = in_params.stopping or _NO_WIRE_StoppingCriteria
-    in_params_response = in_params.response or _NO_WIRE_ResponseOptions
-    in_params_decoding = in_params.decoding or _NO_WIRE_DecodingParameters
-    in_params_decoding_length_penalty = in_params_decoding.length_penalty or _NO_WIRE_DecodingParameters_LengthPenalty
-    in_params_decoding_choice = in_params_decoding.choice or _NO_WIRE_DecodingParameters_StringChoices
+    in_params__sampling = in_params.sampling or _NO_WIRE_SamplingParameters
+    in_params__stopping = in_params.stopping or _NO_WIRE_StoppingCriteria
+    in_params__response = in_params.response or _NO_WIRE_ResponseOptions
+    in_params__decoding = in_params.decoding or _NO_WIRE_DecodingParameters
+    in_params__decoding__length_penalty = (
+        in_params__decoding.length_penalty or _NO_WIRE_DecodingParameters_LengthPenalty
+    )
+    in_params__decoding__choice = in_params__decoding.choice or _NO_WIRE_DecodingParameters_StringChoices
     return operations.GenerateRequest(
         model=message.model_id,
         adapter=structured.first(
@@ -399,33 +406,33 @@ def generate_stream_grpc_decode_request(call: GrpcRequest, context: Context) -> 
         ),
         method=structured.named(_METHOD_WIRE_IN, in_params.method, "method", context),
         truncate_tokens=structured.said(in_params.truncate_input_tokens, 0),
-        temperature=structured.given(in_params_sampling.temperature, None),
-        top_k=structured.said(in_params_sampling.top_k, 0),
-        top_p=structured.said(in_params_sampling.top_p, 0.0),
-        typical_p=structured.said(in_params_sampling.typical_p, 0.0),
-        seed=structured.given(in_params_sampling.seed, None),
-        max_tokens=structured.said(in_params_stopping.max_new_tokens, 0),
-        min_tokens=structured.said(in_params_stopping.min_new_tokens, 0),
-        time_limit=structured.scaled(structured.said(in_params_stopping.time_limit_millis, 0), 1000),
-        stop_sequences=in_params_stopping.stop_sequences,
-        include_stop_sequence=structured.given(in_params_stopping.include_stop_sequence, None),
-        echo=structured.said(in_params_response.input_text, False),
-        return_tokens=structured.said(in_params_response.generated_tokens, False),
-        return_prompt_tokens=structured.said(in_params_response.input_tokens, False),
-        return_logprobs=structured.said(in_params_response.token_logprobs, False),
-        return_ranks=structured.said(in_params_response.token_ranks, False),
-        top_n_tokens=structured.said(in_params_response.top_n_tokens, 0),
-        repetition_penalty=structured.said(in_params_decoding.repetition_penalty, 0.0),
-        guided_json_object=converters.json_format_from_wire(in_params_decoding.format),
-        guided_json=converters.json_text_from_wire(in_params_decoding.json_schema),
-        guided_regex=structured.given(in_params_decoding.regex, None),
-        guided_grammar=structured.given(in_params_decoding.grammar, None),
-        guided_choice=in_params_decoding_choice.choices,
+        temperature=structured.given(in_params__sampling.temperature, None),
+        top_k=structured.said(in_params__sampling.top_k, 0),
+        top_p=structured.said(in_params__sampling.top_p, 0.0),
+        typical_p=structured.said(in_params__sampling.typical_p, 0.0),
+        seed=structured.given(in_params__sampling.seed, None),
+        max_tokens=structured.said(in_params__stopping.max_new_tokens, 0),
+        min_tokens=structured.said(in_params__stopping.min_new_tokens, 0),
+        time_limit=structured.scaled(structured.said(in_params__stopping.time_limit_millis, 0), 1000),
+        stop_sequences=in_params__stopping.stop_sequences,
+        include_stop_sequence=structured.given(in_params__stopping.include_stop_sequence, None),
+        echo=structured.said(in_params__response.input_text, False),
+        return_tokens=structured.said(in_params__response.generated_tokens, False),
+        return_prompt_tokens=structured.said(in_params__response.input_tokens, False),
+        return_logprobs=structured.said(in_params__response.token_logprobs, False),
+        return_ranks=structured.said(in_params__response.token_ranks, False),
+        top_n_tokens=structured.said(in_params__response.top_n_tokens, 0),
+        repetition_penalty=structured.said(in_params__decoding.repetition_penalty, 0.0),
+        guided_json_object=converters.json_format_from_wire(in_params__decoding.format),
+        guided_json=converters.json_text_from_wire(in_params__decoding.json_schema),
+        guided_regex=structured.given(in_params__decoding.regex, None),
+        guided_grammar=structured.given(in_params__decoding.grammar, None),
+        guided_choice=in_params__decoding__choice.choices,
         length_penalty=None
-        if in_params_decoding_length_penalty is _NO_WIRE_DecodingParameters_LengthPenalty
+        if in_params__decoding__length_penalty is _NO_WIRE_DecodingParameters_LengthPenalty
         else operations.LengthPenalty(
-            start_index=in_params_decoding_length_penalty.start_index,
-            decay_factor=in_params_decoding_length_penalty.decay_factor,
+            start_index=in_params__decoding__length_penalty.start_index,
+            decay_factor=in_params__decoding__length_penalty.decay_factor,
         ),
         prompts=[in_request.text],
     )
@@ -545,6 +552,9 @@ def generate_stream_grpc_encode_request(request: operations.GenerateRequest, con
             ),
             _NO_WIRE_Parameters,
         ),
+    )
+    structured.one_of(
+        message.params and message.params.decoding, ("format", "json_schema", "regex", "choice", "grammar"), context
     )
     message_chunks = grpc.write(wire.encode_SingleGenerationRequest, message, context)
     return GrpcRequest("/fmaas.GenerationService/GenerateStream", messages=(message_chunks,))

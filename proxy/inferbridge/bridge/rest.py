@@ -242,10 +242,10 @@ def query(request: HttpRequest, name: str) -> list[str]:
 
 
 def with_query(path: str, name: str, values: str | list[str]) -> str:
-    """The path with a query parameter for each value."""
-    pairs = [(name, value) for value in ([values] if isinstance(values, str) else values) if value]
-    if not pairs:
+    """The path with a query parameter for each value of a list, or for a text that is not empty."""
+    if not values:
         return path
+    pairs = [(name, value) for value in ([values] if isinstance(values, str) else values)]
     return f"{path}{'&' if '?' in path else '?'}{urlencode(pairs)}"
 
 

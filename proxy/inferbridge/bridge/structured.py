@@ -14,6 +14,8 @@ import msgspec
 from inferbridge.bridge.context import Context
 from inferbridge.bridge.values import Buffer, Headers
 
+_NOTHING: tuple[Any, ...] = ("", b"", [], {}, False)
+"""Values of places that nothing was written to; 0 equals False."""
 _NOISE = 1e-6
 """What multiplication may add to a whole number."""
 
@@ -99,6 +101,47 @@ def only(items: Sequence[Any], name: str, context: Context) -> Any:
     return items[0]
 
 
+def alone[T](items: Sequence[T] | msgspec.UnsetType | None, empty: T, name: str, context: Context) -> T:
+    """The only message of a list on the wire, or `empty` where there is none."""
+    if not items:
+        return empty
+    if len(items) > 1:
+        context.lose(name, f"one can be carried, there are {len(items)}")
+    return items[0]
+
+
+def one_of(message: Any, members: Sequence[str], context: Context) -> None:
+    """Members of a protobuf oneof: of several that are set, a reader would see the last alone."""
+    if message is None:
+        return
+    given = [name for name in members if getattr(message, name) is not None]
+    for name in given[1:]:
+        context.lose(name, f"it cannot be said together with {given[0]}")
+        setattr(message, name, None)
+
+
+def finite(value: float | None, name: str, context: Context) -> Any:
+    """A number for JSON, which has no NaN and no infinity.
+
+    A runtime's NaN says that it knows no value (the first token of a prompt has no probability), which null says too.
+    An infinity is an error, unless the settings allow null for it.
+    """
+    if value is None or math.isfinite(value):
+        return value
+    if not context.replying or (context.policy.nan == "reject" and not math.isnan(value)):
+        raise context.inexpressible(f"{name}: JSON has no {value}")
+    context.note(name)
+    return None
+
+
+def all_finite(values: list[float], name: str, context: Context) -> list[float]:
+    """Numbers for JSON; a list has no place for null."""
+    for value in values:
+        if not math.isfinite(value):
+            raise context.inexpressible(f"{name}: JSON has no {value}")
+    return values
+
+
 def floats(packed: Buffer, code: str) -> list[float]:
     """The values of a packed protobuf field; `code` is `f` or `d`."""
     return list(struct.unpack(f"<{len(packed) // struct.calcsize(code)}{code}", packed))
@@ -133,5 +176,5 @@ def entries(*pairs: tuple[str, str]) -> Headers:
 def lose_set(fields: Iterable[tuple[str, Any]], context: Context) -> None:
     """Note each of some fields that is set as a loss."""
     for name, value in fields:
-        if value is not None and value is not msgspec.UNSET and value not in ("", [], {}, False):
+        if value is not None and value is not msgspec.UNSET and value not in _NOTHING:
             context.lose(name, "the other side has no place for it")
