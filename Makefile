@@ -14,7 +14,7 @@ help:
 	@echo 'make test-unit           the tests that need no servers'
 	@echo 'make test-runtimes       the tests against real inference servers (installed on first use)'
 	@echo 'make test-all-pythons    the tests that need no servers under every Python >= 3.12 found'
-	@echo 'make generate            write generated/ from specs/'
+	@echo 'make generate            write generated/, and the matrix of README.md, from specs/'
 	@echo 'make check               does generated/ fit specs/?'
 	@echo 'make lint types          ruff, mypy --strict'
 	@echo 'make perf                CPU time and throughput beside Envoy'
@@ -40,6 +40,7 @@ test-all-pythons: setup
 
 generate: setup
 	$(BIN)/inferbridge generate
+	$(BIN)/inferbridge matrix --into README.md
 
 check: setup
 	$(BIN)/inferbridge generate --check

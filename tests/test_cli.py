@@ -1,11 +1,13 @@
 """The commands: what they print, and how they end."""
 
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from inferbridge.cli import main
+from packaging_sources import ROOT
 
 INFER = {
     "method": "POST",
@@ -75,9 +77,9 @@ def test_explain_shows_both_ends_of_each_field() -> None:
     """A field's place on either wire stands in one row; one that cannot cross is marked."""
     code, out, _ = run("explain", "open-inference/grpc", "kserve/grpc")
     assert code == 0
-    rows = [line.split() for line in out.splitlines()]
+    rows = [line.split(maxsplit=4) for line in out.splitlines()]
     assert ["request", "model", "model_name", "model_name"] in rows
-    assert ["request", "repository", "repository_name", "-", "[reject]"] in rows
+    assert ["request", "repository", "repository_name", "-", "[refused by name]"] in rows
 
 
 def test_explain_suggests_the_nearest_name() -> None:
@@ -87,12 +89,18 @@ def test_explain_suggests_the_nearest_name() -> None:
     assert "did you mean 'triton/grpc'?" in err
 
 
-def test_matrix_has_all_pairs() -> None:
-    """Text and JSON show the same pairs, those of one API and those across APIs."""
+def test_matrix_says_what_clients_find_at_runtimes() -> None:
+    """Text has a line for each runtime and client API with the operations that cross."""
     _, text, _ = run("matrix")
+    cells = {tuple(line.split()[:2]): line.split(maxsplit=2)[2] for line in text.splitlines()}
+    assert "generate" in cells["tgis", "openai"].split(", ")
+    assert "infer" in cells["triton", "open-inference"].split(", ")
+
+
+def test_matrix_as_json_has_all_pairs() -> None:
+    """JSON has the pairs of one API and those across APIs, and the fields that are lost."""
     _, form, _ = run("matrix", "--format", "json")
     pairs = json.loads(form)
-    assert len(text.splitlines()) == len(pairs)
     assert all(pair["endpoints"] for pair in pairs)
     crossing = {(pair["client"], pair["runtime"]) for pair in pairs}
     assert {
@@ -102,6 +110,22 @@ def test_matrix_has_all_pairs() -> None:
     } <= crossing
     kserve = next(pair for pair in pairs if (pair["client"], pair["runtime"]) == ("open-inference/rest", "kserve/grpc"))
     assert kserve["endpoints"]["model_load"] == ["parameters"]
+
+
+def test_the_readme_shows_the_matrix_of_the_specs() -> None:
+    """README's table is what `make generate` writes there."""
+    _, table, _ = run("matrix", "--format", "markdown")
+    block = (ROOT / "README.md").read_text().partition("<!-- matrix -->\n")[2].partition("<!-- /matrix -->")[0]
+    assert block == table, "run: make generate"
+
+
+def test_matrix_refuses_a_file_without_a_block(tmp_path: Path) -> None:
+    """A file without the two marking lines stays as it is."""
+    place = tmp_path / "text.md"
+    place.write_text("nothing\n")
+    code, _, err = run("matrix", "--into", str(place))
+    assert (code, place.read_text()) == (2, "nothing\n")
+    assert "<!-- matrix -->" in err
 
 
 def test_proxy_check_refuses_an_open_listener() -> None:

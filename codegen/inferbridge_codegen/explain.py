@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from inferbridge_codegen.model.tree import Message, Tree
 from inferbridge_codegen.model.types import Api, Endpoint, GrpcBinding, Model, RestBinding, Side, Struct
 from inferbridge_codegen.problems import suggestion
+from inferbridge_codegen.spec.documents import Constant
 
 PROTOCOLS = ("rest", "grpc")
 
@@ -38,16 +39,36 @@ class Row:
     client: str
     runtime: str
     loss: str
+    default: Constant = None
+    """What the client's API does when a request leaves the field out, where the runtime's would do something else."""
+
+    @property
+    def fate(self) -> str:
+        """What becomes of the field where the sender sets it, and of a request that leaves it out."""
+        if self.client and self.runtime:
+            return "carried" if self.default is None else f"carried; left out, {_plain(self.default)} is written out"
+        if not self.client:
+            return "the client cannot say it"
+        return {"reject": "refused by name", "warn": "dropped and named", "ignore": "dropped"}[self.loss]
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
     """One endpoint between two ends; `rows` of the request, then of the reply."""
 
-    endpoint: str
+    endpoint: Endpoint
+    other: Endpoint
+    mode: str
+    """`unary` or `stream`, for the client."""
     same_binding: bool
     request: tuple[Row, ...]
     reply: tuple[Row, ...]
+
+    @property
+    def name(self) -> str:
+        """The client's endpoint, and where they differ the runtime's."""
+        same = self.other is self.endpoint
+        return self.endpoint.name if same else f"{self.endpoint.name} -> {self.other.name} ({self.mode})"
 
     @property
     def lost(self) -> list[str]:
@@ -55,6 +76,11 @@ class Passage:
         request = [row.field for row in self.request if row.client and not row.runtime and row.loss != "ignore"]
         reply = [f"reply {row.field}" for row in self.reply if row.runtime and not row.client and row.loss != "ignore"]
         return request + reply
+
+
+def _plain(value: Constant) -> str:
+    """A constant as YAML writes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def clients(model: Model) -> dict[str, End]:
@@ -98,18 +124,29 @@ def explain(client: End, runtime: End) -> Iterator[Passage]:
             assert here is not None
             assert there is not None
             operation = endpoint.operation
-            name = endpoint.name if other is endpoint else f"{endpoint.name} -> {other.name} ({mode})"
             streamed = mode == "stream" and here.message is not None and there.message is not None
             reply_here, reply_there = (here.message, there.message) if streamed else (here.reply, there.reply)
             assert reply_here is not None
             assert reply_there is not None
             struct = operation.message if streamed and operation.message else operation.reply
             yield Passage(
-                name,
+                endpoint,
+                other,
+                mode,
                 here == there,
                 _rows(here.request, there.request, operation.request),
                 _rows(reply_here, reply_there, struct),
             )
+
+
+def pairs(model: Model) -> list[dict[str, object]]:
+    """All clients and runtimes with an operation in common, and by endpoint the fields that cannot cross."""
+    return [
+        {"client": client.name, "runtime": runtime.name, "endpoints": endpoints}
+        for client in clients(model).values()
+        for runtime in runtimes(model).values()
+        if (endpoints := {passage.name: passage.lost for passage in explain(client, runtime)})
+    ]
 
 
 def _serving(client: End, runtime: End, endpoint: Endpoint) -> list[tuple[Endpoint, str]]:
@@ -138,8 +175,21 @@ def _fitness(client: End, runtime: End, endpoint: Endpoint, other: Endpoint, mod
 def _rows(client: Side | Tree, runtime: Side | Tree, struct: Struct) -> tuple[Row, ...]:
     here, there = _places(client), _places(runtime)
     losses = {field.name: field.loss for field in struct.fields} | _item_losses(client) | _item_losses(runtime)
-    names = dict.fromkeys([*here, *there])
-    return tuple(Row(name, here.get(name, ""), there.get(name, ""), losses.get(name, "warn")) for name in names)
+    ours, theirs = _defaults(client), _defaults(runtime)
+    return tuple(
+        Row(
+            name,
+            here.get(name, ""),
+            there.get(name, ""),
+            losses.get(name) or losses.get(name.partition(".")[0], "warn"),
+            ours.get(name) if ours.get(name) != theirs.get(name) else None,
+        )
+        for name in dict.fromkeys([*here, *there])
+    )
+
+
+def _defaults(side: Side | Tree) -> dict[str, Constant]:
+    return dict(side.defaults) if isinstance(side, Tree) else {}
 
 
 def _item_losses(side: Side | Tree) -> dict[str, str]:

@@ -57,3 +57,14 @@ def write(files: FileSet, folder: Path) -> list[Drift]:
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(files[drift.path])
     return drifts
+
+
+def replace_block(place: Path, name: str, block: str) -> None:
+    """Put `block` between the lines `<!-- NAME -->` and `<!-- /NAME -->` of a text; ValueError where they are not."""
+    text = place.read_text(encoding="utf-8")
+    begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->\n"
+    before, opened, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (opened and closed):
+        raise ValueError(f"{place} has no lines {begin.strip()} and {end.strip()}")
+    place.write_text(f"{before}{begin}{block}{end}{after}", encoding="utf-8")

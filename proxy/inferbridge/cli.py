@@ -88,37 +88,39 @@ def explain(specs: Path | None, client: str, runtime: str) -> None:
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     for passage in passages:
-        click.echo(f"{passage.endpoint}{' (passed through)' if passage.same_binding else ''}")
+        click.echo(f"{passage.name}{' (passed through)' if passage.same_binding else ''}")
         for title, rows in (("request", passage.request), ("reply", passage.reply)):
             for row in rows:
-                fate = "" if row.client and row.runtime else f"  [{row.loss}]"
-                click.echo(f"  {title:8}{row.field:24}{row.client or '-':36}{row.runtime or '-'}{fate}")
+                fate = "" if row.client and row.runtime and row.default is None else f"  [{row.fate}]"
+                click.echo(f"  {title:8}{row.field:24} {row.client or '-':36} {row.runtime or '-'}{fate}")
 
 
 @main.command()
 @specs_option
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def matrix(specs: Path | None, form: str) -> None:
-    """Show all pairs of clients and runtimes that have an operation in common, and the fields that cannot cross."""
+@click.option("--format", "form", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True)
+@click.option("--into", type=click.Path(path_type=Path, exists=True), help="Put the Markdown into this file's block.")
+def matrix(specs: Path | None, form: str, into: Path | None) -> None:
+    """Show what clients of each API find at each runtime; as JSON with the fields that cannot cross."""
     import json
 
     from inferbridge_codegen import explain as explaining
+    from inferbridge_codegen import files
+    from inferbridge_codegen.render import pages
 
     model = _load(specs)
-    pairs = [
-        {"client": client.name, "runtime": runtime.name, "endpoints": endpoints}
-        for client in explaining.clients(model).values()
-        for runtime in explaining.runtimes(model).values()
-        if (endpoints := {passage.endpoint: passage.lost for passage in explaining.explain(client, runtime)})
-    ]
-    if form == "json":
-        click.echo(json.dumps(pairs, indent=2))
-        return
-    for pair in pairs:
-        shared = pair["endpoints"]
-        assert isinstance(shared, dict)  # as built above
-        lost = "; ".join(f"{name}: {', '.join(fields)}" for name, fields in shared.items() if fields)
-        click.echo(f"{pair['client']:22} -> {pair['runtime']:16} {len(shared)} endpoints; {lost or 'all fields cross'}")
+    if into is not None:
+        try:
+            files.replace_block(into, "matrix", pages.matrix_table(model))
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+    elif form == "markdown":
+        click.echo(pages.matrix_table(model), nl=False)
+    elif form == "json":
+        click.echo(json.dumps(explaining.pairs(model), indent=2))
+    else:
+        for runtime, cells in pages.matrix(model).items():
+            for api, operations in cells.items():
+                click.echo(f"{runtime:20} {api:16} {', '.join(operations) or '-'}")
 
 
 @main.command()

@@ -209,7 +209,7 @@ def test_generated_code_is_typed_and_formatted(package: Path) -> None:
 def test_explain_names_fields_alike_on_both_ends(model: Model) -> None:
     """A field of an only item is the same as one of a list's items, so it is not told as lost."""
     client, runtime = explain.find(model, "trips/rest"), explain.find(model, "planner/grpc")
-    passages = {passage.endpoint: passage for passage in explain.explain(client, runtime)}
+    passages = {passage.name: passage for passage in explain.explain(client, runtime)}
     assert passages["plan"].lost == []
     assert {row.field: (row.client, row.runtime) for row in passages["plan"].request}["budget.limit"] == (
         "options.limits.money.limit", "options.limits.money.limit",

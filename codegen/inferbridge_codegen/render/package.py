@@ -10,6 +10,7 @@ from inferbridge_codegen.render.descriptor_sets import render_grpc_services, wit
 from inferbridge_codegen.render.environment import render
 from inferbridge_codegen.render.lines import formatted
 from inferbridge_codegen.render.messages import render_messages
+from inferbridge_codegen.render.pages import render_pages
 from inferbridge_codegen.render.registry import render_registry
 from inferbridge_codegen.render.structs import render_operations, render_schemas
 from inferbridge_codegen.render.wire import render_wire
@@ -27,6 +28,7 @@ def render_package(model: Model) -> FileSet:
         "registry.py": render_registry(model),
         "runtimes.py": formatted(render("runtimes.py.jinja", runtimes=model.runtimes, quirk=_quirk, text=_text)),
     }
+    texts |= {f"docs/{path}": text for path, text in render_pages(model).items()}
     files = {path: text.encode() for path, text in texts.items()}
     for api in model.apis:
         files.update(_api(api))
