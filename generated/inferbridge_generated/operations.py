@@ -78,6 +78,35 @@ class RequestedOutput(msgspec.Struct, kw_only=True):
     """The client asked for this output as binary data."""
 
 
+class Vector(msgspec.Struct, kw_only=True):
+    """The embedding of one text."""
+
+    index: int = 0
+    """Position among the texts, from 0."""
+    values: list[float] = []
+    """Its numbers."""
+
+
+class Similarities(msgspec.Struct, kw_only=True):
+    """How similar sentences are to one source, in the order of the sentences."""
+
+    scores: list[float] = []
+    """One number a sentence; cosines are from -1 to 1."""
+
+
+class RankedDocument(msgspec.Struct, kw_only=True):
+    """A document and how well it answers the query."""
+
+    index: int = 0
+    """Position among the documents that were sent, from 0."""
+    score: float = 0.0
+    """The higher the better."""
+    text: str = ""
+    """Its text, where the client wants it back."""
+    document: Any = None
+    """All of it, where the client wants it back."""
+
+
 class RepositoryModel(msgspec.Struct, kw_only=True):
     """One version of a model in the repository."""
 
@@ -115,6 +144,15 @@ class GeneratedToken(msgspec.Struct, kw_only=True):
     """Place among all tokens by probability, from 1."""
     top_tokens: list[TokenAlternative] = []
     """The likeliest tokens there."""
+
+
+class Ranking(msgspec.Struct, kw_only=True):
+    """The documents of one query, the best first."""
+
+    query: str = ""
+    """The query, where the client wants it back."""
+    documents: list[RankedDocument] = []
+    """The best of them."""
 
 
 class Choice(msgspec.Struct, kw_only=True):
@@ -347,30 +385,6 @@ class InferReply(msgspec.Struct, kw_only=True):
     """Output tensors."""
 
 
-class EmbedRequest(msgspec.Struct, kw_only=True):
-    """What `embed` is asked with."""
-
-
-class EmbedReply(msgspec.Struct, kw_only=True):
-    """What `embed` answers."""
-
-
-class RerankRequest(msgspec.Struct, kw_only=True):
-    """What `rerank` is asked with."""
-
-
-class RerankReply(msgspec.Struct, kw_only=True):
-    """What `rerank` answers."""
-
-
-class ScoreRequest(msgspec.Struct, kw_only=True):
-    """What `score` is asked with."""
-
-
-class ScoreReply(msgspec.Struct, kw_only=True):
-    """What `score` answers."""
-
-
 class TokenizeRequest(msgspec.Struct, kw_only=True):
     """What `tokenize` is asked with."""
 
@@ -417,6 +431,120 @@ class HealthRequest(msgspec.Struct, kw_only=True):
 
 class HealthReply(msgspec.Struct, kw_only=True):
     """What `health` answers."""
+
+
+class EmbedRequest(msgspec.Struct, kw_only=True):
+    """What `embed` is asked with."""
+
+    model: str = ""
+    """Name of the model."""
+    texts: list[str] = []
+    """What to embed."""
+    truncate_tokens: int | None = None
+    """Keep so many tokens; -1 is the model's most. Longer texts are refused without it."""
+    dimensions: int | None = None
+    """Shorten the vectors to so many numbers."""
+    encoding: str = ""
+    """How the client wants the numbers written: `float` or `base64` of float32, little-endian."""
+    user: str = ""
+    """Who asks."""
+
+
+class EmbedReply(msgspec.Struct, kw_only=True):
+    """What `embed` answers."""
+
+    id: str = ""
+    """Id of the answer."""
+    created: int | None = None
+    """When, in seconds since 1970."""
+    model: str = ""
+    """Name of the model that answers."""
+    vectors: list[Vector] = []
+    """One a text."""
+    prompt_tokens: int | None = None
+    """Tokens of all texts."""
+    completion_tokens: int | None = None
+    """Always 0."""
+    total_tokens: int | None = None
+    """Both together."""
+    producer: Producer | None = None
+    """The module that made the answer."""
+
+
+class SimilarityRequest(msgspec.Struct, kw_only=True):
+    """What `similarity` is asked with."""
+
+    model: str = ""
+    """Name of the model."""
+    sources: list[str] = []
+    """What to compare with."""
+    sentences: list[str] = []
+    """What to compare."""
+    truncate_tokens: int | None = None
+    """As in `embed`."""
+    user: str = ""
+    """Who asks."""
+
+
+class SimilarityReply(msgspec.Struct, kw_only=True):
+    """What `similarity` answers."""
+
+    id: str = ""
+    """Id of the answer."""
+    created: int | None = None
+    """When, in seconds since 1970."""
+    model: str = ""
+    """Name of the model that answers."""
+    results: list[Similarities] = []
+    """One a source."""
+    prompt_tokens: int | None = None
+    """Tokens of all sentences."""
+    completion_tokens: int | None = None
+    """Always 0."""
+    total_tokens: int | None = None
+    """Both together."""
+    producer: Producer | None = None
+    """The module that made the answer."""
+
+
+class RerankRequest(msgspec.Struct, kw_only=True):
+    """What `rerank` is asked with."""
+
+    model: str = ""
+    """Name of the model."""
+    queries: list[str] = []
+    """What is asked."""
+    documents: list[Any] = []
+    """Objects with a member `text`, or `_text`."""
+    top_n: int | None = None
+    """How many documents to answer; all without it, or when not positive."""
+    truncate_tokens: int | None = None
+    """As in `embed`."""
+    return_documents: bool | None = None
+    """Answer the documents."""
+    return_queries: bool | None = None
+    """Answer the queries."""
+    return_text: bool | None = None
+    """Answer the texts of the documents."""
+    user: str = ""
+    """Who asks."""
+
+
+class RerankReply(msgspec.Struct, kw_only=True):
+    """What `rerank` answers."""
+
+    id: str = ""
+    """Id of the answer."""
+    model: str = ""
+    """Name of the model that answers."""
+    rankings: list[Ranking] = []
+    """One a query."""
+    prompt_tokens: int | None = None
+    """Tokens of queries and documents."""
+    total_tokens: int | None = None
+    """The same."""
+    producer: Producer | None = None
+    """The module that made the answer."""
 
 
 class RepositoryIndexRequest(msgspec.Struct, kw_only=True):

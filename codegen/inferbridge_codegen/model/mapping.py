@@ -20,6 +20,9 @@ CONVERTERS: Mapping[str, str] = {
     "text_if_text": "any",
     "json_text": "string",
     "json_format": "enum",
+    "embedding": "any",
+    "score_objects": "any",
+    "text_documents": "any",
 }
 """Named pairs in `inferbridge.bridge.converters`, with the type they work on."""
 CONVERTER_FIELDS: Mapping[str, tuple[str, ...]] = {
@@ -29,6 +32,9 @@ CONVERTER_FIELDS: Mapping[str, tuple[str, ...]] = {
     "text_if_text": ("string",),
     "json_text": ("any",),
     "json_format": ("optional<bool>",),
+    "embedding": ("list<double>",),
+    "score_objects": ("list<double>",),
+    "text_documents": ("list<any>",),
 }
 """Types of the operation's fields that they give and take."""
 PATH = "path."

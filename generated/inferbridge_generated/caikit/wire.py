@@ -21,89 +21,6 @@ _HEADS_106 = wire.heads(106)
 _ENTRY = {1: "key", 2: "value"}
 
 
-class ExponentialDecayLengthPenalty(msgspec.Struct, gc=False):
-    """`caikit_data_model.caikit_nlp.ExponentialDecayLengthPenalty`."""
-
-    start_index: int = 0
-    decay_factor: float = 0.0
-
-
-_FIELDS_ExponentialDecayLengthPenalty: dict[int, str] = {
-    1: "start_index",
-    2: "decay_factor",
-}
-
-
-def _read_ExponentialDecayLengthPenalty(
-    data: bytes | memoryview,
-    at: int,
-    end: int,
-    depth: int,
-    unknown: Unknown,
-    m: ExponentialDecayLengthPenalty | None = None,
-) -> ExponentialDecayLengthPenalty:
-    if m is None:
-        m = ExponentialDecayLengthPenalty()
-    tag = 0
-    try:
-        while at < end:
-            tag = data[at]
-            at += 1
-            if tag > 127:
-                tag, at = wire.read_tag(data, at - 1)
-            if tag == 8:
-                value = data[at]
-                at += 1
-                if value > 127:
-                    value, at = wire.read_integer(data, at - 1, wire.INT64)
-                m.start_index = value
-            elif tag == 17:
-                m.decay_factor = wire.read_double(data, at)[0]
-                at += 8
-            else:
-                at = wire.skip(
-                    data, at, end, tag, depth, "caikit_data_model.caikit_nlp.ExponentialDecayLengthPenalty", unknown
-                )
-        if at != end:
-            raise wire.truncated()
-    except wire.BROKEN as error:
-        raise wire.located(error, _FIELDS_ExponentialDecayLengthPenalty, tag, at) from None
-    return m
-
-
-def _write_ExponentialDecayLengthPenalty(
-    m: ExponentialDecayLengthPenalty,
-    out: list[Buffer],
-) -> int:
-    total = 0
-    if wire.is_set(m.decay_factor):
-        head = wire.number(17, m.decay_factor, "d", "ExponentialDecayLengthPenalty.decay_factor")
-        out.append(head)
-        total += 9
-    if m.start_index:
-        head = wire.integer(8, m.start_index, wire.INT64, "ExponentialDecayLengthPenalty.start_index")
-        out.append(head)
-        total += len(head)
-    return total
-
-
-def decode_ExponentialDecayLengthPenalty(
-    buffer: Buffer,
-    unknown: Unknown,
-) -> ExponentialDecayLengthPenalty:
-    """Read one message; raises `WireError`. Fields that the codec does not know are added to `unknown`."""
-    data = wire.readable(buffer)
-    return _read_ExponentialDecayLengthPenalty(data, 0, len(data), 0, unknown)
-
-
-def encode_ExponentialDecayLengthPenalty(
-    m: ExponentialDecayLengthPenalty,
-) -> list[Buffer]:
-    """Write one message; raises `WireError` for a value that does not fit its field."""
-    out: list[Buffer] = []
-    return wire.chunks(out, _write_ExponentialDecayLengthPenalty(m, out))
-
-
 class ProducerId(msgspec.Struct, gc=False):
     """`caikit_data_model.common.ProducerId`."""
 
@@ -198,6 +115,1450 @@ def encode_ProducerId(
     """Write one message; raises `WireError` for a value that does not fit its field."""
     out: list[Buffer] = []
     return wire.chunks(out, _write_ProducerId(m, out))
+
+
+class PyFloatSequence(msgspec.Struct, gc=False):
+    """`caikit_data_model.common.PyFloatSequence`."""
+
+    values: Buffer = b""
+
+
+_FIELDS_PyFloatSequence: dict[int, str] = {
+    1: "values",
+}
+
+
+def _read_PyFloatSequence(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+    m: PyFloatSequence | None = None,
+) -> PyFloatSequence:
+    if m is None:
+        m = PyFloatSequence()
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 10:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.values = wire.append_run(m.values, wire.take_run(data, at, stop, end, 8))
+                at = stop
+            elif tag == 9:
+                m.values = wire.append_run(m.values, wire.take(data, at, at + 8, end))
+                at += 8
+            else:
+                at = wire.skip(data, at, end, tag, depth, "caikit_data_model.common.PyFloatSequence", unknown)
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _FIELDS_PyFloatSequence, tag, at) from None
+    return m
+
+
+def _write_PyFloatSequence(
+    m: PyFloatSequence,
+    out: list[Buffer],
+) -> int:
+    total = 0
+    piece: Buffer
+    if len(m.values):
+        piece = wire.run_of(m.values, 8, "PyFloatSequence.values")
+        size = len(piece)
+        head = _HEADS_10[size] if size < 128 else wire.head(10, size)
+        out += (piece, head)
+        total += size + len(head)
+    return total
+
+
+def decode_PyFloatSequence(
+    buffer: Buffer,
+    unknown: Unknown,
+) -> PyFloatSequence:
+    """Read one message; raises `WireError`. Fields that the codec does not know are added to `unknown`."""
+    data = wire.readable(buffer)
+    return _read_PyFloatSequence(data, 0, len(data), 0, unknown)
+
+
+def encode_PyFloatSequence(
+    m: PyFloatSequence,
+) -> list[Buffer]:
+    """Write one message; raises `WireError` for a value that does not fit its field."""
+    out: list[Buffer] = []
+    return wire.chunks(out, _write_PyFloatSequence(m, out))
+
+
+class NpFloat32Sequence(msgspec.Struct, gc=False):
+    """`caikit_data_model.common.NpFloat32Sequence`."""
+
+    values: Buffer = b""
+
+
+_FIELDS_NpFloat32Sequence: dict[int, str] = {
+    1: "values",
+}
+
+
+def _read_NpFloat32Sequence(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+    m: NpFloat32Sequence | None = None,
+) -> NpFloat32Sequence:
+    if m is None:
+        m = NpFloat32Sequence()
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 10:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.values = wire.append_run(m.values, wire.take_run(data, at, stop, end, 4))
+                at = stop
+            elif tag == 13:
+                m.values = wire.append_run(m.values, wire.take(data, at, at + 4, end))
+                at += 4
+            else:
+                at = wire.skip(data, at, end, tag, depth, "caikit_data_model.common.NpFloat32Sequence", unknown)
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _FIELDS_NpFloat32Sequence, tag, at) from None
+    return m
+
+
+def _write_NpFloat32Sequence(
+    m: NpFloat32Sequence,
+    out: list[Buffer],
+) -> int:
+    total = 0
+    piece: Buffer
+    if len(m.values):
+        piece = wire.run_of(m.values, 4, "NpFloat32Sequence.values")
+        size = len(piece)
+        head = _HEADS_10[size] if size < 128 else wire.head(10, size)
+        out += (piece, head)
+        total += size + len(head)
+    return total
+
+
+def decode_NpFloat32Sequence(
+    buffer: Buffer,
+    unknown: Unknown,
+) -> NpFloat32Sequence:
+    """Read one message; raises `WireError`. Fields that the codec does not know are added to `unknown`."""
+    data = wire.readable(buffer)
+    return _read_NpFloat32Sequence(data, 0, len(data), 0, unknown)
+
+
+def encode_NpFloat32Sequence(
+    m: NpFloat32Sequence,
+) -> list[Buffer]:
+    """Write one message; raises `WireError` for a value that does not fit its field."""
+    out: list[Buffer] = []
+    return wire.chunks(out, _write_NpFloat32Sequence(m, out))
+
+
+class NpFloat64Sequence(msgspec.Struct, gc=False):
+    """`caikit_data_model.common.NpFloat64Sequence`."""
+
+    values: Buffer = b""
+
+
+_FIELDS_NpFloat64Sequence: dict[int, str] = {
+    1: "values",
+}
+
+
+def _read_NpFloat64Sequence(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+    m: NpFloat64Sequence | None = None,
+) -> NpFloat64Sequence:
+    if m is None:
+        m = NpFloat64Sequence()
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 10:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.values = wire.append_run(m.values, wire.take_run(data, at, stop, end, 8))
+                at = stop
+            elif tag == 9:
+                m.values = wire.append_run(m.values, wire.take(data, at, at + 8, end))
+                at += 8
+            else:
+                at = wire.skip(data, at, end, tag, depth, "caikit_data_model.common.NpFloat64Sequence", unknown)
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _FIELDS_NpFloat64Sequence, tag, at) from None
+    return m
+
+
+def _write_NpFloat64Sequence(
+    m: NpFloat64Sequence,
+    out: list[Buffer],
+) -> int:
+    total = 0
+    piece: Buffer
+    if len(m.values):
+        piece = wire.run_of(m.values, 8, "NpFloat64Sequence.values")
+        size = len(piece)
+        head = _HEADS_10[size] if size < 128 else wire.head(10, size)
+        out += (piece, head)
+        total += size + len(head)
+    return total
+
+
+def decode_NpFloat64Sequence(
+    buffer: Buffer,
+    unknown: Unknown,
+) -> NpFloat64Sequence:
+    """Read one message; raises `WireError`. Fields that the codec does not know are added to `unknown`."""
+    data = wire.readable(buffer)
+    return _read_NpFloat64Sequence(data, 0, len(data), 0, unknown)
+
+
+def encode_NpFloat64Sequence(
+    m: NpFloat64Sequence,
+) -> list[Buffer]:
+    """Write one message; raises `WireError` for a value that does not fit its field."""
+    out: list[Buffer] = []
+    return wire.chunks(out, _write_NpFloat64Sequence(m, out))
+
+
+class Vector1D(msgspec.Struct, gc=False):
+    """`caikit_data_model.common.Vector1D`."""
+
+    data_pyfloatsequence: PyFloatSequence | None = None
+    data_npfloat32sequence: NpFloat32Sequence | None = None
+    data_npfloat64sequence: NpFloat64Sequence | None = None
+
+
+_FIELDS_Vector1D: dict[int, str] = {
+    1: "data_pyfloatsequence",
+    2: "data_npfloat32sequence",
+    3: "data_npfloat64sequence",
+}
+
+
+def _read_Vector1D(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+    m: Vector1D | None = None,
+) -> Vector1D:
+    if m is None:
+        m = Vector1D()
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 10:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.data_pyfloatsequence = _read_PyFloatSequence(
+                    data, at, stop, depth + 1, unknown, m.data_pyfloatsequence
+                )
+                at = stop
+                m.data_npfloat32sequence = None
+                m.data_npfloat64sequence = None
+            elif tag == 18:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.data_npfloat32sequence = _read_NpFloat32Sequence(
+                    data, at, stop, depth + 1, unknown, m.data_npfloat32sequence
+                )
+                at = stop
+                m.data_pyfloatsequence = None
+                m.data_npfloat64sequence = None
+            elif tag == 26:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.data_npfloat64sequence = _read_NpFloat64Sequence(
+                    data, at, stop, depth + 1, unknown, m.data_npfloat64sequence
+                )
+                at = stop
+                m.data_pyfloatsequence = None
+                m.data_npfloat32sequence = None
+            else:
+                at = wire.skip(data, at, end, tag, depth, "caikit_data_model.common.Vector1D", unknown)
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _FIELDS_Vector1D, tag, at) from None
+    return m
+
+
+def _write_Vector1D(
+    m: Vector1D,
+    out: list[Buffer],
+) -> int:
+    total = 0
+    if m.data_npfloat64sequence is not None:
+        size = _write_NpFloat64Sequence(m.data_npfloat64sequence, out)
+        head = _HEADS_26[size] if size < 128 else wire.head(26, size)
+        out.append(head)
+        total += len(head)
+        total += size
+    if m.data_npfloat32sequence is not None:
+        size = _write_NpFloat32Sequence(m.data_npfloat32sequence, out)
+        head = _HEADS_18[size] if size < 128 else wire.head(18, size)
+        out.append(head)
+        total += len(head)
+        total += size
+    if m.data_pyfloatsequence is not None:
+        size = _write_PyFloatSequence(m.data_pyfloatsequence, out)
+        head = _HEADS_10[size] if size < 128 else wire.head(10, size)
+        out.append(head)
+        total += len(head)
+        total += size
+    return total
+
+
+def decode_Vector1D(
+    buffer: Buffer,
+    unknown: Unknown,
+) -> Vector1D:
+    """Read one message; raises `WireError`. Fields that the codec does not know are added to `unknown`."""
+    data = wire.readable(buffer)
+    return _read_Vector1D(data, 0, len(data), 0, unknown)
+
+
+def encode_Vector1D(
+    m: Vector1D,
+) -> list[Buffer]:
+    """Write one message; raises `WireError` for a value that does not fit its field."""
+    out: list[Buffer] = []
+    return wire.chunks(out, _write_Vector1D(m, out))
+
+
+class ListOfVector1D(msgspec.Struct, gc=False):
+    """`caikit_data_model.common.ListOfVector1D`."""
+
+    vectors: list[Vector1D] = msgspec.field(default_factory=list)
+
+
+_FIELDS_ListOfVector1D: dict[int, str] = {
+    1: "vectors",
+}
+
+
+def _read_ListOfVector1D(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+    m: ListOfVector1D | None = None,
+) -> ListOfVector1D:
+    if m is None:
+        m = ListOfVector1D()
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 10:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.vectors.append(_read_Vector1D(data, at, stop, depth + 1, unknown))
+                at = stop
+            else:
+                at = wire.skip(data, at, end, tag, depth, "caikit_data_model.common.ListOfVector1D", unknown)
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _FIELDS_ListOfVector1D, tag, at) from None
+    return m
+
+
+def _write_ListOfVector1D(
+    m: ListOfVector1D,
+    out: list[Buffer],
+) -> int:
+    total = 0
+    for vectors_item in reversed(m.vectors):
+        size = _write_Vector1D(vectors_item, out)
+        head = _HEADS_10[size] if size < 128 else wire.head(10, size)
+        out.append(head)
+        total += len(head)
+        total += size
+    return total
+
+
+def decode_ListOfVector1D(
+    buffer: Buffer,
+    unknown: Unknown,
+) -> ListOfVector1D:
+    """Read one message; raises `WireError`. Fields that the codec does not know are added to `unknown`."""
+    data = wire.readable(buffer)
+    return _read_ListOfVector1D(data, 0, len(data), 0, unknown)
+
+
+def encode_ListOfVector1D(
+    m: ListOfVector1D,
+) -> list[Buffer]:
+    """Write one message; raises `WireError` for a value that does not fit its field."""
+    out: list[Buffer] = []
+    return wire.chunks(out, _write_ListOfVector1D(m, out))
+
+
+class ExponentialDecayLengthPenalty(msgspec.Struct, gc=False):
+    """`caikit_data_model.caikit_nlp.ExponentialDecayLengthPenalty`."""
+
+    start_index: int = 0
+    decay_factor: float = 0.0
+
+
+_FIELDS_ExponentialDecayLengthPenalty: dict[int, str] = {
+    1: "start_index",
+    2: "decay_factor",
+}
+
+
+def _read_ExponentialDecayLengthPenalty(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+    m: ExponentialDecayLengthPenalty | None = None,
+) -> ExponentialDecayLengthPenalty:
+    if m is None:
+        m = ExponentialDecayLengthPenalty()
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 8:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_integer(data, at - 1, wire.INT64)
+                m.start_index = value
+            elif tag == 17:
+                m.decay_factor = wire.read_double(data, at)[0]
+                at += 8
+            else:
+                at = wire.skip(
+                    data, at, end, tag, depth, "caikit_data_model.caikit_nlp.ExponentialDecayLengthPenalty", unknown
+                )
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _FIELDS_ExponentialDecayLengthPenalty, tag, at) from None
+    return m
+
+
+def _write_ExponentialDecayLengthPenalty(
+    m: ExponentialDecayLengthPenalty,
+    out: list[Buffer],
+) -> int:
+    total = 0
+    if wire.is_set(m.decay_factor):
+        head = wire.number(17, m.decay_factor, "d", "ExponentialDecayLengthPenalty.decay_factor")
+        out.append(head)
+        total += 9
+    if m.start_index:
+        head = wire.integer(8, m.start_index, wire.INT64, "ExponentialDecayLengthPenalty.start_index")
+        out.append(head)
+        total += len(head)
+    return total
+
+
+def decode_ExponentialDecayLengthPenalty(
+    buffer: Buffer,
+    unknown: Unknown,
+) -> ExponentialDecayLengthPenalty:
+    """Read one message; raises `WireError`. Fields that the codec does not know are added to `unknown`."""
+    data = wire.readable(buffer)
+    return _read_ExponentialDecayLengthPenalty(data, 0, len(data), 0, unknown)
+
+
+def encode_ExponentialDecayLengthPenalty(
+    m: ExponentialDecayLengthPenalty,
+) -> list[Buffer]:
+    """Write one message; raises `WireError` for a value that does not fit its field."""
+    out: list[Buffer] = []
+    return wire.chunks(out, _write_ExponentialDecayLengthPenalty(m, out))
+
+
+class EmbeddingResult(msgspec.Struct, gc=False):
+    """`caikit_data_model.caikit_nlp.EmbeddingResult`."""
+
+    result: Vector1D | None = None
+    producer_id: ProducerId | None = None
+    input_token_count: int = 0
+
+
+_FIELDS_EmbeddingResult: dict[int, str] = {
+    1: "result",
+    2: "producer_id",
+    3: "input_token_count",
+}
+
+
+def _read_EmbeddingResult(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+    m: EmbeddingResult | None = None,
+) -> EmbeddingResult:
+    if m is None:
+        m = EmbeddingResult()
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 10:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.result = _read_Vector1D(data, at, stop, depth + 1, unknown, m.result)
+                at = stop
+            elif tag == 18:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.producer_id = _read_ProducerId(data, at, stop, depth + 1, unknown, m.producer_id)
+                at = stop
+            elif tag == 24:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_integer(data, at - 1, wire.INT64)
+                m.input_token_count = value
+            else:
+                at = wire.skip(data, at, end, tag, depth, "caikit_data_model.caikit_nlp.EmbeddingResult", unknown)
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _FIELDS_EmbeddingResult, tag, at) from None
+    return m
+
+
+def _write_EmbeddingResult(
+    m: EmbeddingResult,
+    out: list[Buffer],
+) -> int:
+    total = 0
+    if m.input_token_count:
+        head = wire.integer(24, m.input_token_count, wire.INT64, "EmbeddingResult.input_token_count")
+        out.append(head)
+        total += len(head)
+    if m.producer_id is not None:
+        size = _write_ProducerId(m.producer_id, out)
+        head = _HEADS_18[size] if size < 128 else wire.head(18, size)
+        out.append(head)
+        total += len(head)
+        total += size
+    if m.result is not None:
+        size = _write_Vector1D(m.result, out)
+        head = _HEADS_10[size] if size < 128 else wire.head(10, size)
+        out.append(head)
+        total += len(head)
+        total += size
+    return total
+
+
+def decode_EmbeddingResult(
+    buffer: Buffer,
+    unknown: Unknown,
+) -> EmbeddingResult:
+    """Read one message; raises `WireError`. Fields that the codec does not know are added to `unknown`."""
+    data = wire.readable(buffer)
+    return _read_EmbeddingResult(data, 0, len(data), 0, unknown)
+
+
+def encode_EmbeddingResult(
+    m: EmbeddingResult,
+) -> list[Buffer]:
+    """Write one message; raises `WireError` for a value that does not fit its field."""
+    out: list[Buffer] = []
+    return wire.chunks(out, _write_EmbeddingResult(m, out))
+
+
+class EmbeddingResults(msgspec.Struct, gc=False):
+    """`caikit_data_model.caikit_nlp.EmbeddingResults`."""
+
+    results: ListOfVector1D | None = None
+    producer_id: ProducerId | None = None
+    input_token_count: int = 0
+
+
+_FIELDS_EmbeddingResults: dict[int, str] = {
+    1: "results",
+    2: "producer_id",
+    3: "input_token_count",
+}
+
+
+def _read_EmbeddingResults(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+    m: EmbeddingResults | None = None,
+) -> EmbeddingResults:
+    if m is None:
+        m = EmbeddingResults()
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 10:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.results = _read_ListOfVector1D(data, at, stop, depth + 1, unknown, m.results)
+                at = stop
+            elif tag == 18:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.producer_id = _read_ProducerId(data, at, stop, depth + 1, unknown, m.producer_id)
+                at = stop
+            elif tag == 24:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_integer(data, at - 1, wire.INT64)
+                m.input_token_count = value
+            else:
+                at = wire.skip(data, at, end, tag, depth, "caikit_data_model.caikit_nlp.EmbeddingResults", unknown)
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _FIELDS_EmbeddingResults, tag, at) from None
+    return m
+
+
+def _write_EmbeddingResults(
+    m: EmbeddingResults,
+    out: list[Buffer],
+) -> int:
+    total = 0
+    if m.input_token_count:
+        head = wire.integer(24, m.input_token_count, wire.INT64, "EmbeddingResults.input_token_count")
+        out.append(head)
+        total += len(head)
+    if m.producer_id is not None:
+        size = _write_ProducerId(m.producer_id, out)
+        head = _HEADS_18[size] if size < 128 else wire.head(18, size)
+        out.append(head)
+        total += len(head)
+        total += size
+    if m.results is not None:
+        size = _write_ListOfVector1D(m.results, out)
+        head = _HEADS_10[size] if size < 128 else wire.head(10, size)
+        out.append(head)
+        total += len(head)
+        total += size
+    return total
+
+
+def decode_EmbeddingResults(
+    buffer: Buffer,
+    unknown: Unknown,
+) -> EmbeddingResults:
+    """Read one message; raises `WireError`. Fields that the codec does not know are added to `unknown`."""
+    data = wire.readable(buffer)
+    return _read_EmbeddingResults(data, 0, len(data), 0, unknown)
+
+
+def encode_EmbeddingResults(
+    m: EmbeddingResults,
+) -> list[Buffer]:
+    """Write one message; raises `WireError` for a value that does not fit its field."""
+    out: list[Buffer] = []
+    return wire.chunks(out, _write_EmbeddingResults(m, out))
+
+
+class SentenceSimilarityScores(msgspec.Struct, gc=False):
+    """`caikit_data_model.caikit_nlp.SentenceSimilarityScores`."""
+
+    scores: Buffer = b""
+
+
+_FIELDS_SentenceSimilarityScores: dict[int, str] = {
+    1: "scores",
+}
+
+
+def _read_SentenceSimilarityScores(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+    m: SentenceSimilarityScores | None = None,
+) -> SentenceSimilarityScores:
+    if m is None:
+        m = SentenceSimilarityScores()
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 10:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.scores = wire.append_run(m.scores, wire.take_run(data, at, stop, end, 8))
+                at = stop
+            elif tag == 9:
+                m.scores = wire.append_run(m.scores, wire.take(data, at, at + 8, end))
+                at += 8
+            else:
+                at = wire.skip(
+                    data, at, end, tag, depth, "caikit_data_model.caikit_nlp.SentenceSimilarityScores", unknown
+                )
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _FIELDS_SentenceSimilarityScores, tag, at) from None
+    return m
+
+
+def _write_SentenceSimilarityScores(
+    m: SentenceSimilarityScores,
+    out: list[Buffer],
+) -> int:
+    total = 0
+    piece: Buffer
+    if len(m.scores):
+        piece = wire.run_of(m.scores, 8, "SentenceSimilarityScores.scores")
+        size = len(piece)
+        head = _HEADS_10[size] if size < 128 else wire.head(10, size)
+        out += (piece, head)
+        total += size + len(head)
+    return total
+
+
+def decode_SentenceSimilarityScores(
+    buffer: Buffer,
+    unknown: Unknown,
+) -> SentenceSimilarityScores:
+    """Read one message; raises `WireError`. Fields that the codec does not know are added to `unknown`."""
+    data = wire.readable(buffer)
+    return _read_SentenceSimilarityScores(data, 0, len(data), 0, unknown)
+
+
+def encode_SentenceSimilarityScores(
+    m: SentenceSimilarityScores,
+) -> list[Buffer]:
+    """Write one message; raises `WireError` for a value that does not fit its field."""
+    out: list[Buffer] = []
+    return wire.chunks(out, _write_SentenceSimilarityScores(m, out))
+
+
+class SentenceSimilarityResult(msgspec.Struct, gc=False):
+    """`caikit_data_model.caikit_nlp.SentenceSimilarityResult`."""
+
+    result: SentenceSimilarityScores | None = None
+    producer_id: ProducerId | None = None
+    input_token_count: int = 0
+
+
+_FIELDS_SentenceSimilarityResult: dict[int, str] = {
+    1: "result",
+    2: "producer_id",
+    3: "input_token_count",
+}
+
+
+def _read_SentenceSimilarityResult(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+    m: SentenceSimilarityResult | None = None,
+) -> SentenceSimilarityResult:
+    if m is None:
+        m = SentenceSimilarityResult()
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 10:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.result = _read_SentenceSimilarityScores(data, at, stop, depth + 1, unknown, m.result)
+                at = stop
+            elif tag == 18:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.producer_id = _read_ProducerId(data, at, stop, depth + 1, unknown, m.producer_id)
+                at = stop
+            elif tag == 24:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_integer(data, at - 1, wire.INT64)
+                m.input_token_count = value
+            else:
+                at = wire.skip(
+                    data, at, end, tag, depth, "caikit_data_model.caikit_nlp.SentenceSimilarityResult", unknown
+                )
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _FIELDS_SentenceSimilarityResult, tag, at) from None
+    return m
+
+
+def _write_SentenceSimilarityResult(
+    m: SentenceSimilarityResult,
+    out: list[Buffer],
+) -> int:
+    total = 0
+    if m.input_token_count:
+        head = wire.integer(24, m.input_token_count, wire.INT64, "SentenceSimilarityResult.input_token_count")
+        out.append(head)
+        total += len(head)
+    if m.producer_id is not None:
+        size = _write_ProducerId(m.producer_id, out)
+        head = _HEADS_18[size] if size < 128 else wire.head(18, size)
+        out.append(head)
+        total += len(head)
+        total += size
+    if m.result is not None:
+        size = _write_SentenceSimilarityScores(m.result, out)
+        head = _HEADS_10[size] if size < 128 else wire.head(10, size)
+        out.append(head)
+        total += len(head)
+        total += size
+    return total
+
+
+def decode_SentenceSimilarityResult(
+    buffer: Buffer,
+    unknown: Unknown,
+) -> SentenceSimilarityResult:
+    """Read one message; raises `WireError`. Fields that the codec does not know are added to `unknown`."""
+    data = wire.readable(buffer)
+    return _read_SentenceSimilarityResult(data, 0, len(data), 0, unknown)
+
+
+def encode_SentenceSimilarityResult(
+    m: SentenceSimilarityResult,
+) -> list[Buffer]:
+    """Write one message; raises `WireError` for a value that does not fit its field."""
+    out: list[Buffer] = []
+    return wire.chunks(out, _write_SentenceSimilarityResult(m, out))
+
+
+class SentenceSimilarityResults(msgspec.Struct, gc=False):
+    """`caikit_data_model.caikit_nlp.SentenceSimilarityResults`."""
+
+    results: list[SentenceSimilarityScores] = msgspec.field(default_factory=list)
+    producer_id: ProducerId | None = None
+    input_token_count: int = 0
+
+
+_FIELDS_SentenceSimilarityResults: dict[int, str] = {
+    1: "results",
+    2: "producer_id",
+    3: "input_token_count",
+}
+
+
+def _read_SentenceSimilarityResults(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+    m: SentenceSimilarityResults | None = None,
+) -> SentenceSimilarityResults:
+    if m is None:
+        m = SentenceSimilarityResults()
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 10:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.results.append(_read_SentenceSimilarityScores(data, at, stop, depth + 1, unknown))
+                at = stop
+            elif tag == 18:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.producer_id = _read_ProducerId(data, at, stop, depth + 1, unknown, m.producer_id)
+                at = stop
+            elif tag == 24:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_integer(data, at - 1, wire.INT64)
+                m.input_token_count = value
+            else:
+                at = wire.skip(
+                    data, at, end, tag, depth, "caikit_data_model.caikit_nlp.SentenceSimilarityResults", unknown
+                )
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _FIELDS_SentenceSimilarityResults, tag, at) from None
+    return m
+
+
+def _write_SentenceSimilarityResults(
+    m: SentenceSimilarityResults,
+    out: list[Buffer],
+) -> int:
+    total = 0
+    if m.input_token_count:
+        head = wire.integer(24, m.input_token_count, wire.INT64, "SentenceSimilarityResults.input_token_count")
+        out.append(head)
+        total += len(head)
+    if m.producer_id is not None:
+        size = _write_ProducerId(m.producer_id, out)
+        head = _HEADS_18[size] if size < 128 else wire.head(18, size)
+        out.append(head)
+        total += len(head)
+        total += size
+    for results_item in reversed(m.results):
+        size = _write_SentenceSimilarityScores(results_item, out)
+        head = _HEADS_10[size] if size < 128 else wire.head(10, size)
+        out.append(head)
+        total += len(head)
+        total += size
+    return total
+
+
+def decode_SentenceSimilarityResults(
+    buffer: Buffer,
+    unknown: Unknown,
+) -> SentenceSimilarityResults:
+    """Read one message; raises `WireError`. Fields that the codec does not know are added to `unknown`."""
+    data = wire.readable(buffer)
+    return _read_SentenceSimilarityResults(data, 0, len(data), 0, unknown)
+
+
+def encode_SentenceSimilarityResults(
+    m: SentenceSimilarityResults,
+) -> list[Buffer]:
+    """Write one message; raises `WireError` for a value that does not fit its field."""
+    out: list[Buffer] = []
+    return wire.chunks(out, _write_SentenceSimilarityResults(m, out))
+
+
+class RerankScore(msgspec.Struct, gc=False):
+    """`caikit_data_model.caikit_nlp.RerankScore`."""
+
+    document: Buffer | None = None
+    index: int = 0
+    score: float = 0.0
+    text: str = ""
+
+
+_FIELDS_RerankScore: dict[int, str] = {
+    1: "document",
+    2: "index",
+    3: "score",
+    4: "text",
+}
+
+
+def _read_RerankScore(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+    m: RerankScore | None = None,
+) -> RerankScore:
+    if m is None:
+        m = RerankScore()
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 10:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.document = wire.append_run(m.document or b"", wire.take(data, at, stop, end))
+                at = stop
+            elif tag == 16:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_integer(data, at - 1, wire.INT64)
+                m.index = value
+            elif tag == 25:
+                m.score = wire.read_double(data, at)[0]
+                at += 8
+            elif tag == 34:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.text = str(data[at:stop], "utf-8")
+                at = stop
+            else:
+                at = wire.skip(data, at, end, tag, depth, "caikit_data_model.caikit_nlp.RerankScore", unknown)
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _FIELDS_RerankScore, tag, at) from None
+    return m
+
+
+def _write_RerankScore(
+    m: RerankScore,
+    out: list[Buffer],
+) -> int:
+    total = 0
+    piece: Buffer
+    try:
+        if m.text:
+            piece = m.text.encode()
+            size = len(piece)
+            head = _HEADS_34[size] if size < 128 else wire.head(34, size)
+            out += (piece, head)
+            total += size + len(head)
+        if wire.is_set(m.score):
+            head = wire.number(25, m.score, "d", "RerankScore.score")
+            out.append(head)
+            total += 9
+        if m.index:
+            head = wire.integer(16, m.index, wire.INT64, "RerankScore.index")
+            out.append(head)
+            total += len(head)
+        if m.document is not None:
+            piece = m.document
+            if piece.__class__ is not bytes:
+                piece = wire.octets(piece)
+            size = len(piece)
+            head = _HEADS_10[size] if size < 128 else wire.head(10, size)
+            out += (piece, head)
+            total += size + len(head)
+    except UnicodeEncodeError as error:
+        raise wire.unsendable(error, m, "RerankScore") from None
+    return total
+
+
+def decode_RerankScore(
+    buffer: Buffer,
+    unknown: Unknown,
+) -> RerankScore:
+    """Read one message; raises `WireError`. Fields that the codec does not know are added to `unknown`."""
+    data = wire.readable(buffer)
+    return _read_RerankScore(data, 0, len(data), 0, unknown)
+
+
+def encode_RerankScore(
+    m: RerankScore,
+) -> list[Buffer]:
+    """Write one message; raises `WireError` for a value that does not fit its field."""
+    out: list[Buffer] = []
+    return wire.chunks(out, _write_RerankScore(m, out))
+
+
+class RerankScores(msgspec.Struct, gc=False):
+    """`caikit_data_model.caikit_nlp.RerankScores`."""
+
+    query: str = ""
+    scores: list[RerankScore] = msgspec.field(default_factory=list)
+
+
+_FIELDS_RerankScores: dict[int, str] = {
+    1: "query",
+    2: "scores",
+}
+
+
+def _read_RerankScores(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+    m: RerankScores | None = None,
+) -> RerankScores:
+    if m is None:
+        m = RerankScores()
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 10:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.query = str(data[at:stop], "utf-8")
+                at = stop
+            elif tag == 18:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.scores.append(_read_RerankScore(data, at, stop, depth + 1, unknown))
+                at = stop
+            else:
+                at = wire.skip(data, at, end, tag, depth, "caikit_data_model.caikit_nlp.RerankScores", unknown)
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _FIELDS_RerankScores, tag, at) from None
+    return m
+
+
+def _write_RerankScores(
+    m: RerankScores,
+    out: list[Buffer],
+) -> int:
+    total = 0
+    piece: Buffer
+    try:
+        for scores_item in reversed(m.scores):
+            size = _write_RerankScore(scores_item, out)
+            head = _HEADS_18[size] if size < 128 else wire.head(18, size)
+            out.append(head)
+            total += len(head)
+            total += size
+        if m.query:
+            piece = m.query.encode()
+            size = len(piece)
+            head = _HEADS_10[size] if size < 128 else wire.head(10, size)
+            out += (piece, head)
+            total += size + len(head)
+    except UnicodeEncodeError as error:
+        raise wire.unsendable(error, m, "RerankScores") from None
+    return total
+
+
+def decode_RerankScores(
+    buffer: Buffer,
+    unknown: Unknown,
+) -> RerankScores:
+    """Read one message; raises `WireError`. Fields that the codec does not know are added to `unknown`."""
+    data = wire.readable(buffer)
+    return _read_RerankScores(data, 0, len(data), 0, unknown)
+
+
+def encode_RerankScores(
+    m: RerankScores,
+) -> list[Buffer]:
+    """Write one message; raises `WireError` for a value that does not fit its field."""
+    out: list[Buffer] = []
+    return wire.chunks(out, _write_RerankScores(m, out))
+
+
+class RerankResult(msgspec.Struct, gc=False):
+    """`caikit_data_model.caikit_nlp.RerankResult`."""
+
+    result: RerankScores | None = None
+    producer_id: ProducerId | None = None
+    input_token_count: int = 0
+
+
+_FIELDS_RerankResult: dict[int, str] = {
+    1: "result",
+    2: "producer_id",
+    3: "input_token_count",
+}
+
+
+def _read_RerankResult(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+    m: RerankResult | None = None,
+) -> RerankResult:
+    if m is None:
+        m = RerankResult()
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 10:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.result = _read_RerankScores(data, at, stop, depth + 1, unknown, m.result)
+                at = stop
+            elif tag == 18:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.producer_id = _read_ProducerId(data, at, stop, depth + 1, unknown, m.producer_id)
+                at = stop
+            elif tag == 24:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_integer(data, at - 1, wire.INT64)
+                m.input_token_count = value
+            else:
+                at = wire.skip(data, at, end, tag, depth, "caikit_data_model.caikit_nlp.RerankResult", unknown)
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _FIELDS_RerankResult, tag, at) from None
+    return m
+
+
+def _write_RerankResult(
+    m: RerankResult,
+    out: list[Buffer],
+) -> int:
+    total = 0
+    if m.input_token_count:
+        head = wire.integer(24, m.input_token_count, wire.INT64, "RerankResult.input_token_count")
+        out.append(head)
+        total += len(head)
+    if m.producer_id is not None:
+        size = _write_ProducerId(m.producer_id, out)
+        head = _HEADS_18[size] if size < 128 else wire.head(18, size)
+        out.append(head)
+        total += len(head)
+        total += size
+    if m.result is not None:
+        size = _write_RerankScores(m.result, out)
+        head = _HEADS_10[size] if size < 128 else wire.head(10, size)
+        out.append(head)
+        total += len(head)
+        total += size
+    return total
+
+
+def decode_RerankResult(
+    buffer: Buffer,
+    unknown: Unknown,
+) -> RerankResult:
+    """Read one message; raises `WireError`. Fields that the codec does not know are added to `unknown`."""
+    data = wire.readable(buffer)
+    return _read_RerankResult(data, 0, len(data), 0, unknown)
+
+
+def encode_RerankResult(
+    m: RerankResult,
+) -> list[Buffer]:
+    """Write one message; raises `WireError` for a value that does not fit its field."""
+    out: list[Buffer] = []
+    return wire.chunks(out, _write_RerankResult(m, out))
+
+
+class RerankResults(msgspec.Struct, gc=False):
+    """`caikit_data_model.caikit_nlp.RerankResults`."""
+
+    results: list[RerankScores] = msgspec.field(default_factory=list)
+    producer_id: ProducerId | None = None
+    input_token_count: int = 0
+
+
+_FIELDS_RerankResults: dict[int, str] = {
+    1: "results",
+    2: "producer_id",
+    3: "input_token_count",
+}
+
+
+def _read_RerankResults(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+    m: RerankResults | None = None,
+) -> RerankResults:
+    if m is None:
+        m = RerankResults()
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 10:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.results.append(_read_RerankScores(data, at, stop, depth + 1, unknown))
+                at = stop
+            elif tag == 18:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.producer_id = _read_ProducerId(data, at, stop, depth + 1, unknown, m.producer_id)
+                at = stop
+            elif tag == 24:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_integer(data, at - 1, wire.INT64)
+                m.input_token_count = value
+            else:
+                at = wire.skip(data, at, end, tag, depth, "caikit_data_model.caikit_nlp.RerankResults", unknown)
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _FIELDS_RerankResults, tag, at) from None
+    return m
+
+
+def _write_RerankResults(
+    m: RerankResults,
+    out: list[Buffer],
+) -> int:
+    total = 0
+    if m.input_token_count:
+        head = wire.integer(24, m.input_token_count, wire.INT64, "RerankResults.input_token_count")
+        out.append(head)
+        total += len(head)
+    if m.producer_id is not None:
+        size = _write_ProducerId(m.producer_id, out)
+        head = _HEADS_18[size] if size < 128 else wire.head(18, size)
+        out.append(head)
+        total += len(head)
+        total += size
+    for results_item in reversed(m.results):
+        size = _write_RerankScores(results_item, out)
+        head = _HEADS_10[size] if size < 128 else wire.head(10, size)
+        out.append(head)
+        total += len(head)
+        total += size
+    return total
+
+
+def decode_RerankResults(
+    buffer: Buffer,
+    unknown: Unknown,
+) -> RerankResults:
+    """Read one message; raises `WireError`. Fields that the codec does not know are added to `unknown`."""
+    data = wire.readable(buffer)
+    return _read_RerankResults(data, 0, len(data), 0, unknown)
+
+
+def encode_RerankResults(
+    m: RerankResults,
+) -> list[Buffer]:
+    """Write one message; raises `WireError` for a value that does not fit its field."""
+    out: list[Buffer] = []
+    return wire.chunks(out, _write_RerankResults(m, out))
 
 
 class GeneratedToken(msgspec.Struct, gc=False):
@@ -1344,3 +2705,717 @@ def encode_ServerStreamingTextGenerationTaskRequest(
     """Write one message; raises `WireError` for a value that does not fit its field."""
     out: list[Buffer] = []
     return wire.chunks(out, _write_ServerStreamingTextGenerationTaskRequest(m, out))
+
+
+class EmbeddingTaskRequest(msgspec.Struct, gc=False):
+    """`caikit.runtime.Nlp.EmbeddingTaskRequest`."""
+
+    text: str = ""
+    truncate_input_tokens: int | None = None
+
+
+_FIELDS_EmbeddingTaskRequest: dict[int, str] = {
+    1: "text",
+    2: "truncate_input_tokens",
+}
+
+
+def _read_EmbeddingTaskRequest(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+    m: EmbeddingTaskRequest | None = None,
+) -> EmbeddingTaskRequest:
+    if m is None:
+        m = EmbeddingTaskRequest()
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 10:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.text = str(data[at:stop], "utf-8")
+                at = stop
+            elif tag == 16:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_integer(data, at - 1, wire.INT64)
+                m.truncate_input_tokens = value
+            else:
+                at = wire.skip(data, at, end, tag, depth, "caikit.runtime.Nlp.EmbeddingTaskRequest", unknown)
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _FIELDS_EmbeddingTaskRequest, tag, at) from None
+    return m
+
+
+def _write_EmbeddingTaskRequest(
+    m: EmbeddingTaskRequest,
+    out: list[Buffer],
+) -> int:
+    total = 0
+    piece: Buffer
+    try:
+        if m.truncate_input_tokens is not None:
+            head = wire.integer(16, m.truncate_input_tokens, wire.INT64, "EmbeddingTaskRequest.truncate_input_tokens")
+            out.append(head)
+            total += len(head)
+        if m.text:
+            piece = m.text.encode()
+            size = len(piece)
+            head = _HEADS_10[size] if size < 128 else wire.head(10, size)
+            out += (piece, head)
+            total += size + len(head)
+    except UnicodeEncodeError as error:
+        raise wire.unsendable(error, m, "EmbeddingTaskRequest") from None
+    return total
+
+
+def decode_EmbeddingTaskRequest(
+    buffer: Buffer,
+    unknown: Unknown,
+) -> EmbeddingTaskRequest:
+    """Read one message; raises `WireError`. Fields that the codec does not know are added to `unknown`."""
+    data = wire.readable(buffer)
+    return _read_EmbeddingTaskRequest(data, 0, len(data), 0, unknown)
+
+
+def encode_EmbeddingTaskRequest(
+    m: EmbeddingTaskRequest,
+) -> list[Buffer]:
+    """Write one message; raises `WireError` for a value that does not fit its field."""
+    out: list[Buffer] = []
+    return wire.chunks(out, _write_EmbeddingTaskRequest(m, out))
+
+
+class EmbeddingTasksRequest(msgspec.Struct, gc=False):
+    """`caikit.runtime.Nlp.EmbeddingTasksRequest`."""
+
+    texts: list[str] = msgspec.field(default_factory=list)
+    truncate_input_tokens: int | None = None
+
+
+_FIELDS_EmbeddingTasksRequest: dict[int, str] = {
+    1: "texts",
+    2: "truncate_input_tokens",
+}
+
+
+def _read_EmbeddingTasksRequest(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+    m: EmbeddingTasksRequest | None = None,
+) -> EmbeddingTasksRequest:
+    if m is None:
+        m = EmbeddingTasksRequest()
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 10:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.texts.append(str(data[at:stop], "utf-8"))
+                at = stop
+            elif tag == 16:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_integer(data, at - 1, wire.INT64)
+                m.truncate_input_tokens = value
+            else:
+                at = wire.skip(data, at, end, tag, depth, "caikit.runtime.Nlp.EmbeddingTasksRequest", unknown)
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _FIELDS_EmbeddingTasksRequest, tag, at) from None
+    return m
+
+
+def _write_EmbeddingTasksRequest(
+    m: EmbeddingTasksRequest,
+    out: list[Buffer],
+) -> int:
+    total = 0
+    piece: Buffer
+    try:
+        if m.truncate_input_tokens is not None:
+            head = wire.integer(16, m.truncate_input_tokens, wire.INT64, "EmbeddingTasksRequest.truncate_input_tokens")
+            out.append(head)
+            total += len(head)
+        for texts_item in reversed(m.texts):
+            piece = texts_item.encode()
+            size = len(piece)
+            head = _HEADS_10[size] if size < 128 else wire.head(10, size)
+            out += (piece, head)
+            total += size + len(head)
+    except UnicodeEncodeError as error:
+        raise wire.unsendable(error, m, "EmbeddingTasksRequest") from None
+    return total
+
+
+def decode_EmbeddingTasksRequest(
+    buffer: Buffer,
+    unknown: Unknown,
+) -> EmbeddingTasksRequest:
+    """Read one message; raises `WireError`. Fields that the codec does not know are added to `unknown`."""
+    data = wire.readable(buffer)
+    return _read_EmbeddingTasksRequest(data, 0, len(data), 0, unknown)
+
+
+def encode_EmbeddingTasksRequest(
+    m: EmbeddingTasksRequest,
+) -> list[Buffer]:
+    """Write one message; raises `WireError` for a value that does not fit its field."""
+    out: list[Buffer] = []
+    return wire.chunks(out, _write_EmbeddingTasksRequest(m, out))
+
+
+class SentenceSimilarityTaskRequest(msgspec.Struct, gc=False):
+    """`caikit.runtime.Nlp.SentenceSimilarityTaskRequest`."""
+
+    source_sentence: str = ""
+    sentences: list[str] = msgspec.field(default_factory=list)
+    truncate_input_tokens: int | None = None
+
+
+_FIELDS_SentenceSimilarityTaskRequest: dict[int, str] = {
+    1: "source_sentence",
+    2: "sentences",
+    3: "truncate_input_tokens",
+}
+
+
+def _read_SentenceSimilarityTaskRequest(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+    m: SentenceSimilarityTaskRequest | None = None,
+) -> SentenceSimilarityTaskRequest:
+    if m is None:
+        m = SentenceSimilarityTaskRequest()
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 10:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.source_sentence = str(data[at:stop], "utf-8")
+                at = stop
+            elif tag == 18:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.sentences.append(str(data[at:stop], "utf-8"))
+                at = stop
+            elif tag == 24:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_integer(data, at - 1, wire.INT64)
+                m.truncate_input_tokens = value
+            else:
+                at = wire.skip(data, at, end, tag, depth, "caikit.runtime.Nlp.SentenceSimilarityTaskRequest", unknown)
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _FIELDS_SentenceSimilarityTaskRequest, tag, at) from None
+    return m
+
+
+def _write_SentenceSimilarityTaskRequest(
+    m: SentenceSimilarityTaskRequest,
+    out: list[Buffer],
+) -> int:
+    total = 0
+    piece: Buffer
+    try:
+        if m.truncate_input_tokens is not None:
+            head = wire.integer(
+                24, m.truncate_input_tokens, wire.INT64, "SentenceSimilarityTaskRequest.truncate_input_tokens"
+            )
+            out.append(head)
+            total += len(head)
+        for sentences_item in reversed(m.sentences):
+            piece = sentences_item.encode()
+            size = len(piece)
+            head = _HEADS_18[size] if size < 128 else wire.head(18, size)
+            out += (piece, head)
+            total += size + len(head)
+        if m.source_sentence:
+            piece = m.source_sentence.encode()
+            size = len(piece)
+            head = _HEADS_10[size] if size < 128 else wire.head(10, size)
+            out += (piece, head)
+            total += size + len(head)
+    except UnicodeEncodeError as error:
+        raise wire.unsendable(error, m, "SentenceSimilarityTaskRequest") from None
+    return total
+
+
+def decode_SentenceSimilarityTaskRequest(
+    buffer: Buffer,
+    unknown: Unknown,
+) -> SentenceSimilarityTaskRequest:
+    """Read one message; raises `WireError`. Fields that the codec does not know are added to `unknown`."""
+    data = wire.readable(buffer)
+    return _read_SentenceSimilarityTaskRequest(data, 0, len(data), 0, unknown)
+
+
+def encode_SentenceSimilarityTaskRequest(
+    m: SentenceSimilarityTaskRequest,
+) -> list[Buffer]:
+    """Write one message; raises `WireError` for a value that does not fit its field."""
+    out: list[Buffer] = []
+    return wire.chunks(out, _write_SentenceSimilarityTaskRequest(m, out))
+
+
+class SentenceSimilarityTasksRequest(msgspec.Struct, gc=False):
+    """`caikit.runtime.Nlp.SentenceSimilarityTasksRequest`."""
+
+    source_sentences: list[str] = msgspec.field(default_factory=list)
+    sentences: list[str] = msgspec.field(default_factory=list)
+    truncate_input_tokens: int | None = None
+
+
+_FIELDS_SentenceSimilarityTasksRequest: dict[int, str] = {
+    1: "source_sentences",
+    2: "sentences",
+    3: "truncate_input_tokens",
+}
+
+
+def _read_SentenceSimilarityTasksRequest(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+    m: SentenceSimilarityTasksRequest | None = None,
+) -> SentenceSimilarityTasksRequest:
+    if m is None:
+        m = SentenceSimilarityTasksRequest()
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 10:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.source_sentences.append(str(data[at:stop], "utf-8"))
+                at = stop
+            elif tag == 18:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.sentences.append(str(data[at:stop], "utf-8"))
+                at = stop
+            elif tag == 24:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_integer(data, at - 1, wire.INT64)
+                m.truncate_input_tokens = value
+            else:
+                at = wire.skip(data, at, end, tag, depth, "caikit.runtime.Nlp.SentenceSimilarityTasksRequest", unknown)
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _FIELDS_SentenceSimilarityTasksRequest, tag, at) from None
+    return m
+
+
+def _write_SentenceSimilarityTasksRequest(
+    m: SentenceSimilarityTasksRequest,
+    out: list[Buffer],
+) -> int:
+    total = 0
+    piece: Buffer
+    try:
+        if m.truncate_input_tokens is not None:
+            head = wire.integer(
+                24, m.truncate_input_tokens, wire.INT64, "SentenceSimilarityTasksRequest.truncate_input_tokens"
+            )
+            out.append(head)
+            total += len(head)
+        for sentences_item in reversed(m.sentences):
+            piece = sentences_item.encode()
+            size = len(piece)
+            head = _HEADS_18[size] if size < 128 else wire.head(18, size)
+            out += (piece, head)
+            total += size + len(head)
+        for source_sentences_item in reversed(m.source_sentences):
+            piece = source_sentences_item.encode()
+            size = len(piece)
+            head = _HEADS_10[size] if size < 128 else wire.head(10, size)
+            out += (piece, head)
+            total += size + len(head)
+    except UnicodeEncodeError as error:
+        raise wire.unsendable(error, m, "SentenceSimilarityTasksRequest") from None
+    return total
+
+
+def decode_SentenceSimilarityTasksRequest(
+    buffer: Buffer,
+    unknown: Unknown,
+) -> SentenceSimilarityTasksRequest:
+    """Read one message; raises `WireError`. Fields that the codec does not know are added to `unknown`."""
+    data = wire.readable(buffer)
+    return _read_SentenceSimilarityTasksRequest(data, 0, len(data), 0, unknown)
+
+
+def encode_SentenceSimilarityTasksRequest(
+    m: SentenceSimilarityTasksRequest,
+) -> list[Buffer]:
+    """Write one message; raises `WireError` for a value that does not fit its field."""
+    out: list[Buffer] = []
+    return wire.chunks(out, _write_SentenceSimilarityTasksRequest(m, out))
+
+
+class RerankTaskRequest(msgspec.Struct, gc=False):
+    """`caikit.runtime.Nlp.RerankTaskRequest`."""
+
+    query: str = ""
+    documents: list[Buffer] = msgspec.field(default_factory=list)
+    top_n: int | None = None
+    truncate_input_tokens: int | None = None
+    return_documents: bool | None = None
+    return_query: bool | None = None
+    return_text: bool | None = None
+
+
+_FIELDS_RerankTaskRequest: dict[int, str] = {
+    1: "query",
+    2: "documents",
+    3: "top_n",
+    4: "truncate_input_tokens",
+    5: "return_documents",
+    6: "return_query",
+    7: "return_text",
+}
+
+
+def _read_RerankTaskRequest(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+    m: RerankTaskRequest | None = None,
+) -> RerankTaskRequest:
+    if m is None:
+        m = RerankTaskRequest()
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 10:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.query = str(data[at:stop], "utf-8")
+                at = stop
+            elif tag == 18:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.documents.append(wire.take(data, at, stop, end))
+                at = stop
+            elif tag == 24:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_integer(data, at - 1, wire.INT64)
+                m.top_n = value
+            elif tag == 32:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_integer(data, at - 1, wire.INT64)
+                m.truncate_input_tokens = value
+            elif tag == 40:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_varint(data, at - 1)
+                m.return_documents = value != 0
+            elif tag == 48:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_varint(data, at - 1)
+                m.return_query = value != 0
+            elif tag == 56:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_varint(data, at - 1)
+                m.return_text = value != 0
+            else:
+                at = wire.skip(data, at, end, tag, depth, "caikit.runtime.Nlp.RerankTaskRequest", unknown)
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _FIELDS_RerankTaskRequest, tag, at) from None
+    return m
+
+
+def _write_RerankTaskRequest(
+    m: RerankTaskRequest,
+    out: list[Buffer],
+) -> int:
+    total = 0
+    piece: Buffer
+    try:
+        if m.return_text is not None:
+            out.append(b"\x38\x01" if m.return_text else b"\x38\x00")
+            total += 2
+        if m.return_query is not None:
+            out.append(b"\x30\x01" if m.return_query else b"\x30\x00")
+            total += 2
+        if m.return_documents is not None:
+            out.append(b"\x28\x01" if m.return_documents else b"\x28\x00")
+            total += 2
+        if m.truncate_input_tokens is not None:
+            head = wire.integer(32, m.truncate_input_tokens, wire.INT64, "RerankTaskRequest.truncate_input_tokens")
+            out.append(head)
+            total += len(head)
+        if m.top_n is not None:
+            head = wire.integer(24, m.top_n, wire.INT64, "RerankTaskRequest.top_n")
+            out.append(head)
+            total += len(head)
+        for documents_item in reversed(m.documents):
+            piece = documents_item
+            if piece.__class__ is not bytes:
+                piece = wire.octets(piece)
+            size = len(piece)
+            head = _HEADS_18[size] if size < 128 else wire.head(18, size)
+            out += (piece, head)
+            total += size + len(head)
+        if m.query:
+            piece = m.query.encode()
+            size = len(piece)
+            head = _HEADS_10[size] if size < 128 else wire.head(10, size)
+            out += (piece, head)
+            total += size + len(head)
+    except UnicodeEncodeError as error:
+        raise wire.unsendable(error, m, "RerankTaskRequest") from None
+    return total
+
+
+def decode_RerankTaskRequest(
+    buffer: Buffer,
+    unknown: Unknown,
+) -> RerankTaskRequest:
+    """Read one message; raises `WireError`. Fields that the codec does not know are added to `unknown`."""
+    data = wire.readable(buffer)
+    return _read_RerankTaskRequest(data, 0, len(data), 0, unknown)
+
+
+def encode_RerankTaskRequest(
+    m: RerankTaskRequest,
+) -> list[Buffer]:
+    """Write one message; raises `WireError` for a value that does not fit its field."""
+    out: list[Buffer] = []
+    return wire.chunks(out, _write_RerankTaskRequest(m, out))
+
+
+class RerankTasksRequest(msgspec.Struct, gc=False):
+    """`caikit.runtime.Nlp.RerankTasksRequest`."""
+
+    queries: list[str] = msgspec.field(default_factory=list)
+    documents: list[Buffer] = msgspec.field(default_factory=list)
+    top_n: int | None = None
+    truncate_input_tokens: int | None = None
+    return_documents: bool | None = None
+    return_queries: bool | None = None
+    return_text: bool | None = None
+
+
+_FIELDS_RerankTasksRequest: dict[int, str] = {
+    1: "queries",
+    2: "documents",
+    3: "top_n",
+    4: "truncate_input_tokens",
+    5: "return_documents",
+    6: "return_queries",
+    7: "return_text",
+}
+
+
+def _read_RerankTasksRequest(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+    m: RerankTasksRequest | None = None,
+) -> RerankTasksRequest:
+    if m is None:
+        m = RerankTasksRequest()
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 10:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.queries.append(str(data[at:stop], "utf-8"))
+                at = stop
+            elif tag == 18:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.documents.append(wire.take(data, at, stop, end))
+                at = stop
+            elif tag == 24:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_integer(data, at - 1, wire.INT64)
+                m.top_n = value
+            elif tag == 32:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_integer(data, at - 1, wire.INT64)
+                m.truncate_input_tokens = value
+            elif tag == 40:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_varint(data, at - 1)
+                m.return_documents = value != 0
+            elif tag == 48:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_varint(data, at - 1)
+                m.return_queries = value != 0
+            elif tag == 56:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_varint(data, at - 1)
+                m.return_text = value != 0
+            else:
+                at = wire.skip(data, at, end, tag, depth, "caikit.runtime.Nlp.RerankTasksRequest", unknown)
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _FIELDS_RerankTasksRequest, tag, at) from None
+    return m
+
+
+def _write_RerankTasksRequest(
+    m: RerankTasksRequest,
+    out: list[Buffer],
+) -> int:
+    total = 0
+    piece: Buffer
+    try:
+        if m.return_text is not None:
+            out.append(b"\x38\x01" if m.return_text else b"\x38\x00")
+            total += 2
+        if m.return_queries is not None:
+            out.append(b"\x30\x01" if m.return_queries else b"\x30\x00")
+            total += 2
+        if m.return_documents is not None:
+            out.append(b"\x28\x01" if m.return_documents else b"\x28\x00")
+            total += 2
+        if m.truncate_input_tokens is not None:
+            head = wire.integer(32, m.truncate_input_tokens, wire.INT64, "RerankTasksRequest.truncate_input_tokens")
+            out.append(head)
+            total += len(head)
+        if m.top_n is not None:
+            head = wire.integer(24, m.top_n, wire.INT64, "RerankTasksRequest.top_n")
+            out.append(head)
+            total += len(head)
+        for documents_item in reversed(m.documents):
+            piece = documents_item
+            if piece.__class__ is not bytes:
+                piece = wire.octets(piece)
+            size = len(piece)
+            head = _HEADS_18[size] if size < 128 else wire.head(18, size)
+            out += (piece, head)
+            total += size + len(head)
+        for queries_item in reversed(m.queries):
+            piece = queries_item.encode()
+            size = len(piece)
+            head = _HEADS_10[size] if size < 128 else wire.head(10, size)
+            out += (piece, head)
+            total += size + len(head)
+    except UnicodeEncodeError as error:
+        raise wire.unsendable(error, m, "RerankTasksRequest") from None
+    return total
+
+
+def decode_RerankTasksRequest(
+    buffer: Buffer,
+    unknown: Unknown,
+) -> RerankTasksRequest:
+    """Read one message; raises `WireError`. Fields that the codec does not know are added to `unknown`."""
+    data = wire.readable(buffer)
+    return _read_RerankTasksRequest(data, 0, len(data), 0, unknown)
+
+
+def encode_RerankTasksRequest(
+    m: RerankTasksRequest,
+) -> list[Buffer]:
+    """Write one message; raises `WireError` for a value that does not fit its field."""
+    out: list[Buffer] = []
+    return wire.chunks(out, _write_RerankTasksRequest(m, out))

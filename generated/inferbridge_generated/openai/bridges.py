@@ -14,6 +14,12 @@ _READ_CHAT = msgspec.json.Decoder(schemas.Chat, strict=False)
 _READ_CHAT_REQUEST = msgspec.json.Decoder(schemas.ChatRequest, strict=False)
 _READ_COMPLETION = msgspec.json.Decoder(schemas.Completion, strict=False)
 _READ_COMPLETION_REQUEST = msgspec.json.Decoder(schemas.CompletionRequest, strict=False)
+_READ_EMBEDDINGS = msgspec.json.Decoder(schemas.Embeddings, strict=False)
+_READ_EMBEDDING_REQUEST = msgspec.json.Decoder(schemas.EmbeddingRequest, strict=False)
+_READ_RERANK = msgspec.json.Decoder(schemas.Rerank, strict=False)
+_READ_RERANK_REQUEST = msgspec.json.Decoder(schemas.RerankRequest, strict=False)
+_READ_SCORES = msgspec.json.Decoder(schemas.Scores, strict=False)
+_READ_SCORE_REQUEST = msgspec.json.Decoder(schemas.ScoreRequest, strict=False)
 
 _FINISH_REASON_SCHEMAS_IN: dict[str, operations.FinishReason] = {
     "tool_calls": "tool_calls",
@@ -35,6 +41,9 @@ _FINISH_REASON_SCHEMAS_OUT: dict[str, str] = {
 _NO_SCHEMAS_ChatChoice = schemas.ChatChoice()
 _NO_SCHEMAS_ChatMessage = schemas.ChatMessage()
 _NO_SCHEMAS_CompletionChoice = schemas.CompletionChoice()
+_NO_SCHEMAS_PromptUsage = schemas.PromptUsage()
+_NO_SCHEMAS_RerankDocument = schemas.RerankDocument()
+_NO_SCHEMAS_RerankUsage = schemas.RerankUsage()
 _NO_SCHEMAS_StreamOptions = schemas.StreamOptions()
 _NO_SCHEMAS_StructuredOutputs = schemas.StructuredOutputs()
 _NO_SCHEMAS_Usage = schemas.Usage()
@@ -637,84 +646,6 @@ def chat_rest_encode_message(neutral: operations.GenerateMessage, context: Conte
     return rest.encode(body)
 
 
-def embeddings_rest_decode_request(call: HttpRequest, context: Context) -> operations.EmbedRequest:
-    """POST /v1/embeddings to its operation."""
-    return operations.EmbedRequest()
-
-
-def embeddings_rest_encode_request(request: operations.EmbedRequest, context: Context) -> HttpRequest:
-    """The operation to POST /v1/embeddings."""
-    path = "/v1/embeddings"
-    return rest.call("POST", path, (b"{}",))
-
-
-def embeddings_rest_decode_reply(
-    answer: HttpReply, request: operations.EmbedRequest, context: Context
-) -> operations.EmbedReply:
-    """What a runtime answers to POST /v1/embeddings."""
-    rest.check_status(answer, context)
-    return operations.EmbedReply()
-
-
-def embeddings_rest_encode_reply(
-    reply: operations.EmbedReply, request: operations.EmbedRequest, context: Context
-) -> HttpReply:
-    """What a client of POST /v1/embeddings gets."""
-    return rest.ok_reply((b"{}",))
-
-
-def rerank_rest_decode_request(call: HttpRequest, context: Context) -> operations.RerankRequest:
-    """POST /rerank to its operation."""
-    return operations.RerankRequest()
-
-
-def rerank_rest_encode_request(request: operations.RerankRequest, context: Context) -> HttpRequest:
-    """The operation to POST /rerank."""
-    path = "/rerank"
-    return rest.call("POST", path, (b"{}",))
-
-
-def rerank_rest_decode_reply(
-    answer: HttpReply, request: operations.RerankRequest, context: Context
-) -> operations.RerankReply:
-    """What a runtime answers to POST /rerank."""
-    rest.check_status(answer, context)
-    return operations.RerankReply()
-
-
-def rerank_rest_encode_reply(
-    reply: operations.RerankReply, request: operations.RerankRequest, context: Context
-) -> HttpReply:
-    """What a client of POST /rerank gets."""
-    return rest.ok_reply((b"{}",))
-
-
-def score_rest_decode_request(call: HttpRequest, context: Context) -> operations.ScoreRequest:
-    """POST /score to its operation."""
-    return operations.ScoreRequest()
-
-
-def score_rest_encode_request(request: operations.ScoreRequest, context: Context) -> HttpRequest:
-    """The operation to POST /score."""
-    path = "/score"
-    return rest.call("POST", path, (b"{}",))
-
-
-def score_rest_decode_reply(
-    answer: HttpReply, request: operations.ScoreRequest, context: Context
-) -> operations.ScoreReply:
-    """What a runtime answers to POST /score."""
-    rest.check_status(answer, context)
-    return operations.ScoreReply()
-
-
-def score_rest_encode_reply(
-    reply: operations.ScoreReply, request: operations.ScoreRequest, context: Context
-) -> HttpReply:
-    """What a client of POST /score gets."""
-    return rest.ok_reply((b"{}",))
-
-
 def tokenize_rest_decode_request(call: HttpRequest, context: Context) -> operations.TokenizeRequest:
     """POST /tokenize to its operation."""
     return operations.TokenizeRequest()
@@ -895,3 +826,304 @@ def health_rest_encode_reply(
 ) -> HttpReply:
     """What a client of GET /health gets."""
     return rest.ok_reply((b"{}",))
+
+
+def _read_embeddings_rest_reply_data(item: schemas.EmbeddingObject, context: Context) -> operations.Vector:
+    """One of `data`."""
+    return operations.Vector(
+        index=structured.given(item.index, 0),
+        values=converters.embedding_from_wire(item.embedding),
+    )
+
+
+def _write_embeddings_rest_reply_data(item: operations.Vector, context: Context) -> schemas.EmbeddingObject:
+    """One of `data`."""
+    return schemas.EmbeddingObject(
+        index=item.index,
+        object="embedding",
+        embedding=converters.embedding_to_wire(item.values),
+    )
+
+
+def embeddings_rest_decode_request(call: HttpRequest, context: Context) -> operations.EmbedRequest:
+    """POST /v1/embeddings to its operation."""
+    body = rest.read_json(_READ_EMBEDDING_REQUEST, bytes(rest.body_of(call)))
+    structured.lose_set(
+        (
+            ("priority", body.priority),
+            ("add_special_tokens", body.add_special_tokens),
+            ("normalize", body.normalize),
+            ("use_activation", body.use_activation),
+            ("embed_dtype", body.embed_dtype),
+            ("endianness", body.endianness),
+            ("truncation_side", body.truncation_side),
+            ("mm_processor_kwargs", body.mm_processor_kwargs),
+            ("cache_salt", body.cache_salt),
+            ("messages", body.messages),
+        ),
+        context,
+    )
+    return operations.EmbedRequest(
+        texts=converters.text_or_list_from_wire(body.input),
+        model=structured.given(body.model, ""),
+        encoding=structured.given(body.encoding_format, ""),
+        dimensions=structured.given(body.dimensions, None),
+        truncate_tokens=structured.given(body.truncate_prompt_tokens, None),
+        user=structured.given(body.user, ""),
+    )
+
+
+def embeddings_rest_encode_request(request: operations.EmbedRequest, context: Context) -> HttpRequest:
+    """The operation to POST /v1/embeddings."""
+    path = "/v1/embeddings"
+    body = schemas.EmbeddingRequest(
+        input=converters.text_or_list_to_wire(request.texts),
+        model=rest.optional(request.model),
+        encoding_format=rest.optional(request.encoding),
+        dimensions=structured.json(request.dimensions),
+        truncate_prompt_tokens=structured.json(request.truncate_tokens),
+        user=rest.optional(request.user),
+    )
+    return rest.call("POST", path, (rest.encode(body),))
+
+
+def embeddings_rest_decode_reply(
+    answer: HttpReply, request: operations.EmbedRequest, context: Context
+) -> operations.EmbedReply:
+    """What a runtime answers to POST /v1/embeddings."""
+    rest.check_status(answer, context)
+    body = rest.read_reply(_READ_EMBEDDINGS, bytes(rest.body_of(answer)), context)
+    in_usage = body.usage or _NO_SCHEMAS_PromptUsage
+    return operations.EmbedReply(
+        vectors=[_read_embeddings_rest_reply_data(item, context) for item in structured.given(body.data, [])],
+        id=structured.given(body.id, ""),
+        created=structured.given(body.created, None),
+        model=structured.given(body.model, ""),
+        prompt_tokens=structured.given(in_usage.prompt_tokens, None),
+        total_tokens=structured.given(in_usage.total_tokens, None),
+        completion_tokens=structured.given(in_usage.completion_tokens, None),
+    )
+
+
+def embeddings_rest_encode_reply(
+    reply: operations.EmbedReply, request: operations.EmbedRequest, context: Context
+) -> HttpReply:
+    """What a client of POST /v1/embeddings gets."""
+    body = schemas.Embeddings(
+        id=rest.optional(reply.id),
+        object="list",
+        created=structured.json(reply.created),
+        model=rest.optional(reply.model),
+        usage=structured.filled_json(
+            schemas.PromptUsage(
+                prompt_tokens=structured.json(reply.prompt_tokens),
+                total_tokens=structured.json(reply.total_tokens),
+                completion_tokens=structured.json(reply.completion_tokens),
+            ),
+            _NO_SCHEMAS_PromptUsage,
+        ),
+        data=[_write_embeddings_rest_reply_data(item, context) for item in reply.vectors],
+    )
+    return rest.ok_reply((rest.encode(body),))
+
+
+def score_rest_decode_request(call: HttpRequest, context: Context) -> operations.SimilarityRequest:
+    """POST /score to its operation."""
+    body = rest.read_json(_READ_SCORE_REQUEST, bytes(rest.body_of(call)))
+    structured.lose_set(
+        (
+            ("data_1", body.data_1),
+            ("data_2", body.data_2),
+            ("items", body.items),
+            ("priority", body.priority),
+            ("activation", body.activation),
+            ("use_activation", body.use_activation),
+            ("mm_processor_kwargs", body.mm_processor_kwargs),
+            ("instruction", body.instruction),
+        ),
+        context,
+    )
+    return operations.SimilarityRequest(
+        sources=structured.first(
+            converters.text_or_list_from_wire(body.text_1), converters.text_or_list_from_wire(body.queries)
+        ),
+        sentences=structured.first(
+            converters.text_or_list_from_wire(body.text_2), converters.text_or_list_from_wire(body.documents)
+        ),
+        model=structured.given(body.model, ""),
+        truncate_tokens=structured.given(body.truncate_prompt_tokens, None),
+        user=structured.given(body.user, ""),
+    )
+
+
+def score_rest_encode_request(request: operations.SimilarityRequest, context: Context) -> HttpRequest:
+    """The operation to POST /score."""
+    path = "/score"
+    body = schemas.ScoreRequest(
+        text_1=converters.text_or_list_to_wire(request.sources),
+        text_2=converters.text_or_list_to_wire(request.sentences),
+        model=rest.optional(request.model),
+        truncate_prompt_tokens=structured.json(request.truncate_tokens),
+        user=rest.optional(request.user),
+    )
+    return rest.call("POST", path, (rest.encode(body),))
+
+
+def score_rest_decode_reply(
+    answer: HttpReply, request: operations.SimilarityRequest, context: Context
+) -> operations.SimilarityReply:
+    """What a runtime answers to POST /score."""
+    rest.check_status(answer, context)
+    body = rest.read_reply(_READ_SCORES, bytes(rest.body_of(answer)), context)
+    in_usage = body.usage or _NO_SCHEMAS_PromptUsage
+    return operations.SimilarityReply(
+        id=structured.given(body.id, ""),
+        created=structured.given(body.created, None),
+        model=structured.given(body.model, ""),
+        prompt_tokens=structured.given(in_usage.prompt_tokens, None),
+        total_tokens=structured.given(in_usage.total_tokens, None),
+        completion_tokens=structured.given(in_usage.completion_tokens, None),
+        results=[
+            operations.Similarities(
+                scores=converters.score_objects_from_wire(body.data),
+            )
+        ],
+    )
+
+
+def score_rest_encode_reply(
+    reply: operations.SimilarityReply, request: operations.SimilarityRequest, context: Context
+) -> HttpReply:
+    """What a client of POST /score gets."""
+    only_results = structured.only(reply.results, "results", context)
+    body = schemas.Scores(
+        id=rest.optional(reply.id),
+        object="list",
+        created=structured.json(reply.created),
+        model=rest.optional(reply.model),
+        data=converters.score_objects_to_wire(only_results.scores),
+        usage=structured.filled_json(
+            schemas.PromptUsage(
+                prompt_tokens=structured.json(reply.prompt_tokens),
+                total_tokens=structured.json(reply.total_tokens),
+                completion_tokens=structured.json(reply.completion_tokens),
+            ),
+            _NO_SCHEMAS_PromptUsage,
+        ),
+    )
+    return rest.ok_reply((rest.encode(body),))
+
+
+def _read_rerank_rest_reply_results(item: schemas.RerankItem, context: Context) -> operations.RankedDocument:
+    """One of `results`."""
+    in_document = item.document or _NO_SCHEMAS_RerankDocument
+    return operations.RankedDocument(
+        index=structured.given(item.index, 0),
+        score=structured.given(item.relevance_score, 0.0),
+        text=structured.given(in_document.text, ""),
+    )
+
+
+def _write_rerank_rest_reply_results(item: operations.RankedDocument, context: Context) -> schemas.RerankItem:
+    """One of `results`."""
+    if item.document is not None:
+        context.note("rankings[].documents[].document")
+    return schemas.RerankItem(
+        index=item.index,
+        relevance_score=structured.finite(item.score, "relevance_score", context),
+        document=structured.filled_json(
+            schemas.RerankDocument(
+                text=rest.optional(item.text),
+            ),
+            _NO_SCHEMAS_RerankDocument,
+        ),
+    )
+
+
+def rerank_rest_decode_request(call: HttpRequest, context: Context) -> operations.RerankRequest:
+    """POST /rerank to its operation."""
+    body = rest.read_json(_READ_RERANK_REQUEST, bytes(rest.body_of(call)))
+    structured.lose_set(
+        (
+            ("priority", body.priority),
+            ("activation", body.activation),
+            ("use_activation", body.use_activation),
+            ("max_tokens_per_doc", body.max_tokens_per_doc),
+            ("mm_processor_kwargs", body.mm_processor_kwargs),
+            ("instruction", body.instruction),
+        ),
+        context,
+    )
+    return operations.RerankRequest(
+        queries=converters.text_or_list_from_wire(body.query),
+        documents=converters.text_documents_from_wire(body.documents),
+        model=structured.given(body.model, ""),
+        top_n=structured.given(body.top_n, None),
+        truncate_tokens=structured.given(body.truncate_prompt_tokens, None),
+        user=structured.given(body.user, ""),
+    )
+
+
+def rerank_rest_encode_request(request: operations.RerankRequest, context: Context) -> HttpRequest:
+    """The operation to POST /rerank."""
+    if request.return_documents is not None:
+        context.lose("return_documents", "the other side has no place for it")
+    if request.return_queries is not None:
+        context.lose("return_queries", "the other side has no place for it")
+    if request.return_text is not None:
+        context.lose("return_text", "the other side has no place for it")
+    path = "/rerank"
+    body = schemas.RerankRequest(
+        query=converters.text_or_list_to_wire(request.queries),
+        documents=converters.text_documents_to_wire(request.documents),
+        model=rest.optional(request.model),
+        top_n=structured.json(request.top_n),
+        truncate_prompt_tokens=structured.json(request.truncate_tokens),
+        user=rest.optional(request.user),
+    )
+    return rest.call("POST", path, (rest.encode(body),))
+
+
+def rerank_rest_decode_reply(
+    answer: HttpReply, request: operations.RerankRequest, context: Context
+) -> operations.RerankReply:
+    """What a runtime answers to POST /rerank."""
+    rest.check_status(answer, context)
+    body = rest.read_reply(_READ_RERANK, bytes(rest.body_of(answer)), context)
+    in_usage = body.usage or _NO_SCHEMAS_RerankUsage
+    return operations.RerankReply(
+        id=structured.given(body.id, ""),
+        model=structured.given(body.model, ""),
+        prompt_tokens=structured.given(in_usage.prompt_tokens, None),
+        total_tokens=structured.given(in_usage.total_tokens, None),
+        rankings=[
+            operations.Ranking(
+                documents=[
+                    _read_rerank_rest_reply_results(item, context) for item in structured.given(body.results, [])
+                ],
+            )
+        ],
+    )
+
+
+def rerank_rest_encode_reply(
+    reply: operations.RerankReply, request: operations.RerankRequest, context: Context
+) -> HttpReply:
+    """What a client of POST /rerank gets."""
+    for item in reply.rankings:
+        if item.query:
+            context.note("rankings[].query")
+    only_rankings = structured.only(reply.rankings, "rankings", context)
+    body = schemas.Rerank(
+        id=rest.optional(reply.id),
+        model=rest.optional(reply.model),
+        usage=structured.filled_json(
+            schemas.RerankUsage(
+                prompt_tokens=structured.json(reply.prompt_tokens),
+                total_tokens=structured.json(reply.total_tokens),
+            ),
+            _NO_SCHEMAS_RerankUsage,
+        ),
+        results=[_write_rerank_rest_reply_results(item, context) for item in only_rankings.documents],
+    )
+    return rest.ok_reply((rest.encode(body),))

@@ -5,11 +5,16 @@ from collections.abc import Mapping
 from inferbridge.bridge.rules.base import Rule
 from inferbridge.bridge.rules.caikit import Caikit
 from inferbridge.bridge.rules.openai import OpenAiChat, OpenAiCompletions
+from inferbridge.bridge.rules.pooling import CaikitRerank, OpenAiEmbeddings, OpenAiRerank, OpenAiScore
 from inferbridge.bridge.rules.tgis import Tgis
 
 RULES: Mapping[str, Rule] = {
     "caikit": Caikit(),
+    "caikit_rerank": CaikitRerank(),
     "openai_chat": OpenAiChat(),
     "openai_completions": OpenAiCompletions(),
+    "openai_embeddings": OpenAiEmbeddings(),
+    "openai_rerank": OpenAiRerank(),
+    "openai_score": OpenAiScore(),
     "tgis": Tgis(),
 }
