@@ -192,7 +192,7 @@ def _completion(text: str, count: int) -> dict[str, Any]:
 
 LOST = {
     "logit_bias": ("completions", {"logit_bias": {"5": 1}}),
-    "n": ("completions", {"n": 2}),
+    "n": ("completions", {"n": 2, "seed": 1}),
     "suffix": ("completions", {"suffix": "x"}),
     "tools": ("chat/completions", {"tools": [{"type": "function"}]}),
     "min_p": ("completions", {"min_p": 0.5}),

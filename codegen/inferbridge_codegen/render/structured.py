@@ -361,7 +361,7 @@ class Structured:
         if value.presence or value.is_list or not declared.type.is_optional:
             return place
         zero = _ZEROS[value.kind]
-        if value.unset is not None:
+        if value.unset is not None and value.unset != declared.off:  # "no effect" may be said by saying nothing
             return f'structured.sayable({place}, {literal(value.unset)}, {zero}, "{declared.name}", context)'
         return f"structured.given({place}, {zero})"
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from inferbridge.bridge.errors import invalid
+from inferbridge.bridge.errors import BridgeError, invalid
 
 
 def model_state_from_wire(value: str) -> str:
@@ -37,7 +37,7 @@ def text_or_list_from_wire(value: Any) -> list[str]:
         return [value]
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return value
-    raise invalid("only texts can be carried, as one string or a list of strings: token ids need the model's tokenizer")
+    raise invalid("only texts can be carried, as one string or a list of strings")
 
 
 def text_or_list_to_wire(value: list[str]) -> str | list[str] | msgspec.UnsetType:
@@ -45,6 +45,32 @@ def text_or_list_to_wire(value: list[str]) -> str | list[str] | msgspec.UnsetTyp
     if not value:
         return msgspec.UNSET
     return value[0] if len(value) == 1 else value
+
+
+def prompt_texts_from_wire(value: Any) -> list[str]:
+    """Prompts of completions: texts, for token ids mean nothing without the model's vocabulary."""
+    try:
+        return text_or_list_from_wire(value)
+    except BridgeError:
+        raise invalid("prompt: this runtime takes texts, a string or a list of strings, and no token ids") from None
+
+
+def prompt_texts_to_wire(value: list[str]) -> str | list[str] | msgspec.UnsetType:
+    """One text as such."""
+    return text_or_list_to_wire(value)
+
+
+_COMPLETION_LIMIT = 16
+
+
+def completion_limit_from_wire(value: int | msgspec.UnsetType | None) -> int | None:
+    """`max_tokens` of completions: 16 where it is left out, and null is no limit but the model's."""
+    return _COMPLETION_LIMIT if isinstance(value, msgspec.UnsetType) else value
+
+
+def completion_limit_to_wire(value: int | None) -> int | None:
+    """No limit is said as null."""
+    return value
 
 
 def text_if_text_from_wire(value: Any) -> str:
