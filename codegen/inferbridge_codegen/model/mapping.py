@@ -21,6 +21,7 @@ CONVERTERS: Mapping[str, str] = {
     "json_text": "string",
     "json_format": "enum",
     "embedding": "any",
+    "encoder_decoder": "enum",
     "score_objects": "any",
     "text_documents": "any",
 }
@@ -33,6 +34,7 @@ CONVERTER_FIELDS: Mapping[str, tuple[str, ...]] = {
     "json_text": ("any",),
     "json_format": ("optional<bool>",),
     "embedding": ("list<double>",),
+    "encoder_decoder": ("bool",),
     "score_objects": ("list<double>",),
     "text_documents": ("list<any>",),
 }
@@ -83,6 +85,7 @@ def link_side(document: SideDocument, context: SideContext, is_list: bool) -> Si
         _unmapped_wire(places, own.wires),
         _unmapped_fields(context.struct, own.fields),
         status,
+        document.text,
         next((line.raw for line in document.lines if line.raw), ""),
     )
 

@@ -77,6 +77,16 @@ def embedding_to_wire(value: list[float]) -> list[float]:
     return value
 
 
+def encoder_decoder_from_wire(value: int) -> bool:
+    """fmaas' `ModelKind`: DECODER_ONLY (0) or ENCODER_DECODER (1)."""
+    return value == 1
+
+
+def encoder_decoder_to_wire(value: bool) -> int:
+    """The kind as a number."""
+    return int(value)
+
+
 def score_objects_from_wire(value: Any) -> list[float]:
     """vLLM's scores, in the order of their index."""
     try:
