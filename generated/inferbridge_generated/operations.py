@@ -474,7 +474,7 @@ class ModelListRequest(msgspec.Struct, kw_only=True):
     """What `model_list` is asked with."""
 
     models: list[str] = []
-    """Only these."""
+    """Only these. The rule of an API that always lists all takes them from its answer."""
 
 
 class ModelListReply(msgspec.Struct, kw_only=True):

@@ -1155,8 +1155,6 @@ def models_rest_decode_request(call: HttpRequest, context: Context) -> operation
 
 def models_rest_encode_request(request: operations.ModelListRequest, context: Context) -> HttpRequest:
     """The operation to GET /v1/models."""
-    if request.models:
-        context.lose("models", "the other side has no place for it")
     path = "/v1/models"
     return rest.call("GET", path)
 

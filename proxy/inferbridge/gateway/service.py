@@ -36,6 +36,7 @@ from inferbridge.gateway.answers import (
     is_grpc,
 )
 from inferbridge.gateway.application import RequestHead, RequestSink, Responder
+from inferbridge.gateway.connect.calls import ConnectGateway
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.local.services import LocalServices
 from inferbridge.gateway.targets import Target, able, choose
@@ -90,6 +91,8 @@ class GatewayService:
     ) -> None:
         self.local = local
         """What the gateway answers itself."""
+        self.connect: ConnectGateway | None = None
+        """Makes gRPC calls of plain JSON."""
         self.targets = targets
         self.policy = policy
         self.limits = limits
@@ -111,6 +114,9 @@ class GatewayService:
         local = self.local.find(head) if self.local is not None else None
         if local is not None:
             return local(head, responder)
+        connect = self.connect.find(head) if self.connect is not None else None
+        if connect is not None:
+            return connect(head, responder)
         exchange = Exchange(self, head, responder)
         exchange.begin()
         return exchange

@@ -51,12 +51,6 @@ class OpenAiModels(Rule):
         if request.models:
             reply.models = [model for model in reply.models if model.id in request.models]
 
-    def sent_request(self, request: Any, context: Context) -> Any:
-        """All of them are asked for."""
-        request = copy(request)
-        request.models = []
-        return request
-
     def sent_reply(self, reply: Any, request: Any, context: Context) -> None:
         """What a client expects to find of each model."""
         for model in reply.models:
