@@ -513,9 +513,13 @@ class EmbedRequest(msgspec.Struct, kw_only=True):
     texts: list[str] = []
     """What to embed."""
     truncate_tokens: int | None = None
-    """Keep so many tokens; -1 is the model's most. Longer texts are refused without it."""
+    """Keep so many tokens, special ones included; -1 is the model's most. Longer texts are refused without it."""
     dimensions: int | None = None
     """Shorten the vectors to so many numbers."""
+    add_special_tokens: bool | None = None
+    """Put the model's special tokens around each text."""
+    use_activation: bool | None = None
+    """Finish vectors as the model is made to, mostly by scaling them to length 1."""
     encoding: str = ""
     """How the client wants the numbers written: `float` or `base64` of float32, little-endian."""
     user: str = ""

@@ -172,6 +172,7 @@ APIS: Mapping[str, Api] = {
                 name="embedding_tasks",
                 operation="embed",
                 idempotent=True,
+                rule="caikit_embeddings",
                 rest=RestHalf(
                     "POST",
                     ("/api/v1/task/embedding-tasks",),
@@ -194,6 +195,7 @@ APIS: Mapping[str, Api] = {
                 name="embedding",
                 operation="embed",
                 idempotent=True,
+                rule="caikit_embeddings",
                 fan_out="texts",
                 rest=RestHalf(
                     "POST",
@@ -217,6 +219,7 @@ APIS: Mapping[str, Api] = {
                 name="sentence_similarity_tasks",
                 operation="similarity",
                 idempotent=True,
+                rule="caikit_pooling",
                 rest=RestHalf(
                     "POST",
                     ("/api/v1/task/sentence-similarity-tasks",),
@@ -239,6 +242,7 @@ APIS: Mapping[str, Api] = {
                 name="sentence_similarity",
                 operation="similarity",
                 idempotent=True,
+                rule="caikit_pooling",
                 fan_out="sources",
                 rest=RestHalf(
                     "POST",
@@ -882,7 +886,18 @@ APIS: Mapping[str, Api] = {
                     encode_request=openai.embeddings_rest_encode_request,
                     decode_reply=openai.embeddings_rest_decode_reply,
                     encode_reply=openai.embeddings_rest_encode_reply,
-                    fields=frozenset({"dimensions", "encoding", "model", "texts", "truncate_tokens", "user"}),
+                    fields=frozenset(
+                        {
+                            "add_special_tokens",
+                            "dimensions",
+                            "encoding",
+                            "model",
+                            "texts",
+                            "truncate_tokens",
+                            "use_activation",
+                            "user",
+                        }
+                    ),
                 ),
                 grpc=None,
             ),

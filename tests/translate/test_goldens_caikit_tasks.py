@@ -14,9 +14,11 @@ import pytest
 from inferbridge.translate import translate_call, translate_reply
 from translate.caikit_forms import replies, said
 
+GOLDEN = Path(__file__).parent.parent / "golden" / "tasks"
 PAIRS: dict[str, dict[str, Any]] = {
     pair["name"]: pair
-    for pair in json.loads((Path(__file__).parent.parent / "golden/tasks/caikit.json").read_text())["pairs"]
+    for file in ("caikit", "embeddings")
+    for pair in json.loads((GOLDEN / f"{file}.json").read_text())["pairs"]
 }
 ROUNDED = {"light/rerank/documents_big_numbers", "standalone/rerank/documents_big_numbers"}
 PYTHON_FLOATS = {"light/embedding/vector_pylist"}

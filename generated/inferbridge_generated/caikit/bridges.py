@@ -1077,6 +1077,10 @@ def embedding_tasks_rest_encode_request(request: operations.EmbedRequest, contex
     """The operation to POST /api/v1/task/embedding-tasks."""
     if request.dimensions is not None:
         context.lose("dimensions", "the other side has no place for it")
+    if request.add_special_tokens not in (None, True):
+        context.lose("add_special_tokens", "the other side has no place for it")
+    if request.use_activation not in (None, True):
+        context.lose("use_activation", "the other side has no place for it")
     path = "/api/v1/task/embedding-tasks"
     body = schemas.EmbeddingsRequest(
         inputs=request.texts,
@@ -1152,15 +1156,11 @@ def _write_embedding_tasks_grpc_reply_vectors(item: operations.Vector, context: 
     """One of `vectors`."""
     made = wire.Vector1D(
         data_npfloat32sequence=None
-        if not structured.singles(item.values)
-        else wire.NpFloat32Sequence(
-            values=structured.packed(item.values, "f", "values", context),
-        ),
+        if (singles := structured.singles(item.values)) is None
+        else wire.NpFloat32Sequence(values=singles),
         data_npfloat64sequence=None
-        if structured.singles(item.values)
-        else wire.NpFloat64Sequence(
-            values=structured.packed(item.values, "d", "values", context),
-        ),
+        if singles is not None
+        else wire.NpFloat64Sequence(values=structured.packed(item.values, "d", "values", context)),
     )
     structured.one_of(made, ("data_pyfloatsequence", "data_npfloat32sequence", "data_npfloat64sequence"), context)
     return made
@@ -1180,6 +1180,10 @@ def embedding_tasks_grpc_encode_request(request: operations.EmbedRequest, contex
     """The operation to /caikit.runtime.Nlp.NlpService/EmbeddingTasksPredict."""
     if request.dimensions is not None:
         context.lose("dimensions", "the other side has no place for it")
+    if request.add_special_tokens not in (None, True):
+        context.lose("add_special_tokens", "the other side has no place for it")
+    if request.use_activation not in (None, True):
+        context.lose("use_activation", "the other side has no place for it")
     message = wire.EmbeddingTasksRequest(
         texts=request.texts,
         truncate_input_tokens=request.truncate_tokens,
@@ -1245,6 +1249,10 @@ def embedding_rest_encode_request(request: operations.EmbedRequest, context: Con
     """The operation to POST /api/v1/task/embedding."""
     if request.dimensions is not None:
         context.lose("dimensions", "the other side has no place for it")
+    if request.add_special_tokens not in (None, True):
+        context.lose("add_special_tokens", "the other side has no place for it")
+    if request.use_activation not in (None, True):
+        context.lose("use_activation", "the other side has no place for it")
     only_texts = structured.only(request.texts, "texts", context)
     path = "/api/v1/task/embedding"
     body = schemas.EmbeddingRequest(
@@ -1326,6 +1334,10 @@ def embedding_grpc_encode_request(request: operations.EmbedRequest, context: Con
     """The operation to /caikit.runtime.Nlp.NlpService/EmbeddingTaskPredict."""
     if request.dimensions is not None:
         context.lose("dimensions", "the other side has no place for it")
+    if request.add_special_tokens not in (None, True):
+        context.lose("add_special_tokens", "the other side has no place for it")
+    if request.use_activation not in (None, True):
+        context.lose("use_activation", "the other side has no place for it")
     only_texts = structured.only(request.texts, "texts", context)
     message = wire.EmbeddingTaskRequest(
         text=only_texts,
@@ -1376,15 +1388,11 @@ def embedding_grpc_encode_reply(
         result=structured.filled(
             wire.Vector1D(
                 data_npfloat32sequence=None
-                if not structured.singles(only_vectors.values)
-                else wire.NpFloat32Sequence(
-                    values=structured.packed(only_vectors.values, "f", "values", context),
-                ),
+                if (singles := structured.singles(only_vectors.values)) is None
+                else wire.NpFloat32Sequence(values=singles),
                 data_npfloat64sequence=None
-                if structured.singles(only_vectors.values)
-                else wire.NpFloat64Sequence(
-                    values=structured.packed(only_vectors.values, "d", "values", context),
-                ),
+                if singles is not None
+                else wire.NpFloat64Sequence(values=structured.packed(only_vectors.values, "d", "values", context)),
             ),
             _NO_WIRE_Vector1D,
         ),

@@ -727,9 +727,6 @@ def embeddings_rest_decode_request(call: HttpRequest, context: Context) -> opera
     structured.lose_set(
         (
             ("priority", body.priority),
-            ("add_special_tokens", body.add_special_tokens),
-            ("normalize", body.normalize),
-            ("use_activation", body.use_activation),
             ("embed_dtype", body.embed_dtype),
             ("endianness", body.endianness),
             ("truncation_side", body.truncation_side),
@@ -745,6 +742,10 @@ def embeddings_rest_decode_request(call: HttpRequest, context: Context) -> opera
         encoding=structured.given(body.encoding_format, ""),
         dimensions=structured.given(body.dimensions, None),
         truncate_tokens=structured.given(body.truncate_prompt_tokens, None),
+        add_special_tokens=structured.given(body.add_special_tokens, None),
+        use_activation=structured.first(
+            structured.given(body.use_activation, None), structured.given(body.normalize, None)
+        ),
         user=structured.given(body.user, ""),
     )
 
@@ -758,6 +759,8 @@ def embeddings_rest_encode_request(request: operations.EmbedRequest, context: Co
         encoding_format=rest.optional(request.encoding),
         dimensions=structured.json(request.dimensions),
         truncate_prompt_tokens=structured.json(request.truncate_tokens),
+        add_special_tokens=structured.json(request.add_special_tokens),
+        use_activation=structured.json(request.use_activation),
         user=rest.optional(request.user),
     )
     return rest.call("POST", path, (rest.encode(body),))

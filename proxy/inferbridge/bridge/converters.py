@@ -67,9 +67,10 @@ def embedding_from_wire(value: Any) -> list[float]:
         if len(data) % 4:
             raise invalid("embedding is no base64 of float32 numbers")
         return list(struct.unpack(f"<{len(data) // 4}f", data))
-    if isinstance(value, list) and all(type(item) in {float, int} for item in value):
-        return value
-    raise invalid("embedding is neither numbers nor base64")
+    kinds = set(map(type, value)) if isinstance(value, list) else {type(value)}
+    if not isinstance(value, list) or not kinds <= {float, int}:
+        raise invalid("embedding is neither numbers nor base64")
+    return value if kinds == {float} else [float(item) for item in value]
 
 
 def embedding_to_wire(value: list[float]) -> list[float]:
