@@ -43,7 +43,7 @@ def example(endpoint: Endpoint, half: RestHalf | GrpcHalf) -> Any:
     kind = getattr(operations, "".join(map(str.capitalize, endpoint.operation.split("_"))) + "Request")
     said = {name: hint for name, hint in hints(kind).items() if name in half.fields}
     texts = [name for name, hint in said.items() if hint == list[str]][:1]
-    made: dict[str, Any] = dict.fromkeys(texts, ["a b"]) | {name: "m" for name in said if name == "model"}
+    made: dict[str, Any] = {**{name: ["a b"] for name in texts}, **({"model": "m"} if "model" in hints(kind) else {})}
     if "messages" in said:
         made = {"model": "m", "messages": [{"role": "user", "content": "a b"}]}
     return kind(**made)
@@ -116,10 +116,8 @@ async def test_a_stream_has_a_message_for_each_token_and_ends_well() -> None:
 
 async def test_the_same_calls_get_the_same_answers() -> None:
     """Nothing depends on the clock or on chance, ids and dates included."""
-    first, second = [
-        [(await ask(mock, completion())).body for _ in range(2)]
-        for mock in (runtime("vllm-amd", "rest"),) * 1 + (runtime("vllm-amd", "rest"),)
-    ]
+    mocks = (runtime("vllm-amd", "rest"), runtime("vllm-amd", "rest"))
+    first, second = [[(await ask(mock, completion())).body for _ in range(2)] for mock in mocks]
     assert first == second
     assert first[0] != first[1]  # each answer has an id of its own
 
