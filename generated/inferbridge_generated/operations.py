@@ -78,6 +78,66 @@ class RequestedOutput(msgspec.Struct, kw_only=True):
     """The client asked for this output as binary data."""
 
 
+class Model(msgspec.Struct, kw_only=True):
+    """A model that is served."""
+
+    id: str = ""
+    """The name that calls give."""
+    created: int | None = None
+    """When, in seconds since 1970."""
+    owner: str = ""
+    """Whose it is."""
+    root: str = ""
+    """Where it comes from."""
+    parent: str = ""
+    """The model it is a variant of."""
+    max_length: int | None = None
+    """Tokens it takes, input and output together."""
+    max_new_tokens: int | None = None
+    """Tokens it generates at most."""
+    encoder_decoder: bool = False
+    """Whether it has an encoder."""
+    size: int | None = None
+    """Bytes."""
+    loaded: bool | None = None
+    """Whether it is in memory."""
+    metadata: Any = None
+    """What the model says of itself."""
+    module_id: str = ""
+    """Id of the module that runs it."""
+    module_metadata: Any = None
+    """What the module says of itself."""
+
+
+class Vector(msgspec.Struct, kw_only=True):
+    """The embedding of one text."""
+
+    index: int = 0
+    """Position among the texts, from 0."""
+    values: list[float] = []
+    """Its numbers."""
+
+
+class Similarities(msgspec.Struct, kw_only=True):
+    """How similar sentences are to one source, in the order of the sentences."""
+
+    scores: list[float] = []
+    """One number a sentence; cosines are from -1 to 1."""
+
+
+class RankedDocument(msgspec.Struct, kw_only=True):
+    """A document and how well it answers the query."""
+
+    index: int = 0
+    """Position among the documents that were sent, from 0."""
+    score: float = 0.0
+    """The higher the better."""
+    text: str = ""
+    """Its text, where the client wants it back."""
+    document: Any = None
+    """All of it, where the client wants it back."""
+
+
 class RepositoryModel(msgspec.Struct, kw_only=True):
     """One version of a model in the repository."""
 
@@ -104,6 +164,45 @@ class TensorMetadata(msgspec.Struct, kw_only=True):
     """Free-form description."""
 
 
+class Span(msgspec.Struct, kw_only=True):
+    """A part of a text."""
+
+    start: int = 0
+    """Where it begins, in code points."""
+    end: int = 0
+    """Where it ends."""
+    text: str = ""
+    """The part itself."""
+
+
+class Label(msgspec.Struct, kw_only=True):
+    """What a text may be."""
+
+    label: str = ""
+    """The class."""
+    score: float = 0.0
+    """How likely."""
+
+
+class LabelledSpan(msgspec.Struct, kw_only=True):
+    """What a part of a text may be."""
+
+    start: int = 0
+    """Where it begins, in code points."""
+    end: int = 0
+    """Where it ends."""
+    word: str = ""
+    """The part itself."""
+    entity: str = ""
+    """The class."""
+    entity_group: str = ""
+    """The group of classes."""
+    score: float = 0.0
+    """How likely."""
+    token_count: int | None = None
+    """Tokens in it."""
+
+
 class GeneratedToken(msgspec.Struct, kw_only=True):
     """One token of an input or output."""
 
@@ -115,6 +214,30 @@ class GeneratedToken(msgspec.Struct, kw_only=True):
     """Place among all tokens by probability, from 1."""
     top_tokens: list[TokenAlternative] = []
     """The likeliest tokens there."""
+
+
+class Ranking(msgspec.Struct, kw_only=True):
+    """The documents of one query, the best first."""
+
+    query: str = ""
+    """The query, where the client wants it back."""
+    documents: list[RankedDocument] = []
+    """The best of them."""
+
+
+class Tokenization(msgspec.Struct, kw_only=True):
+    """The tokens of one text."""
+
+    count: int | None = None
+    """How many there are."""
+    max_length: int | None = None
+    """Tokens the model takes, input and output together."""
+    ids: list[int] = []
+    """Their numbers in the vocabulary."""
+    pieces: list[str] = []
+    """Their pieces of the vocabulary."""
+    spans: list[Span] = []
+    """Where they stand in the text."""
 
 
 class Choice(msgspec.Struct, kw_only=True):
@@ -347,52 +470,18 @@ class InferReply(msgspec.Struct, kw_only=True):
     """Output tensors."""
 
 
-class EmbedRequest(msgspec.Struct, kw_only=True):
-    """What `embed` is asked with."""
-
-
-class EmbedReply(msgspec.Struct, kw_only=True):
-    """What `embed` answers."""
-
-
-class RerankRequest(msgspec.Struct, kw_only=True):
-    """What `rerank` is asked with."""
-
-
-class RerankReply(msgspec.Struct, kw_only=True):
-    """What `rerank` answers."""
-
-
-class ScoreRequest(msgspec.Struct, kw_only=True):
-    """What `score` is asked with."""
-
-
-class ScoreReply(msgspec.Struct, kw_only=True):
-    """What `score` answers."""
-
-
-class TokenizeRequest(msgspec.Struct, kw_only=True):
-    """What `tokenize` is asked with."""
-
-
-class TokenizeReply(msgspec.Struct, kw_only=True):
-    """What `tokenize` answers."""
-
-
-class DetokenizeRequest(msgspec.Struct, kw_only=True):
-    """What `detokenize` is asked with."""
-
-
-class DetokenizeReply(msgspec.Struct, kw_only=True):
-    """What `detokenize` answers."""
-
-
 class ModelListRequest(msgspec.Struct, kw_only=True):
     """What `model_list` is asked with."""
+
+    models: list[str] = []
+    """Only these. The rule of an API that always lists all takes them from its answer."""
 
 
 class ModelListReply(msgspec.Struct, kw_only=True):
     """What `model_list` answers."""
+
+    models: list[Model] = []
+    """The models."""
 
 
 class RuntimeVersionRequest(msgspec.Struct, kw_only=True):
@@ -401,6 +490,11 @@ class RuntimeVersionRequest(msgspec.Struct, kw_only=True):
 
 class RuntimeVersionReply(msgspec.Struct, kw_only=True):
     """What `runtime_version` answers."""
+
+    version: str = ""
+    """The version."""
+    packages: Any = None
+    """Versions of its parts."""
 
 
 class DocumentationRequest(msgspec.Struct, kw_only=True):
@@ -411,12 +505,118 @@ class DocumentationReply(msgspec.Struct, kw_only=True):
     """What `documentation` answers."""
 
 
-class HealthRequest(msgspec.Struct, kw_only=True):
-    """What `health` is asked with."""
+class EmbedRequest(msgspec.Struct, kw_only=True):
+    """What `embed` is asked with."""
+
+    model: str = ""
+    """Name of the model."""
+    texts: list[str] = []
+    """What to embed."""
+    truncate_tokens: int | None = None
+    """Keep so many tokens; -1 is the model's most. Longer texts are refused without it."""
+    dimensions: int | None = None
+    """Shorten the vectors to so many numbers."""
+    encoding: str = ""
+    """How the client wants the numbers written: `float` or `base64` of float32, little-endian."""
+    user: str = ""
+    """Who asks."""
 
 
-class HealthReply(msgspec.Struct, kw_only=True):
-    """What `health` answers."""
+class EmbedReply(msgspec.Struct, kw_only=True):
+    """What `embed` answers."""
+
+    id: str = ""
+    """Id of the answer."""
+    created: int | None = None
+    """When, in seconds since 1970."""
+    model: str = ""
+    """Name of the model that answers."""
+    vectors: list[Vector] = []
+    """One a text."""
+    prompt_tokens: int | None = None
+    """Tokens of all texts."""
+    completion_tokens: int | None = None
+    """Always 0."""
+    total_tokens: int | None = None
+    """Both together."""
+    producer: Producer | None = None
+    """The module that made the answer."""
+
+
+class SimilarityRequest(msgspec.Struct, kw_only=True):
+    """What `similarity` is asked with."""
+
+    model: str = ""
+    """Name of the model."""
+    sources: list[str] = []
+    """What to compare with."""
+    sentences: list[str] = []
+    """What to compare."""
+    truncate_tokens: int | None = None
+    """As in `embed`."""
+    user: str = ""
+    """Who asks."""
+
+
+class SimilarityReply(msgspec.Struct, kw_only=True):
+    """What `similarity` answers."""
+
+    id: str = ""
+    """Id of the answer."""
+    created: int | None = None
+    """When, in seconds since 1970."""
+    model: str = ""
+    """Name of the model that answers."""
+    results: list[Similarities] = []
+    """One a source."""
+    prompt_tokens: int | None = None
+    """Tokens of all sentences."""
+    completion_tokens: int | None = None
+    """Always 0."""
+    total_tokens: int | None = None
+    """Both together."""
+    producer: Producer | None = None
+    """The module that made the answer."""
+
+
+class RerankRequest(msgspec.Struct, kw_only=True):
+    """What `rerank` is asked with."""
+
+    model: str = ""
+    """Name of the model."""
+    queries: list[str] = []
+    """What is asked."""
+    documents: list[Any] = []
+    """Objects with a member `text`, or `_text`."""
+    top_n: int | None = None
+    """How many documents to answer; all without it, or when not positive."""
+    truncate_tokens: int | None = None
+    """As in `embed`."""
+    return_documents: bool | None = None
+    """Answer the documents."""
+    return_queries: bool | None = None
+    """Answer the queries."""
+    return_text: bool | None = None
+    """Answer the texts of the documents."""
+    user: str = ""
+    """Who asks."""
+
+
+class RerankReply(msgspec.Struct, kw_only=True):
+    """What `rerank` answers."""
+
+    id: str = ""
+    """Id of the answer."""
+    model: str = ""
+    """Name of the model that answers."""
+    rankings: list[Ranking] = []
+    """One a query."""
+    prompt_tokens: int | None = None
+    """Tokens of queries and documents."""
+    total_tokens: int | None = None
+    """The same."""
+    producer: Producer | None = None
+    """The module that made the answer."""
 
 
 class RepositoryIndexRequest(msgspec.Struct, kw_only=True):
@@ -542,3 +742,81 @@ class ModelMetadataReply(msgspec.Struct, kw_only=True):
     """Outputs of the model."""
     parameters: dict[str, Parameter] = {}
     """Free-form description."""
+
+
+class TokenizeRequest(msgspec.Struct, kw_only=True):
+    """What `tokenize` is asked with."""
+
+    model: str = ""
+    """Name of the model."""
+    adapter: str = ""
+    """Name of a fine-tuned variant."""
+    prompts: list[str] = []
+    """What to split."""
+    chat: Any = None
+    """Chat messages instead of a text, put through the model's chat template."""
+    add_special_tokens: bool | None = None
+    """Whether a beginning is added; so without it."""
+    truncate_tokens: int | None = None
+    """Answer so many of the last tokens."""
+    return_pieces: bool | None = None
+    """Answer the pieces of the vocabulary."""
+    return_spans: bool | None = None
+    """Answer where the tokens stand."""
+
+
+class TokenizeReply(msgspec.Struct, kw_only=True):
+    """What `tokenize` answers."""
+
+    results: list[Tokenization] = []
+    """One a text."""
+
+
+class DetokenizeRequest(msgspec.Struct, kw_only=True):
+    """What `detokenize` is asked with."""
+
+    model: str = ""
+    """Name of the model."""
+    ids: list[int] = []
+    """Numbers in the vocabulary."""
+
+
+class DetokenizeReply(msgspec.Struct, kw_only=True):
+    """What `detokenize` answers."""
+
+    text: str = ""
+    """The text."""
+
+
+class ClassifyTextRequest(msgspec.Struct, kw_only=True):
+    """What `classify_text` is asked with."""
+
+    model: str = ""
+    """Name of the model."""
+    text: str = ""
+    """What to classify."""
+
+
+class ClassifyTextReply(msgspec.Struct, kw_only=True):
+    """What `classify_text` answers."""
+
+    results: list[Label] = []
+    """The likely classes."""
+
+
+class ClassifyTokensRequest(msgspec.Struct, kw_only=True):
+    """What `classify_tokens` is asked with."""
+
+    model: str = ""
+    """Name of the model."""
+    text: str = ""
+    """What to classify."""
+    threshold: float | None = None
+    """Leave out what is less likely."""
+
+
+class ClassifyTokensReply(msgspec.Struct, kw_only=True):
+    """What `classify_tokens` answers."""
+
+    results: list[LabelledSpan] = []
+    """The parts that are something."""

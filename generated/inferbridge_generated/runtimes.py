@@ -7,6 +7,19 @@ from inferbridge.bridge.context import RuntimeProfile
 from inferbridge.bridge.errors import Code
 
 PROFILES: Mapping[str, tuple[RuntimeProfile, ...]] = {
+    "caikit-standalone": (
+        RuntimeProfile(
+            name="caikit-standalone",
+            api="caikit",
+            variant="",
+            drain_streams=True,
+            status={
+                Code.UNAVAILABLE: 501,
+            },
+            codes={},
+            not_ready=(503,),
+        ),
+    ),
     "caikit-tgis": (
         RuntimeProfile(
             name="caikit-tgis",

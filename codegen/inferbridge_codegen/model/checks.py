@@ -19,7 +19,10 @@ from inferbridge_codegen.spec.documents import (
     TypeRef,
 )
 
-RULES = ("caikit", "openai_chat", "openai_completions", "tgis")
+RULES = (
+    "caikit", "caikit_rerank", "openai_chat", "openai_completions", "openai_embeddings", "openai_rerank",
+    "openai_models", "openai_score", "openai_tokenize", "tgis", "tgis_model_info", "tgis_tokenize",
+)  # fmt: skip
 """Names that `inferbridge.bridge.rules` knows."""
 _LITERALS: Mapping[str, tuple[type, ...]] = {
     "string": (str,),

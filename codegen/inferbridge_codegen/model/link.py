@@ -22,7 +22,7 @@ from inferbridge_codegen.model.types import (
     Struct,
     class_name,
 )
-from inferbridge_codegen.model.wire_view import MessageView, SchemaView, WireView
+from inferbridge_codegen.model.wire_view import JSON_MESSAGES, MessageView, SchemaView, WireView
 from inferbridge_codegen.problems import Mark, Problems, suggestion
 from inferbridge_codegen.protos.compile import compile_protos
 from inferbridge_codegen.protos.index import ProtoIndex
@@ -179,7 +179,7 @@ class Linker:
         descriptors = compile_protos(self._root, protos, self._problems, api.mark)
         if descriptors is None:
             return None
-        index = ProtoIndex(descriptors)
+        index = ProtoIndex(descriptors, JSON_MESSAGES)
         linked = [self._endpoint(endpoint, api, index) for endpoint in endpoints]
         reached = [message for endpoint in endpoints for message in _roots(endpoint.grpc, index)]
         return Dialect(

@@ -20,6 +20,10 @@ CONVERTERS: Mapping[str, str] = {
     "text_if_text": "any",
     "json_text": "string",
     "json_format": "enum",
+    "embedding": "any",
+    "encoder_decoder": "enum",
+    "score_objects": "any",
+    "text_documents": "any",
 }
 """Named pairs in `inferbridge.bridge.converters`, with the type they work on."""
 CONVERTER_FIELDS: Mapping[str, tuple[str, ...]] = {
@@ -29,6 +33,10 @@ CONVERTER_FIELDS: Mapping[str, tuple[str, ...]] = {
     "text_if_text": ("string",),
     "json_text": ("any",),
     "json_format": ("optional<bool>",),
+    "embedding": ("list<double>",),
+    "encoder_decoder": ("bool",),
+    "score_objects": ("list<double>",),
+    "text_documents": ("list<any>",),
 }
 """Types of the operation's fields that they give and take."""
 PATH = "path."
@@ -77,6 +85,7 @@ def link_side(document: SideDocument, context: SideContext, is_list: bool) -> Si
         _unmapped_wire(places, own.wires),
         _unmapped_fields(context.struct, own.fields),
         status,
+        document.text,
         next((line.raw for line in document.lines if line.raw), ""),
     )
 

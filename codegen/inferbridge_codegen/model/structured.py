@@ -30,6 +30,9 @@ _FITTING = {
     "double": {"double"},
     "bytes": {"bytes"},
     "any": {"any"},
+    "struct": {"any"},
+    "value": {"any"},
+    "strings": {"any"},
 }
 """Types of the operation that a kind on the wire carries as it is."""
 _CONSTANTS = {
@@ -192,6 +195,7 @@ class _Linker:
         used = {line.wire[0] for line in own} | set(nested) | set(lists)
         unmapped = tuple(place.field for name, place in places.items() if name not in used)
         unions = _unions(place for name, place in places.items() if name in used)
+        messages = _alternatives(messages, unions)
         return Message(
             wire, label, view.class_name, tuple(values), tuple(messages), tuple(items), unmapped, unions=unions
         )
@@ -245,7 +249,7 @@ class _Linker:
             self.map(scope, absent)
         inner = [replace(line, wire=line.wire[1:]) for line in lines if not line.document.absent]
         made = self.message(place.attribute, name, inner, place.item, scope)
-        made = replace(made, first=lines[0].wire[0].endswith("[0]"), absent=absent)
+        made = replace(made, first=lines[0].wire[0].endswith("[0]"), absent=absent, required=place.field.required)
         targets = [value.target for value in made.values if value.target]
         owners = {target.owner.name for target in targets if target.owner is not None and not target.single}
         if owners and (len(owners) > 1 or any(target.owner is None for target in targets)):
@@ -435,6 +439,22 @@ def _unions(places: Iterable[WirePlace]) -> tuple[tuple[str, ...], ...]:
     for place in places:
         members.setdefault(place.union, []).append(place.attribute)
     return tuple(tuple(names) for union, names in members.items() if union and len(names) > 1)
+
+
+def _alternatives(messages: Sequence[Message], unions: Sequence[Sequence[str]]) -> list[Message]:
+    """Where members of a union hold one list of numbers, as floats and doubles, both are written, as they fit."""
+    made = list(messages)
+    for names in unions:
+        lists = {at: each.values[0] for at, each in enumerate(made) if each.wire in names and len(each.values) == 1}
+        single = next((at for at, value in lists.items() if value.kind == "float32" and value.is_list), None)
+        if single is None:
+            continue
+        for at, value in lists.items():
+            if value.target == lists[single].target and value.kind == "double" and value.alias:
+                made[single] = replace(made[single], floats="single")
+                made[at] = replace(made[at], floats="double", values=(replace(value, alias=False),))
+                break
+    return made
 
 
 def _item_of(field: Field) -> Field:

@@ -12,8 +12,10 @@ from typing import Literal
 from inferbridge_codegen.model.types import Field
 from inferbridge_codegen.spec.documents import Constant
 
-type Kind = Literal["string", "bool", "integer", "float32", "double", "bytes", "any", "enum", "struct", "message"]
-"""What a value is on the wire; `struct` is google.protobuf.Struct or Value, which no line can carry yet."""
+type Kind = Literal[
+    "string", "bool", "integer", "float32", "double", "bytes", "any", "enum", "struct", "value", "strings", "message"
+]  # fmt: skip
+"""What a value is on the wire; `struct` and `value` are google.protobuf's, `strings` is a map of strings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,10 @@ class Message:
     """The bool field of the operation that is true where that list is empty."""
     unions: tuple[tuple[str, ...], ...] = ()
     """Names of mapped members of which a protobuf message holds only one."""
+    required: bool = False
+    """REST: it is written even where nothing in it is set."""
+    floats: Literal["", "single", "double"] = ""
+    """Of two members of a union for one list of numbers: `single` is written where all are float32, else `double`."""
 
     def walk(self) -> tuple["Message", ...]:
         """This message and the single messages in it, at any depth, outer ones first."""

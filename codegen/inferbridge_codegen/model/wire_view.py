@@ -29,8 +29,8 @@ _KINDS = {
 }
 
 
-_ANY_MESSAGES = frozenset({"google.protobuf.Struct", "google.protobuf.Value", "google.protobuf.ListValue"})
-"""Messages that hold any JSON."""
+JSON_MESSAGES: Mapping[str, Kind] = {"google.protobuf.Struct": "struct", "google.protobuf.Value": "value"}
+"""Messages that hold JSON: codecs keep their bytes, `inferbridge.bridge.json_messages` reads them."""
 _PROTO_KINDS: Mapping[str, Kind] = {
     "string": "string",
     "bool": "bool",
@@ -166,8 +166,9 @@ def json_attribute(name: str) -> str:
 def _shape(field: FieldDescriptor, kind: str) -> Shape:
     message = field.message_type
     if message is not None:
-        plain = message.full_name in _ANY_MESSAGES
-        return Shape("struct" if plain else "message", field.is_repeated, True)
+        if kind == "map":
+            return Shape("strings")
+        return Shape(JSON_MESSAGES.get(message.full_name, "message"), field.is_repeated, True)
     shape: Kind = _PROTO_KINDS.get(kind.removeprefix("list<").removesuffix(">"), "integer")
     if field.type == FieldDescriptor.TYPE_FLOAT:
         shape = "float32"
@@ -194,7 +195,10 @@ def _kind(field: FieldDescriptor) -> tuple[str, WireView | None, str]:
         value = message.fields_by_name["value"].message_type
         if value is not None and "bool_param" in value.fields_by_name:
             return PARAMETERS, None, class_name(value)
-        return "map", None, ""
+        strings = all(inner.type == FieldDescriptor.TYPE_STRING for inner in message.fields)
+        return "map" if strings else "map<…>", None, ""
+    if message.full_name in JSON_MESSAGES:
+        return ("list<json>" if field.is_repeated else "json"), None, ""
     if "fp32_contents" in message.fields_by_name:
         return "tensor", None, class_name(message)
     return ("list<message>" if field.is_repeated else "message"), MessageView(message), ""

@@ -10,7 +10,8 @@ from google.protobuf.descriptor_pool import DescriptorPool
 class ProtoIndex:
     """Messages by full name and methods by `package.Service/Method`, map entries left out, all in file order."""
 
-    def __init__(self, descriptors: FileDescriptorSet) -> None:
+    def __init__(self, descriptors: FileDescriptorSet, opaque: Iterable[str] = ()) -> None:
+        self._opaque = frozenset(opaque)
         pool = DescriptorPool()
         for file in descriptors.file:
             pool.AddSerializedFile(file.SerializeToString())
@@ -47,12 +48,12 @@ class ProtoIndex:
         return tuple(self._messages.values())
 
     def reachable(self, roots: Iterable[Descriptor]) -> tuple[Descriptor, ...]:
-        """The messages that `roots` contain, themselves included, in file order."""
+        """The messages that `roots` contain, themselves included, in file order; not those that are kept as bytes."""
         found: set[str] = set()
         waiting = list(roots)
         while waiting:
             message = waiting.pop()
-            if message.full_name not in found:
+            if message.full_name not in found and message.full_name not in self._opaque:
                 found.add(message.full_name)
                 waiting.extend(field.message_type for field in message.fields if field.message_type is not None)
         return tuple(message for name, message in self._messages.items() if name in found)

@@ -35,6 +35,10 @@ import betterproto2
 
 default_message_pool = betterproto2.MessagePool()
 """
+_WELL_KNOWN = """\
+# mypy: disable-error-code="no-untyped-def, misc, unused-ignore"
+# (betterproto2 mixes hand-written methods into these, not all of them annotated)
+"""
 type Sources = Mapping[str, list[str]]
 """Proto files by package."""
 
@@ -107,7 +111,8 @@ def _finished(path: str, code: str, sources: Sources) -> str:
         below = sorted(other for other in sources if not package or other.startswith(f"{package}."))
         return _header(name for other in below for name in sources[other]) + f'"""Messages of {", ".join(below)}."""\n'
     doc = f'"""Messages, async clients and server bases of `{package}`, of betterproto2."""\n\n'
-    return _header(sources[package]) + doc + _COMPILER_VERSION.sub(r'\1.0"', _PLUGIN_HEADER.sub("", code))
+    untyped = _WELL_KNOWN if package == "google.protobuf" else ""
+    return _header(sources[package]) + untyped + doc + _COMPILER_VERSION.sub(r'\1.0"', _PLUGIN_HEADER.sub("", code))
 
 
 def _header(names: Iterable[str]) -> str:

@@ -23,6 +23,8 @@ _ZEROS = {
     "enum": "0",
 }
 _MS = 1000
+_JSON_READERS = {"struct": "read_struct", "value": "read_value"}
+_JSON_WRITERS = {"struct": "write_struct", "value": "write_value", "strings": "write_strings"}
 
 
 @dataclass(slots=True)
@@ -161,6 +163,8 @@ class Structured:
             return f'structured.named({table}, {said}, "{value.label}", context)'
         if value.is_list and value.kind in {"float32", "double"} and not self.is_rest:
             return f'structured.floats({raw}, "{"f" if value.kind == "float32" else "d"}")'
+        if value.kind in _JSON_READERS:
+            return f"json_messages.{_JSON_READERS[value.kind]}{'s' if value.is_list else ''}({raw})"
         if value.unset is not None:
             plain = f"structured.given({raw}, None)" if self.is_rest else raw
             raw = f"structured.said({plain}, {value.unset!r})"
@@ -301,6 +305,12 @@ class Structured:
         if message.owner:
             missing = "msgspec.UNSET" if self.is_rest else "None"
             return [f"{message.wire}={missing}", f"if {scope}.{message.owner} is None", f"else {made[0]}", *made[1:]]
+        if message.floats:
+            fits = f"structured.singles({self._place(message.values[0], scope)})"
+            unless = fits if message.floats == "double" else f"not {fits}"
+            return [f"{message.wire}=None", f"if {unless}", f"else {made[0]}", *made[1:]]
+        if message.required:
+            return [f"{message.wire}={made[0]}", *made[1:]]
         filled = "structured.filled_json" if self.is_rest else "structured.filled"
         inner = [*made[:-1], f"{made[-1]},", f"{self._empty(message)},"]
         return [f"{message.wire}={filled}(", *indented(inner), ")"]
@@ -308,15 +318,18 @@ class Structured:
     def _write_value(self, value: Value, scope: str) -> str:
         if value.target is None:
             return repr(value.constant).replace("'", '"')
+        return self._encoded(value, self._place(value, scope), value.target.field)
+
+    def _place(self, value: Value, scope: str) -> str:
+        """Where the value to write is found."""
         target = value.target
+        assert target is not None
         place = f"only_{target.path[0]}" if target.single else f"{scope}.{target.path[0]}"
         if value.echo:
             place = f"request.{target.path[0]}"
         elif self.is_request and target.field.quirk:
             place = f"sent_{target.field.name}"
-        if len(target.path) > 1:
-            place = f"{place}.{target.path[1]}"
-        return self._encoded(value, place, target.field)
+        return f"{place}.{target.path[1]}" if len(target.path) > 1 else place
 
     def _encoded(self, value: Value, place: str, declared: Field) -> str:
         if value.converter:
@@ -336,6 +349,9 @@ class Structured:
             place = f'structured.{finite}({place}, "{value.label}", context)'
         if self.is_rest:
             return self._json(value, place, declared)
+        if value.kind in _JSON_WRITERS:
+            writer = f"{_JSON_WRITERS[value.kind]}{'s' if value.is_list else ''}"
+            return f'json_messages.{writer}({place}, "{value.label}", context)'
         if value.is_list and value.kind in {"float32", "double"}:
             return f'structured.packed({place}, "{"f" if value.kind == "float32" else "d"}", "{value.label}", context)'
         if value.presence or value.is_list or not declared.type.is_optional:

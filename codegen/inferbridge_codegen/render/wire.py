@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from inferbridge_codegen.model.wire_view import attribute, class_name
+from inferbridge_codegen.model.wire_view import JSON_MESSAGES, attribute, class_name
 from inferbridge_codegen.render.environment import render
 from inferbridge_codegen.render.lines import WIDTH, Lines, indented
 
@@ -148,7 +148,7 @@ def _check_fields(message: Descriptor, known: set[str]) -> None:
             raise ValueError(f"{field.full_name}: closed enums are not supported")
         if inner is not None and _is_entry(inner):
             _check_fields(inner, known)
-        elif inner is not None and inner.full_name not in known:
+        elif inner is not None and inner.full_name not in known and inner.full_name not in JSON_MESSAGES:
             raise ValueError(f"{field.full_name}: message {inner.full_name} is not among the messages to render")
 
 
@@ -169,7 +169,7 @@ def _contained(message: Descriptor) -> set[str]:
     found: set[str] = set()
     waiting = [message]
     while waiting:
-        inner = [field.message_type for field in waiting.pop().fields if field.message_type is not None]
+        inner = [_inner(field) for field in waiting.pop().fields if _is_message(field)]
         waiting.extend(other for other in inner if other.full_name not in found)
         found.update(other.full_name for other in inner)
     return found
@@ -181,6 +181,15 @@ def _is_entry(message: Descriptor) -> bool:
 
 def _is_map(field: FieldDescriptor) -> bool:
     return field.message_type is not None and _is_entry(field.message_type)
+
+
+def _is_message(field: FieldDescriptor) -> bool:
+    """Whether it holds a message that has a codec: what holds any JSON is kept as bytes."""
+    return field.message_type is not None and field.message_type.full_name not in JSON_MESSAGES
+
+
+def _is_octets(field: FieldDescriptor) -> bool:
+    return field.type == FieldDescriptor.TYPE_BYTES or (field.message_type is not None and not _is_message(field))
 
 
 def _inner(field: FieldDescriptor) -> Descriptor:
@@ -226,11 +235,11 @@ def _place(field: FieldDescriptor) -> str:
 
 def _python(field: FieldDescriptor) -> tuple[str, str]:
     """Type and default of a single value."""
-    if field.message_type is not None:
+    if _is_message(field):
         return class_name(_inner(field)), "None"
     if field.type == FieldDescriptor.TYPE_STRING:
         return "str", '""'
-    if field.type == FieldDescriptor.TYPE_BYTES:
+    if _is_octets(field):
         return "Buffer", 'b""'
     if field.type == FieldDescriptor.TYPE_BOOL:
         return "bool", "False"
@@ -296,7 +305,7 @@ def _read_value(field: FieldDescriptor, into: str = "") -> tuple[Lines, str, Lin
         return lines, "value", []
     if field.type == FieldDescriptor.TYPE_STRING:
         return _READ_SIZE, 'str(data[at:stop], "utf-8")', ["at = stop"]
-    if field.type == FieldDescriptor.TYPE_BYTES:
+    if _is_octets(field):
         return _READ_SIZE, "wire.take(data, at, stop, end)", ["at = stop"]
     into = f", {into}" if into else ""
     return (
@@ -311,7 +320,9 @@ def _read_varint(long: str) -> Lines:
 
 
 def _read_single(field: FieldDescriptor, target: str) -> Branch:
-    before, value, after = _read_value(field, target if field.message_type is not None else "")
+    before, value, after = _read_value(field, target if _is_message(field) else "")
+    if field.message_type is not None and _is_octets(field):
+        value = f'wire.append_run({target} or b"", {value})'  # messages that come in parts are merged
     return Branch(_tag(field, _wire_type(field)), [*before, f"{target} = {value}", *after])
 
 
@@ -347,7 +358,7 @@ def _single(field: FieldDescriptor, target: str) -> _Parts:
     kind, default = _python(field)
     branch = _read_single(field, target)
     clear = [f"m.{attribute(other)} = None" for other in _others(field)]
-    if field.message_type is not None:
+    if _is_message(field):
         # the value read so far is merged into, unless another member of the oneof came between: clear after reading
         branch = Branch(branch.tag, [*branch.lines, *clear])
     else:
@@ -448,7 +459,7 @@ def _entry_slot(field: FieldDescriptor, target: str) -> Slot:
 
 def _write_value(field: FieldDescriptor, name: str, *, is_set: bool = False) -> Lines:
     """Statements that write one value. `is_set`: it is not the default."""
-    if field.message_type is not None:
+    if _is_message(field):
         return [
             f"size = _write_{class_name(_inner(field))}({name}, out)",
             *_write_head(field, "size"),
@@ -456,7 +467,7 @@ def _write_value(field: FieldDescriptor, name: str, *, is_set: bool = False) -> 
         ]
     if field.type == FieldDescriptor.TYPE_STRING:
         return _write_sized(field, f"{name}.encode()")
-    if field.type == FieldDescriptor.TYPE_BYTES:
+    if _is_octets(field):
         lines = _write_sized(field, name)
         return [lines[0], "if piece.__class__ is not bytes:", "    piece = wire.octets(piece)", *lines[1:]]
     tag = _tag(field, _wire_type(field))

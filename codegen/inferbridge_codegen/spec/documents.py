@@ -135,6 +135,8 @@ class SideDocument:
     status_field: str
     status_mark: Mark | None
     mark: Mark
+    text: str = ""
+    """REST reply without a schema whose status says all: the plain text of a body where it is true."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 
 import msgspec
 
-from inferbridge.bridge import grpc, rest, structured
+from inferbridge.bridge import converters, grpc, json_messages, rest, structured
 from inferbridge.bridge.context import Context
 from inferbridge.bridge.values import Buffer, Chunks, GrpcReply, GrpcRequest, HttpReply, HttpRequest
 
@@ -11,9 +11,28 @@ from .. import operations
 from . import rest as schemas
 from . import wire
 
+_READ_CLASSIFICATION_RESULTS = msgspec.json.Decoder(schemas.ClassificationResults, strict=False)
+_READ_EMBEDDINGS_REQUEST = msgspec.json.Decoder(schemas.EmbeddingsRequest, strict=False)
+_READ_EMBEDDING_REQUEST = msgspec.json.Decoder(schemas.EmbeddingRequest, strict=False)
+_READ_EMBEDDING_RESULT = msgspec.json.Decoder(schemas.EmbeddingResult, strict=False)
+_READ_EMBEDDING_RESULTS = msgspec.json.Decoder(schemas.EmbeddingResults, strict=False)
 _READ_GENERATED = msgspec.json.Decoder(schemas.Generated, strict=False)
 _READ_GENERATED_PIECE = msgspec.json.Decoder(schemas.GeneratedPiece, strict=False)
 _READ_GENERATION_REQUEST = msgspec.json.Decoder(schemas.GenerationRequest, strict=False)
+_READ_MODELS_INFO = msgspec.json.Decoder(schemas.ModelsInfo, strict=False)
+_READ_RERANKS_REQUEST = msgspec.json.Decoder(schemas.ReranksRequest, strict=False)
+_READ_RERANK_REQUEST = msgspec.json.Decoder(schemas.RerankRequest, strict=False)
+_READ_RERANK_RESULT = msgspec.json.Decoder(schemas.RerankResult, strict=False)
+_READ_RERANK_RESULTS = msgspec.json.Decoder(schemas.RerankResults, strict=False)
+_READ_RUNTIME_INFO = msgspec.json.Decoder(schemas.RuntimeInfo, strict=False)
+_READ_SIMILARITIES_REQUEST = msgspec.json.Decoder(schemas.SimilaritiesRequest, strict=False)
+_READ_SIMILARITY_REQUEST = msgspec.json.Decoder(schemas.SimilarityRequest, strict=False)
+_READ_SIMILARITY_RESULT = msgspec.json.Decoder(schemas.SimilarityResult, strict=False)
+_READ_SIMILARITY_RESULTS = msgspec.json.Decoder(schemas.SimilarityResults, strict=False)
+_READ_TEXT_REQUEST = msgspec.json.Decoder(schemas.TextRequest, strict=False)
+_READ_TOKENIZATION_RESULTS = msgspec.json.Decoder(schemas.TokenizationResults, strict=False)
+_READ_TOKEN_CLASSIFICATION_REQUEST = msgspec.json.Decoder(schemas.TokenClassificationRequest, strict=False)
+_READ_TOKEN_CLASSIFICATION_RESULTS = msgspec.json.Decoder(schemas.TokenClassificationResults, strict=False)
 
 _FINISH_REASON_SCHEMAS_IN: dict[str, operations.FinishReason] = {
     "NOT_FINISHED": "not_finished",
@@ -63,11 +82,31 @@ _METHOD_WIRE_IN: dict[str, operations.Method] = {"SAMPLING": "sample", "GREEDY":
 _METHOD_WIRE_OUT: dict[str, str] = {"sample": "SAMPLING", "greedy": "GREEDY"}
 _NO_SCHEMAS_GenerationParameters = schemas.GenerationParameters()
 _NO_SCHEMAS_LengthPenalty = schemas.LengthPenalty()
+_NO_SCHEMAS_ListOfVector1D = schemas.ListOfVector1D()
 _NO_SCHEMAS_ProducerId = schemas.ProducerId()
+_NO_SCHEMAS_RerankInputs = schemas.RerankInputs()
+_NO_SCHEMAS_RerankParameters = schemas.RerankParameters()
+_NO_SCHEMAS_RerankScores = schemas.RerankScores()
+_NO_SCHEMAS_ReranksInputs = schemas.ReranksInputs()
+_NO_SCHEMAS_ReranksParameters = schemas.ReranksParameters()
+_NO_SCHEMAS_SimilaritiesInputs = schemas.SimilaritiesInputs()
+_NO_SCHEMAS_SimilarityInputs = schemas.SimilarityInputs()
+_NO_SCHEMAS_SimilarityScores = schemas.SimilarityScores()
 _NO_SCHEMAS_StreamDetails = schemas.StreamDetails()
+_NO_SCHEMAS_ThresholdParameters = schemas.ThresholdParameters()
+_NO_SCHEMAS_TruncateParameters = schemas.TruncateParameters()
+_NO_SCHEMAS_Vector1D = schemas.Vector1D()
+_NO_SCHEMAS_VectorData = schemas.VectorData()
 _NO_WIRE_ExponentialDecayLengthPenalty = wire.ExponentialDecayLengthPenalty()
+_NO_WIRE_ListOfVector1D = wire.ListOfVector1D()
+_NO_WIRE_NpFloat32Sequence = wire.NpFloat32Sequence()
+_NO_WIRE_NpFloat64Sequence = wire.NpFloat64Sequence()
 _NO_WIRE_ProducerId = wire.ProducerId()
+_NO_WIRE_PyFloatSequence = wire.PyFloatSequence()
+_NO_WIRE_RerankScores = wire.RerankScores()
+_NO_WIRE_SentenceSimilarityScores = wire.SentenceSimilarityScores()
 _NO_WIRE_TokenStreamDetails = wire.TokenStreamDetails()
+_NO_WIRE_Vector1D = wire.Vector1D()
 
 
 def _read_text_generation_rest_reply_tokens(item: schemas.Token, context: Context) -> operations.GeneratedToken:
@@ -1001,3 +1040,1761 @@ def server_streaming_text_generation_grpc_encode_message(
         ],
     )
     return grpc.write(wire.encode_GeneratedTextStreamResult, message, context)
+
+
+def _read_embedding_tasks_rest_reply_vectors(item: schemas.Vector1D, context: Context) -> operations.Vector:
+    """One of `vectors`."""
+    in_data = item.data or _NO_SCHEMAS_VectorData
+    return operations.Vector(
+        values=structured.given(in_data.values, []),
+    )
+
+
+def _write_embedding_tasks_rest_reply_vectors(item: operations.Vector, context: Context) -> schemas.Vector1D:
+    """One of `vectors`."""
+    return schemas.Vector1D(
+        data=structured.filled_json(
+            schemas.VectorData(
+                values=structured.all_finite(item.values, "values", context),
+            ),
+            _NO_SCHEMAS_VectorData,
+        ),
+    )
+
+
+def embedding_tasks_rest_decode_request(call: HttpRequest, context: Context) -> operations.EmbedRequest:
+    """POST /api/v1/task/embedding-tasks to its operation."""
+    body = rest.read_json(_READ_EMBEDDINGS_REQUEST, bytes(rest.body_of(call)))
+    in_parameters = body.parameters or _NO_SCHEMAS_TruncateParameters
+    return operations.EmbedRequest(
+        texts=body.inputs,
+        model=body.model_id,
+        truncate_tokens=structured.given(in_parameters.truncate_input_tokens, None),
+    )
+
+
+def embedding_tasks_rest_encode_request(request: operations.EmbedRequest, context: Context) -> HttpRequest:
+    """The operation to POST /api/v1/task/embedding-tasks."""
+    if request.dimensions is not None:
+        context.lose("dimensions", "the other side has no place for it")
+    path = "/api/v1/task/embedding-tasks"
+    body = schemas.EmbeddingsRequest(
+        inputs=request.texts,
+        model_id=request.model,
+        parameters=structured.filled_json(
+            schemas.TruncateParameters(
+                truncate_input_tokens=structured.json(request.truncate_tokens),
+            ),
+            _NO_SCHEMAS_TruncateParameters,
+        ),
+    )
+    return rest.call("POST", path, (rest.encode(body),))
+
+
+def embedding_tasks_rest_decode_reply(
+    answer: HttpReply, request: operations.EmbedRequest, context: Context
+) -> operations.EmbedReply:
+    """What a runtime answers to POST /api/v1/task/embedding-tasks."""
+    rest.check_status(answer, context)
+    body = rest.read_reply(_READ_EMBEDDING_RESULTS, bytes(rest.body_of(answer)), context)
+    in_results = body.results or _NO_SCHEMAS_ListOfVector1D
+    in_producer_id = body.producer_id or _NO_SCHEMAS_ProducerId
+    return operations.EmbedReply(
+        vectors=[
+            _read_embedding_tasks_rest_reply_vectors(item, context) for item in structured.given(in_results.vectors, [])
+        ],
+        prompt_tokens=structured.given(body.input_token_count, None),
+        producer=None
+        if in_producer_id is _NO_SCHEMAS_ProducerId
+        else operations.Producer(
+            name=structured.given(in_producer_id.name, ""), version=structured.given(in_producer_id.version, "")
+        ),
+    )
+
+
+def embedding_tasks_rest_encode_reply(
+    reply: operations.EmbedReply, request: operations.EmbedRequest, context: Context
+) -> HttpReply:
+    """What a client of POST /api/v1/task/embedding-tasks gets."""
+    body = schemas.EmbeddingResults(
+        input_token_count=reply.prompt_tokens,
+        results=structured.filled_json(
+            schemas.ListOfVector1D(
+                vectors=[_write_embedding_tasks_rest_reply_vectors(item, context) for item in reply.vectors],
+            ),
+            _NO_SCHEMAS_ListOfVector1D,
+        ),
+        producer_id=msgspec.UNSET
+        if reply.producer is None
+        else schemas.ProducerId(
+            name=reply.producer.name,
+            version=reply.producer.version,
+        ),
+    )
+    return rest.ok_reply((rest.encode(body),))
+
+
+def _read_embedding_tasks_grpc_reply_vectors(item: wire.Vector1D, context: Context) -> operations.Vector:
+    """One of `vectors`."""
+    in_data_npfloat32sequence = item.data_npfloat32sequence or _NO_WIRE_NpFloat32Sequence
+    in_data_npfloat64sequence = item.data_npfloat64sequence or _NO_WIRE_NpFloat64Sequence
+    in_data_pyfloatsequence = item.data_pyfloatsequence or _NO_WIRE_PyFloatSequence
+    return operations.Vector(
+        values=structured.first(
+            structured.floats(in_data_npfloat32sequence.values, "f"),
+            structured.floats(in_data_npfloat64sequence.values, "d"),
+            structured.floats(in_data_pyfloatsequence.values, "d"),
+        ),
+    )
+
+
+def _write_embedding_tasks_grpc_reply_vectors(item: operations.Vector, context: Context) -> wire.Vector1D:
+    """One of `vectors`."""
+    made = wire.Vector1D(
+        data_npfloat32sequence=None
+        if not structured.singles(item.values)
+        else wire.NpFloat32Sequence(
+            values=structured.packed(item.values, "f", "values", context),
+        ),
+        data_npfloat64sequence=None
+        if structured.singles(item.values)
+        else wire.NpFloat64Sequence(
+            values=structured.packed(item.values, "d", "values", context),
+        ),
+    )
+    structured.one_of(made, ("data_pyfloatsequence", "data_npfloat32sequence", "data_npfloat64sequence"), context)
+    return made
+
+
+def embedding_tasks_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.EmbedRequest:
+    """/caikit.runtime.Nlp.NlpService/EmbeddingTasksPredict to its operation."""
+    message = grpc.read(wire.decode_EmbeddingTasksRequest, grpc.request_message(call), context)
+    return operations.EmbedRequest(
+        model=structured.metadata(call.metadata, "mm-model-id"),
+        texts=message.texts,
+        truncate_tokens=structured.given(message.truncate_input_tokens, None),
+    )
+
+
+def embedding_tasks_grpc_encode_request(request: operations.EmbedRequest, context: Context) -> GrpcRequest:
+    """The operation to /caikit.runtime.Nlp.NlpService/EmbeddingTasksPredict."""
+    if request.dimensions is not None:
+        context.lose("dimensions", "the other side has no place for it")
+    message = wire.EmbeddingTasksRequest(
+        texts=request.texts,
+        truncate_input_tokens=request.truncate_tokens,
+    )
+    message_chunks = grpc.write(wire.encode_EmbeddingTasksRequest, message, context)
+    return GrpcRequest(
+        "/caikit.runtime.Nlp.NlpService/EmbeddingTasksPredict",
+        metadata=structured.entries(("mm-model-id", request.model)),
+        messages=(message_chunks,),
+    )
+
+
+def embedding_tasks_grpc_decode_reply(
+    answer: GrpcReply, request: operations.EmbedRequest, context: Context
+) -> operations.EmbedReply:
+    """What a runtime answers to /caikit.runtime.Nlp.NlpService/EmbeddingTasksPredict."""
+    message = grpc.read(wire.decode_EmbeddingResults, grpc.reply_message(answer, context), context)
+    in_results = message.results or _NO_WIRE_ListOfVector1D
+    in_producer_id = message.producer_id or _NO_WIRE_ProducerId
+    return operations.EmbedReply(
+        vectors=[_read_embedding_tasks_grpc_reply_vectors(item, context) for item in in_results.vectors],
+        prompt_tokens=message.input_token_count,
+        producer=None
+        if in_producer_id is _NO_WIRE_ProducerId
+        else operations.Producer(name=in_producer_id.name, version=in_producer_id.version),
+    )
+
+
+def embedding_tasks_grpc_encode_reply(
+    reply: operations.EmbedReply, request: operations.EmbedRequest, context: Context
+) -> GrpcReply:
+    """What a client of /caikit.runtime.Nlp.NlpService/EmbeddingTasksPredict gets."""
+    message = wire.EmbeddingResults(
+        input_token_count=structured.given(reply.prompt_tokens, 0),
+        results=structured.filled(
+            wire.ListOfVector1D(
+                vectors=[_write_embedding_tasks_grpc_reply_vectors(item, context) for item in reply.vectors],
+            ),
+            _NO_WIRE_ListOfVector1D,
+        ),
+        producer_id=None
+        if reply.producer is None
+        else wire.ProducerId(
+            name=reply.producer.name,
+            version=reply.producer.version,
+        ),
+    )
+    return GrpcReply(messages=(grpc.write(wire.encode_EmbeddingResults, message, context),))
+
+
+def embedding_rest_decode_request(call: HttpRequest, context: Context) -> operations.EmbedRequest:
+    """POST /api/v1/task/embedding to its operation."""
+    body = rest.read_json(_READ_EMBEDDING_REQUEST, bytes(rest.body_of(call)))
+    in_parameters = body.parameters or _NO_SCHEMAS_TruncateParameters
+    return operations.EmbedRequest(
+        model=body.model_id,
+        truncate_tokens=structured.given(in_parameters.truncate_input_tokens, None),
+        texts=[body.inputs],
+    )
+
+
+def embedding_rest_encode_request(request: operations.EmbedRequest, context: Context) -> HttpRequest:
+    """The operation to POST /api/v1/task/embedding."""
+    if request.dimensions is not None:
+        context.lose("dimensions", "the other side has no place for it")
+    only_texts = structured.only(request.texts, "texts", context)
+    path = "/api/v1/task/embedding"
+    body = schemas.EmbeddingRequest(
+        inputs=only_texts,
+        model_id=request.model,
+        parameters=structured.filled_json(
+            schemas.TruncateParameters(
+                truncate_input_tokens=structured.json(request.truncate_tokens),
+            ),
+            _NO_SCHEMAS_TruncateParameters,
+        ),
+    )
+    return rest.call("POST", path, (rest.encode(body),))
+
+
+def embedding_rest_decode_reply(
+    answer: HttpReply, request: operations.EmbedRequest, context: Context
+) -> operations.EmbedReply:
+    """What a runtime answers to POST /api/v1/task/embedding."""
+    rest.check_status(answer, context)
+    body = rest.read_reply(_READ_EMBEDDING_RESULT, bytes(rest.body_of(answer)), context)
+    in_result = body.result or _NO_SCHEMAS_Vector1D
+    in_result__data = in_result.data or _NO_SCHEMAS_VectorData
+    in_producer_id = body.producer_id or _NO_SCHEMAS_ProducerId
+    return operations.EmbedReply(
+        prompt_tokens=structured.given(body.input_token_count, None),
+        producer=None
+        if in_producer_id is _NO_SCHEMAS_ProducerId
+        else operations.Producer(
+            name=structured.given(in_producer_id.name, ""), version=structured.given(in_producer_id.version, "")
+        ),
+        vectors=[
+            operations.Vector(
+                values=structured.given(in_result__data.values, []),
+            )
+        ],
+    )
+
+
+def embedding_rest_encode_reply(
+    reply: operations.EmbedReply, request: operations.EmbedRequest, context: Context
+) -> HttpReply:
+    """What a client of POST /api/v1/task/embedding gets."""
+    only_vectors = structured.only(reply.vectors, "vectors", context)
+    body = schemas.EmbeddingResult(
+        input_token_count=reply.prompt_tokens,
+        result=structured.filled_json(
+            schemas.Vector1D(
+                data=structured.filled_json(
+                    schemas.VectorData(
+                        values=structured.all_finite(only_vectors.values, "values", context),
+                    ),
+                    _NO_SCHEMAS_VectorData,
+                ),
+            ),
+            _NO_SCHEMAS_Vector1D,
+        ),
+        producer_id=msgspec.UNSET
+        if reply.producer is None
+        else schemas.ProducerId(
+            name=reply.producer.name,
+            version=reply.producer.version,
+        ),
+    )
+    return rest.ok_reply((rest.encode(body),))
+
+
+def embedding_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.EmbedRequest:
+    """/caikit.runtime.Nlp.NlpService/EmbeddingTaskPredict to its operation."""
+    message = grpc.read(wire.decode_EmbeddingTaskRequest, grpc.request_message(call), context)
+    return operations.EmbedRequest(
+        model=structured.metadata(call.metadata, "mm-model-id"),
+        truncate_tokens=structured.given(message.truncate_input_tokens, None),
+        texts=[message.text],
+    )
+
+
+def embedding_grpc_encode_request(request: operations.EmbedRequest, context: Context) -> GrpcRequest:
+    """The operation to /caikit.runtime.Nlp.NlpService/EmbeddingTaskPredict."""
+    if request.dimensions is not None:
+        context.lose("dimensions", "the other side has no place for it")
+    only_texts = structured.only(request.texts, "texts", context)
+    message = wire.EmbeddingTaskRequest(
+        text=only_texts,
+        truncate_input_tokens=request.truncate_tokens,
+    )
+    message_chunks = grpc.write(wire.encode_EmbeddingTaskRequest, message, context)
+    return GrpcRequest(
+        "/caikit.runtime.Nlp.NlpService/EmbeddingTaskPredict",
+        metadata=structured.entries(("mm-model-id", request.model)),
+        messages=(message_chunks,),
+    )
+
+
+def embedding_grpc_decode_reply(
+    answer: GrpcReply, request: operations.EmbedRequest, context: Context
+) -> operations.EmbedReply:
+    """What a runtime answers to /caikit.runtime.Nlp.NlpService/EmbeddingTaskPredict."""
+    message = grpc.read(wire.decode_EmbeddingResult, grpc.reply_message(answer, context), context)
+    in_result = message.result or _NO_WIRE_Vector1D
+    in_result__data_npfloat32sequence = in_result.data_npfloat32sequence or _NO_WIRE_NpFloat32Sequence
+    in_result__data_npfloat64sequence = in_result.data_npfloat64sequence or _NO_WIRE_NpFloat64Sequence
+    in_result__data_pyfloatsequence = in_result.data_pyfloatsequence or _NO_WIRE_PyFloatSequence
+    in_producer_id = message.producer_id or _NO_WIRE_ProducerId
+    return operations.EmbedReply(
+        prompt_tokens=message.input_token_count,
+        producer=None
+        if in_producer_id is _NO_WIRE_ProducerId
+        else operations.Producer(name=in_producer_id.name, version=in_producer_id.version),
+        vectors=[
+            operations.Vector(
+                values=structured.first(
+                    structured.floats(in_result__data_npfloat32sequence.values, "f"),
+                    structured.floats(in_result__data_npfloat64sequence.values, "d"),
+                    structured.floats(in_result__data_pyfloatsequence.values, "d"),
+                ),
+            )
+        ],
+    )
+
+
+def embedding_grpc_encode_reply(
+    reply: operations.EmbedReply, request: operations.EmbedRequest, context: Context
+) -> GrpcReply:
+    """What a client of /caikit.runtime.Nlp.NlpService/EmbeddingTaskPredict gets."""
+    only_vectors = structured.only(reply.vectors, "vectors", context)
+    message = wire.EmbeddingResult(
+        input_token_count=structured.given(reply.prompt_tokens, 0),
+        result=structured.filled(
+            wire.Vector1D(
+                data_npfloat32sequence=None
+                if not structured.singles(only_vectors.values)
+                else wire.NpFloat32Sequence(
+                    values=structured.packed(only_vectors.values, "f", "values", context),
+                ),
+                data_npfloat64sequence=None
+                if structured.singles(only_vectors.values)
+                else wire.NpFloat64Sequence(
+                    values=structured.packed(only_vectors.values, "d", "values", context),
+                ),
+            ),
+            _NO_WIRE_Vector1D,
+        ),
+        producer_id=None
+        if reply.producer is None
+        else wire.ProducerId(
+            name=reply.producer.name,
+            version=reply.producer.version,
+        ),
+    )
+    structured.one_of(
+        message.result, ("data_pyfloatsequence", "data_npfloat32sequence", "data_npfloat64sequence"), context
+    )
+    return GrpcReply(messages=(grpc.write(wire.encode_EmbeddingResult, message, context),))
+
+
+def _read_sentence_similarity_tasks_rest_reply_results(
+    item: schemas.SimilarityScores, context: Context
+) -> operations.Similarities:
+    """One of `results`."""
+    return operations.Similarities(
+        scores=structured.given(item.scores, []),
+    )
+
+
+def _write_sentence_similarity_tasks_rest_reply_results(
+    item: operations.Similarities, context: Context
+) -> schemas.SimilarityScores:
+    """One of `results`."""
+    return schemas.SimilarityScores(
+        scores=structured.all_finite(item.scores, "scores", context),
+    )
+
+
+def sentence_similarity_tasks_rest_decode_request(call: HttpRequest, context: Context) -> operations.SimilarityRequest:
+    """POST /api/v1/task/sentence-similarity-tasks to its operation."""
+    body = rest.read_json(_READ_SIMILARITIES_REQUEST, bytes(rest.body_of(call)))
+    in_inputs = body.inputs or _NO_SCHEMAS_SimilaritiesInputs
+    in_parameters = body.parameters or _NO_SCHEMAS_TruncateParameters
+    return operations.SimilarityRequest(
+        model=body.model_id,
+        sources=structured.given(in_inputs.source_sentences, []),
+        sentences=structured.given(in_inputs.sentences, []),
+        truncate_tokens=structured.given(in_parameters.truncate_input_tokens, None),
+    )
+
+
+def sentence_similarity_tasks_rest_encode_request(
+    request: operations.SimilarityRequest, context: Context
+) -> HttpRequest:
+    """The operation to POST /api/v1/task/sentence-similarity-tasks."""
+    path = "/api/v1/task/sentence-similarity-tasks"
+    body = schemas.SimilaritiesRequest(
+        model_id=request.model,
+        inputs=schemas.SimilaritiesInputs(
+            source_sentences=rest.optional(request.sources),
+            sentences=rest.optional(request.sentences),
+        ),
+        parameters=structured.filled_json(
+            schemas.TruncateParameters(
+                truncate_input_tokens=structured.json(request.truncate_tokens),
+            ),
+            _NO_SCHEMAS_TruncateParameters,
+        ),
+    )
+    return rest.call("POST", path, (rest.encode(body),))
+
+
+def sentence_similarity_tasks_rest_decode_reply(
+    answer: HttpReply, request: operations.SimilarityRequest, context: Context
+) -> operations.SimilarityReply:
+    """What a runtime answers to POST /api/v1/task/sentence-similarity-tasks."""
+    rest.check_status(answer, context)
+    body = rest.read_reply(_READ_SIMILARITY_RESULTS, bytes(rest.body_of(answer)), context)
+    in_producer_id = body.producer_id or _NO_SCHEMAS_ProducerId
+    return operations.SimilarityReply(
+        results=[
+            _read_sentence_similarity_tasks_rest_reply_results(item, context)
+            for item in structured.given(body.results, [])
+        ],
+        prompt_tokens=structured.given(body.input_token_count, None),
+        producer=None
+        if in_producer_id is _NO_SCHEMAS_ProducerId
+        else operations.Producer(
+            name=structured.given(in_producer_id.name, ""), version=structured.given(in_producer_id.version, "")
+        ),
+    )
+
+
+def sentence_similarity_tasks_rest_encode_reply(
+    reply: operations.SimilarityReply, request: operations.SimilarityRequest, context: Context
+) -> HttpReply:
+    """What a client of POST /api/v1/task/sentence-similarity-tasks gets."""
+    body = schemas.SimilarityResults(
+        input_token_count=reply.prompt_tokens,
+        producer_id=msgspec.UNSET
+        if reply.producer is None
+        else schemas.ProducerId(
+            name=reply.producer.name,
+            version=reply.producer.version,
+        ),
+        results=[_write_sentence_similarity_tasks_rest_reply_results(item, context) for item in reply.results],
+    )
+    return rest.ok_reply((rest.encode(body),))
+
+
+def _read_sentence_similarity_tasks_grpc_reply_results(
+    item: wire.SentenceSimilarityScores, context: Context
+) -> operations.Similarities:
+    """One of `results`."""
+    return operations.Similarities(
+        scores=structured.floats(item.scores, "d"),
+    )
+
+
+def _write_sentence_similarity_tasks_grpc_reply_results(
+    item: operations.Similarities, context: Context
+) -> wire.SentenceSimilarityScores:
+    """One of `results`."""
+    return wire.SentenceSimilarityScores(
+        scores=structured.packed(item.scores, "d", "scores", context),
+    )
+
+
+def sentence_similarity_tasks_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.SimilarityRequest:
+    """/caikit.runtime.Nlp.NlpService/SentenceSimilarityTasksPredict to its operation."""
+    message = grpc.read(wire.decode_SentenceSimilarityTasksRequest, grpc.request_message(call), context)
+    return operations.SimilarityRequest(
+        model=structured.metadata(call.metadata, "mm-model-id"),
+        sources=message.source_sentences,
+        sentences=message.sentences,
+        truncate_tokens=structured.given(message.truncate_input_tokens, None),
+    )
+
+
+def sentence_similarity_tasks_grpc_encode_request(
+    request: operations.SimilarityRequest, context: Context
+) -> GrpcRequest:
+    """The operation to /caikit.runtime.Nlp.NlpService/SentenceSimilarityTasksPredict."""
+    message = wire.SentenceSimilarityTasksRequest(
+        source_sentences=request.sources,
+        sentences=request.sentences,
+        truncate_input_tokens=request.truncate_tokens,
+    )
+    message_chunks = grpc.write(wire.encode_SentenceSimilarityTasksRequest, message, context)
+    return GrpcRequest(
+        "/caikit.runtime.Nlp.NlpService/SentenceSimilarityTasksPredict",
+        metadata=structured.entries(("mm-model-id", request.model)),
+        messages=(message_chunks,),
+    )
+
+
+def sentence_similarity_tasks_grpc_decode_reply(
+    answer: GrpcReply, request: operations.SimilarityRequest, context: Context
+) -> operations.SimilarityReply:
+    """What a runtime answers to /caikit.runtime.Nlp.NlpService/SentenceSimilarityTasksPredict."""
+    message = grpc.read(wire.decode_SentenceSimilarityResults, grpc.reply_message(answer, context), context)
+    in_producer_id = message.producer_id or _NO_WIRE_ProducerId
+    return operations.SimilarityReply(
+        results=[_read_sentence_similarity_tasks_grpc_reply_results(item, context) for item in message.results],
+        prompt_tokens=message.input_token_count,
+        producer=None
+        if in_producer_id is _NO_WIRE_ProducerId
+        else operations.Producer(name=in_producer_id.name, version=in_producer_id.version),
+    )
+
+
+def sentence_similarity_tasks_grpc_encode_reply(
+    reply: operations.SimilarityReply, request: operations.SimilarityRequest, context: Context
+) -> GrpcReply:
+    """What a client of /caikit.runtime.Nlp.NlpService/SentenceSimilarityTasksPredict gets."""
+    message = wire.SentenceSimilarityResults(
+        input_token_count=structured.given(reply.prompt_tokens, 0),
+        producer_id=None
+        if reply.producer is None
+        else wire.ProducerId(
+            name=reply.producer.name,
+            version=reply.producer.version,
+        ),
+        results=[_write_sentence_similarity_tasks_grpc_reply_results(item, context) for item in reply.results],
+    )
+    return GrpcReply(messages=(grpc.write(wire.encode_SentenceSimilarityResults, message, context),))
+
+
+def sentence_similarity_rest_decode_request(call: HttpRequest, context: Context) -> operations.SimilarityRequest:
+    """POST /api/v1/task/sentence-similarity to its operation."""
+    body = rest.read_json(_READ_SIMILARITY_REQUEST, bytes(rest.body_of(call)))
+    in_inputs = body.inputs or _NO_SCHEMAS_SimilarityInputs
+    in_parameters = body.parameters or _NO_SCHEMAS_TruncateParameters
+    return operations.SimilarityRequest(
+        model=body.model_id,
+        sentences=structured.given(in_inputs.sentences, []),
+        truncate_tokens=structured.given(in_parameters.truncate_input_tokens, None),
+        sources=[structured.given(in_inputs.source_sentence, "")],
+    )
+
+
+def sentence_similarity_rest_encode_request(request: operations.SimilarityRequest, context: Context) -> HttpRequest:
+    """The operation to POST /api/v1/task/sentence-similarity."""
+    only_sources = structured.only(request.sources, "sources", context)
+    path = "/api/v1/task/sentence-similarity"
+    body = schemas.SimilarityRequest(
+        model_id=request.model,
+        inputs=schemas.SimilarityInputs(
+            source_sentence=rest.optional(only_sources),
+            sentences=rest.optional(request.sentences),
+        ),
+        parameters=structured.filled_json(
+            schemas.TruncateParameters(
+                truncate_input_tokens=structured.json(request.truncate_tokens),
+            ),
+            _NO_SCHEMAS_TruncateParameters,
+        ),
+    )
+    return rest.call("POST", path, (rest.encode(body),))
+
+
+def sentence_similarity_rest_decode_reply(
+    answer: HttpReply, request: operations.SimilarityRequest, context: Context
+) -> operations.SimilarityReply:
+    """What a runtime answers to POST /api/v1/task/sentence-similarity."""
+    rest.check_status(answer, context)
+    body = rest.read_reply(_READ_SIMILARITY_RESULT, bytes(rest.body_of(answer)), context)
+    in_result = body.result or _NO_SCHEMAS_SimilarityScores
+    in_producer_id = body.producer_id or _NO_SCHEMAS_ProducerId
+    return operations.SimilarityReply(
+        prompt_tokens=structured.given(body.input_token_count, None),
+        producer=None
+        if in_producer_id is _NO_SCHEMAS_ProducerId
+        else operations.Producer(
+            name=structured.given(in_producer_id.name, ""), version=structured.given(in_producer_id.version, "")
+        ),
+        results=[
+            operations.Similarities(
+                scores=structured.given(in_result.scores, []),
+            )
+        ],
+    )
+
+
+def sentence_similarity_rest_encode_reply(
+    reply: operations.SimilarityReply, request: operations.SimilarityRequest, context: Context
+) -> HttpReply:
+    """What a client of POST /api/v1/task/sentence-similarity gets."""
+    only_results = structured.only(reply.results, "results", context)
+    body = schemas.SimilarityResult(
+        input_token_count=reply.prompt_tokens,
+        result=structured.filled_json(
+            schemas.SimilarityScores(
+                scores=structured.all_finite(only_results.scores, "scores", context),
+            ),
+            _NO_SCHEMAS_SimilarityScores,
+        ),
+        producer_id=msgspec.UNSET
+        if reply.producer is None
+        else schemas.ProducerId(
+            name=reply.producer.name,
+            version=reply.producer.version,
+        ),
+    )
+    return rest.ok_reply((rest.encode(body),))
+
+
+def sentence_similarity_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.SimilarityRequest:
+    """/caikit.runtime.Nlp.NlpService/SentenceSimilarityTaskPredict to its operation."""
+    message = grpc.read(wire.decode_SentenceSimilarityTaskRequest, grpc.request_message(call), context)
+    return operations.SimilarityRequest(
+        model=structured.metadata(call.metadata, "mm-model-id"),
+        sentences=message.sentences,
+        truncate_tokens=structured.given(message.truncate_input_tokens, None),
+        sources=[message.source_sentence],
+    )
+
+
+def sentence_similarity_grpc_encode_request(request: operations.SimilarityRequest, context: Context) -> GrpcRequest:
+    """The operation to /caikit.runtime.Nlp.NlpService/SentenceSimilarityTaskPredict."""
+    only_sources = structured.only(request.sources, "sources", context)
+    message = wire.SentenceSimilarityTaskRequest(
+        source_sentence=only_sources,
+        sentences=request.sentences,
+        truncate_input_tokens=request.truncate_tokens,
+    )
+    message_chunks = grpc.write(wire.encode_SentenceSimilarityTaskRequest, message, context)
+    return GrpcRequest(
+        "/caikit.runtime.Nlp.NlpService/SentenceSimilarityTaskPredict",
+        metadata=structured.entries(("mm-model-id", request.model)),
+        messages=(message_chunks,),
+    )
+
+
+def sentence_similarity_grpc_decode_reply(
+    answer: GrpcReply, request: operations.SimilarityRequest, context: Context
+) -> operations.SimilarityReply:
+    """What a runtime answers to /caikit.runtime.Nlp.NlpService/SentenceSimilarityTaskPredict."""
+    message = grpc.read(wire.decode_SentenceSimilarityResult, grpc.reply_message(answer, context), context)
+    in_result = message.result or _NO_WIRE_SentenceSimilarityScores
+    in_producer_id = message.producer_id or _NO_WIRE_ProducerId
+    return operations.SimilarityReply(
+        prompt_tokens=message.input_token_count,
+        producer=None
+        if in_producer_id is _NO_WIRE_ProducerId
+        else operations.Producer(name=in_producer_id.name, version=in_producer_id.version),
+        results=[
+            operations.Similarities(
+                scores=structured.floats(in_result.scores, "d"),
+            )
+        ],
+    )
+
+
+def sentence_similarity_grpc_encode_reply(
+    reply: operations.SimilarityReply, request: operations.SimilarityRequest, context: Context
+) -> GrpcReply:
+    """What a client of /caikit.runtime.Nlp.NlpService/SentenceSimilarityTaskPredict gets."""
+    only_results = structured.only(reply.results, "results", context)
+    message = wire.SentenceSimilarityResult(
+        input_token_count=structured.given(reply.prompt_tokens, 0),
+        result=structured.filled(
+            wire.SentenceSimilarityScores(
+                scores=structured.packed(only_results.scores, "d", "scores", context),
+            ),
+            _NO_WIRE_SentenceSimilarityScores,
+        ),
+        producer_id=None
+        if reply.producer is None
+        else wire.ProducerId(
+            name=reply.producer.name,
+            version=reply.producer.version,
+        ),
+    )
+    return GrpcReply(messages=(grpc.write(wire.encode_SentenceSimilarityResult, message, context),))
+
+
+def _read_rerank_tasks_rest_reply_scores(item: schemas.RerankScore, context: Context) -> operations.RankedDocument:
+    """One of `scores`."""
+    return operations.RankedDocument(
+        document=structured.given(item.document, None),
+        index=structured.given(item.index, 0),
+        score=structured.given(item.score, 0.0),
+        text=converters.optional_text_from_wire(item.text),
+    )
+
+
+def _read_rerank_tasks_rest_reply_results(item: schemas.RerankScores, context: Context) -> operations.Ranking:
+    """One of `results`."""
+    return operations.Ranking(
+        documents=[_read_rerank_tasks_rest_reply_scores(item, context) for item in structured.given(item.scores, [])],
+        query=converters.optional_text_from_wire(item.query),
+    )
+
+
+def _write_rerank_tasks_rest_reply_scores(item: operations.RankedDocument, context: Context) -> schemas.RerankScore:
+    """One of `scores`."""
+    return schemas.RerankScore(
+        document=item.document,
+        index=item.index,
+        score=structured.finite(item.score, "score", context),
+        text=converters.optional_text_to_wire(item.text),
+    )
+
+
+def _write_rerank_tasks_rest_reply_results(item: operations.Ranking, context: Context) -> schemas.RerankScores:
+    """One of `results`."""
+    return schemas.RerankScores(
+        query=converters.optional_text_to_wire(item.query),
+        scores=[_write_rerank_tasks_rest_reply_scores(item, context) for item in item.documents],
+    )
+
+
+def rerank_tasks_rest_decode_request(call: HttpRequest, context: Context) -> operations.RerankRequest:
+    """POST /api/v1/task/rerank-tasks to its operation."""
+    body = rest.read_json(_READ_RERANKS_REQUEST, bytes(rest.body_of(call)))
+    in_inputs = body.inputs or _NO_SCHEMAS_ReranksInputs
+    in_parameters = body.parameters or _NO_SCHEMAS_ReranksParameters
+    return operations.RerankRequest(
+        model=body.model_id,
+        queries=structured.given(in_inputs.queries, []),
+        documents=structured.given(in_inputs.documents, []),
+        top_n=structured.given(in_parameters.top_n, None),
+        truncate_tokens=structured.given(in_parameters.truncate_input_tokens, None),
+        return_documents=structured.given(in_parameters.return_documents, None),
+        return_queries=structured.given(in_parameters.return_queries, None),
+        return_text=structured.given(in_parameters.return_text, None),
+    )
+
+
+def rerank_tasks_rest_encode_request(request: operations.RerankRequest, context: Context) -> HttpRequest:
+    """The operation to POST /api/v1/task/rerank-tasks."""
+    path = "/api/v1/task/rerank-tasks"
+    body = schemas.ReranksRequest(
+        model_id=request.model,
+        inputs=schemas.ReranksInputs(
+            queries=rest.optional(request.queries),
+            documents=structured.json(request.documents),
+        ),
+        parameters=structured.filled_json(
+            schemas.ReranksParameters(
+                top_n=structured.json(request.top_n),
+                truncate_input_tokens=structured.json(request.truncate_tokens),
+                return_documents=structured.json(request.return_documents),
+                return_queries=structured.json(request.return_queries),
+                return_text=structured.json(request.return_text),
+            ),
+            _NO_SCHEMAS_ReranksParameters,
+        ),
+    )
+    return rest.call("POST", path, (rest.encode(body),))
+
+
+def rerank_tasks_rest_decode_reply(
+    answer: HttpReply, request: operations.RerankRequest, context: Context
+) -> operations.RerankReply:
+    """What a runtime answers to POST /api/v1/task/rerank-tasks."""
+    rest.check_status(answer, context)
+    body = rest.read_reply(_READ_RERANK_RESULTS, bytes(rest.body_of(answer)), context)
+    in_producer_id = body.producer_id or _NO_SCHEMAS_ProducerId
+    return operations.RerankReply(
+        rankings=[_read_rerank_tasks_rest_reply_results(item, context) for item in structured.given(body.results, [])],
+        prompt_tokens=structured.given(body.input_token_count, None),
+        producer=None
+        if in_producer_id is _NO_SCHEMAS_ProducerId
+        else operations.Producer(
+            name=structured.given(in_producer_id.name, ""), version=structured.given(in_producer_id.version, "")
+        ),
+    )
+
+
+def rerank_tasks_rest_encode_reply(
+    reply: operations.RerankReply, request: operations.RerankRequest, context: Context
+) -> HttpReply:
+    """What a client of POST /api/v1/task/rerank-tasks gets."""
+    body = schemas.RerankResults(
+        input_token_count=reply.prompt_tokens,
+        producer_id=msgspec.UNSET
+        if reply.producer is None
+        else schemas.ProducerId(
+            name=reply.producer.name,
+            version=reply.producer.version,
+        ),
+        results=[_write_rerank_tasks_rest_reply_results(item, context) for item in reply.rankings],
+    )
+    return rest.ok_reply((rest.encode(body),))
+
+
+def _read_rerank_tasks_grpc_reply_scores(item: wire.RerankScore, context: Context) -> operations.RankedDocument:
+    """One of `scores`."""
+    return operations.RankedDocument(
+        document=json_messages.read_struct(item.document),
+        index=item.index,
+        score=item.score,
+        text=item.text,
+    )
+
+
+def _read_rerank_tasks_grpc_reply_results(item: wire.RerankScores, context: Context) -> operations.Ranking:
+    """One of `results`."""
+    return operations.Ranking(
+        documents=[_read_rerank_tasks_grpc_reply_scores(item, context) for item in item.scores],
+        query=item.query,
+    )
+
+
+def _write_rerank_tasks_grpc_reply_scores(item: operations.RankedDocument, context: Context) -> wire.RerankScore:
+    """One of `scores`."""
+    return wire.RerankScore(
+        document=json_messages.write_struct(item.document, "document", context),
+        index=item.index,
+        score=item.score,
+        text=item.text,
+    )
+
+
+def _write_rerank_tasks_grpc_reply_results(item: operations.Ranking, context: Context) -> wire.RerankScores:
+    """One of `results`."""
+    return wire.RerankScores(
+        query=item.query,
+        scores=[_write_rerank_tasks_grpc_reply_scores(item, context) for item in item.documents],
+    )
+
+
+def rerank_tasks_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.RerankRequest:
+    """/caikit.runtime.Nlp.NlpService/RerankTasksPredict to its operation."""
+    message = grpc.read(wire.decode_RerankTasksRequest, grpc.request_message(call), context)
+    return operations.RerankRequest(
+        model=structured.metadata(call.metadata, "mm-model-id"),
+        queries=message.queries,
+        documents=json_messages.read_structs(message.documents),
+        top_n=structured.given(message.top_n, None),
+        truncate_tokens=structured.given(message.truncate_input_tokens, None),
+        return_documents=structured.given(message.return_documents, None),
+        return_queries=structured.given(message.return_queries, None),
+        return_text=structured.given(message.return_text, None),
+    )
+
+
+def rerank_tasks_grpc_encode_request(request: operations.RerankRequest, context: Context) -> GrpcRequest:
+    """The operation to /caikit.runtime.Nlp.NlpService/RerankTasksPredict."""
+    message = wire.RerankTasksRequest(
+        queries=request.queries,
+        documents=json_messages.write_structs(request.documents, "documents", context),
+        top_n=request.top_n,
+        truncate_input_tokens=request.truncate_tokens,
+        return_documents=request.return_documents,
+        return_queries=request.return_queries,
+        return_text=request.return_text,
+    )
+    message_chunks = grpc.write(wire.encode_RerankTasksRequest, message, context)
+    return GrpcRequest(
+        "/caikit.runtime.Nlp.NlpService/RerankTasksPredict",
+        metadata=structured.entries(("mm-model-id", request.model)),
+        messages=(message_chunks,),
+    )
+
+
+def rerank_tasks_grpc_decode_reply(
+    answer: GrpcReply, request: operations.RerankRequest, context: Context
+) -> operations.RerankReply:
+    """What a runtime answers to /caikit.runtime.Nlp.NlpService/RerankTasksPredict."""
+    message = grpc.read(wire.decode_RerankResults, grpc.reply_message(answer, context), context)
+    in_producer_id = message.producer_id or _NO_WIRE_ProducerId
+    return operations.RerankReply(
+        rankings=[_read_rerank_tasks_grpc_reply_results(item, context) for item in message.results],
+        prompt_tokens=message.input_token_count,
+        producer=None
+        if in_producer_id is _NO_WIRE_ProducerId
+        else operations.Producer(name=in_producer_id.name, version=in_producer_id.version),
+    )
+
+
+def rerank_tasks_grpc_encode_reply(
+    reply: operations.RerankReply, request: operations.RerankRequest, context: Context
+) -> GrpcReply:
+    """What a client of /caikit.runtime.Nlp.NlpService/RerankTasksPredict gets."""
+    message = wire.RerankResults(
+        input_token_count=structured.given(reply.prompt_tokens, 0),
+        producer_id=None
+        if reply.producer is None
+        else wire.ProducerId(
+            name=reply.producer.name,
+            version=reply.producer.version,
+        ),
+        results=[_write_rerank_tasks_grpc_reply_results(item, context) for item in reply.rankings],
+    )
+    return GrpcReply(messages=(grpc.write(wire.encode_RerankResults, message, context),))
+
+
+def _read_rerank_rest_reply_scores(item: schemas.RerankScore, context: Context) -> operations.RankedDocument:
+    """One of `scores`."""
+    return operations.RankedDocument(
+        document=structured.given(item.document, None),
+        index=structured.given(item.index, 0),
+        score=structured.given(item.score, 0.0),
+        text=converters.optional_text_from_wire(item.text),
+    )
+
+
+def _write_rerank_rest_reply_scores(item: operations.RankedDocument, context: Context) -> schemas.RerankScore:
+    """One of `scores`."""
+    return schemas.RerankScore(
+        document=item.document,
+        index=item.index,
+        score=structured.finite(item.score, "score", context),
+        text=converters.optional_text_to_wire(item.text),
+    )
+
+
+def rerank_rest_decode_request(call: HttpRequest, context: Context) -> operations.RerankRequest:
+    """POST /api/v1/task/rerank to its operation."""
+    body = rest.read_json(_READ_RERANK_REQUEST, bytes(rest.body_of(call)))
+    in_inputs = body.inputs or _NO_SCHEMAS_RerankInputs
+    in_parameters = body.parameters or _NO_SCHEMAS_RerankParameters
+    return operations.RerankRequest(
+        model=body.model_id,
+        documents=structured.given(in_inputs.documents, []),
+        top_n=structured.given(in_parameters.top_n, None),
+        truncate_tokens=structured.given(in_parameters.truncate_input_tokens, None),
+        return_documents=structured.given(in_parameters.return_documents, None),
+        return_queries=structured.given(in_parameters.return_query, None),
+        return_text=structured.given(in_parameters.return_text, None),
+        queries=[structured.given(in_inputs.query, "")],
+    )
+
+
+def rerank_rest_encode_request(request: operations.RerankRequest, context: Context) -> HttpRequest:
+    """The operation to POST /api/v1/task/rerank."""
+    only_queries = structured.only(request.queries, "queries", context)
+    path = "/api/v1/task/rerank"
+    body = schemas.RerankRequest(
+        model_id=request.model,
+        inputs=schemas.RerankInputs(
+            query=rest.optional(only_queries),
+            documents=structured.json(request.documents),
+        ),
+        parameters=structured.filled_json(
+            schemas.RerankParameters(
+                top_n=structured.json(request.top_n),
+                truncate_input_tokens=structured.json(request.truncate_tokens),
+                return_documents=structured.json(request.return_documents),
+                return_query=structured.json(request.return_queries),
+                return_text=structured.json(request.return_text),
+            ),
+            _NO_SCHEMAS_RerankParameters,
+        ),
+    )
+    return rest.call("POST", path, (rest.encode(body),))
+
+
+def rerank_rest_decode_reply(
+    answer: HttpReply, request: operations.RerankRequest, context: Context
+) -> operations.RerankReply:
+    """What a runtime answers to POST /api/v1/task/rerank."""
+    rest.check_status(answer, context)
+    body = rest.read_reply(_READ_RERANK_RESULT, bytes(rest.body_of(answer)), context)
+    in_result = body.result or _NO_SCHEMAS_RerankScores
+    in_producer_id = body.producer_id or _NO_SCHEMAS_ProducerId
+    return operations.RerankReply(
+        prompt_tokens=structured.given(body.input_token_count, None),
+        producer=None
+        if in_producer_id is _NO_SCHEMAS_ProducerId
+        else operations.Producer(
+            name=structured.given(in_producer_id.name, ""), version=structured.given(in_producer_id.version, "")
+        ),
+        rankings=[
+            operations.Ranking(
+                query=converters.optional_text_from_wire(in_result.query),
+                documents=[
+                    _read_rerank_rest_reply_scores(item, context) for item in structured.given(in_result.scores, [])
+                ],
+            )
+        ],
+    )
+
+
+def rerank_rest_encode_reply(
+    reply: operations.RerankReply, request: operations.RerankRequest, context: Context
+) -> HttpReply:
+    """What a client of POST /api/v1/task/rerank gets."""
+    only_rankings = structured.only(reply.rankings, "rankings", context)
+    body = schemas.RerankResult(
+        input_token_count=reply.prompt_tokens,
+        result=structured.filled_json(
+            schemas.RerankScores(
+                query=converters.optional_text_to_wire(only_rankings.query),
+                scores=[_write_rerank_rest_reply_scores(item, context) for item in only_rankings.documents],
+            ),
+            _NO_SCHEMAS_RerankScores,
+        ),
+        producer_id=msgspec.UNSET
+        if reply.producer is None
+        else schemas.ProducerId(
+            name=reply.producer.name,
+            version=reply.producer.version,
+        ),
+    )
+    return rest.ok_reply((rest.encode(body),))
+
+
+def _read_rerank_grpc_reply_scores(item: wire.RerankScore, context: Context) -> operations.RankedDocument:
+    """One of `scores`."""
+    return operations.RankedDocument(
+        document=json_messages.read_struct(item.document),
+        index=item.index,
+        score=item.score,
+        text=item.text,
+    )
+
+
+def _write_rerank_grpc_reply_scores(item: operations.RankedDocument, context: Context) -> wire.RerankScore:
+    """One of `scores`."""
+    return wire.RerankScore(
+        document=json_messages.write_struct(item.document, "document", context),
+        index=item.index,
+        score=item.score,
+        text=item.text,
+    )
+
+
+def rerank_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.RerankRequest:
+    """/caikit.runtime.Nlp.NlpService/RerankTaskPredict to its operation."""
+    message = grpc.read(wire.decode_RerankTaskRequest, grpc.request_message(call), context)
+    return operations.RerankRequest(
+        model=structured.metadata(call.metadata, "mm-model-id"),
+        documents=json_messages.read_structs(message.documents),
+        top_n=structured.given(message.top_n, None),
+        truncate_tokens=structured.given(message.truncate_input_tokens, None),
+        return_documents=structured.given(message.return_documents, None),
+        return_queries=structured.given(message.return_query, None),
+        return_text=structured.given(message.return_text, None),
+        queries=[message.query],
+    )
+
+
+def rerank_grpc_encode_request(request: operations.RerankRequest, context: Context) -> GrpcRequest:
+    """The operation to /caikit.runtime.Nlp.NlpService/RerankTaskPredict."""
+    only_queries = structured.only(request.queries, "queries", context)
+    message = wire.RerankTaskRequest(
+        query=only_queries,
+        documents=json_messages.write_structs(request.documents, "documents", context),
+        top_n=request.top_n,
+        truncate_input_tokens=request.truncate_tokens,
+        return_documents=request.return_documents,
+        return_query=request.return_queries,
+        return_text=request.return_text,
+    )
+    message_chunks = grpc.write(wire.encode_RerankTaskRequest, message, context)
+    return GrpcRequest(
+        "/caikit.runtime.Nlp.NlpService/RerankTaskPredict",
+        metadata=structured.entries(("mm-model-id", request.model)),
+        messages=(message_chunks,),
+    )
+
+
+def rerank_grpc_decode_reply(
+    answer: GrpcReply, request: operations.RerankRequest, context: Context
+) -> operations.RerankReply:
+    """What a runtime answers to /caikit.runtime.Nlp.NlpService/RerankTaskPredict."""
+    message = grpc.read(wire.decode_RerankResult, grpc.reply_message(answer, context), context)
+    in_result = message.result or _NO_WIRE_RerankScores
+    in_producer_id = message.producer_id or _NO_WIRE_ProducerId
+    return operations.RerankReply(
+        prompt_tokens=message.input_token_count,
+        producer=None
+        if in_producer_id is _NO_WIRE_ProducerId
+        else operations.Producer(name=in_producer_id.name, version=in_producer_id.version),
+        rankings=[
+            operations.Ranking(
+                query=in_result.query,
+                documents=[_read_rerank_grpc_reply_scores(item, context) for item in in_result.scores],
+            )
+        ],
+    )
+
+
+def rerank_grpc_encode_reply(
+    reply: operations.RerankReply, request: operations.RerankRequest, context: Context
+) -> GrpcReply:
+    """What a client of /caikit.runtime.Nlp.NlpService/RerankTaskPredict gets."""
+    only_rankings = structured.only(reply.rankings, "rankings", context)
+    message = wire.RerankResult(
+        input_token_count=structured.given(reply.prompt_tokens, 0),
+        result=structured.filled(
+            wire.RerankScores(
+                query=only_rankings.query,
+                scores=[_write_rerank_grpc_reply_scores(item, context) for item in only_rankings.documents],
+            ),
+            _NO_WIRE_RerankScores,
+        ),
+        producer_id=None
+        if reply.producer is None
+        else wire.ProducerId(
+            name=reply.producer.name,
+            version=reply.producer.version,
+        ),
+    )
+    return GrpcReply(messages=(grpc.write(wire.encode_RerankResult, message, context),))
+
+
+def _read_tokenization_rest_reply_results(item: schemas.TokenSpan, context: Context) -> operations.Span:
+    """One of `results`."""
+    return operations.Span(
+        start=structured.given(item.start, 0),
+        end=structured.given(item.end, 0),
+        text=structured.given(item.text, ""),
+    )
+
+
+def _write_tokenization_rest_reply_results(item: operations.Span, context: Context) -> schemas.TokenSpan:
+    """One of `results`."""
+    return schemas.TokenSpan(
+        start=item.start,
+        end=item.end,
+        text=item.text,
+    )
+
+
+def tokenization_rest_decode_request(call: HttpRequest, context: Context) -> operations.TokenizeRequest:
+    """POST /api/v1/task/tokenization to its operation."""
+    body = rest.read_json(_READ_TEXT_REQUEST, bytes(rest.body_of(call)))
+    return operations.TokenizeRequest(
+        model=body.model_id,
+        prompts=[body.inputs],
+    )
+
+
+def tokenization_rest_encode_request(request: operations.TokenizeRequest, context: Context) -> HttpRequest:
+    """The operation to POST /api/v1/task/tokenization."""
+    if request.adapter:
+        context.lose("adapter", "the other side has no place for it")
+    if request.chat is not None:
+        context.lose("chat", "the other side has no place for it")
+    if request.add_special_tokens not in (None, True):
+        context.lose("add_special_tokens", "the other side has no place for it")
+    if request.truncate_tokens not in (None, 0):
+        context.lose("truncate_tokens", "the other side has no place for it")
+    if request.return_pieces not in (None, False):
+        context.lose("return_pieces", "the other side has no place for it")
+    if request.return_spans not in (None, False):
+        context.lose("return_spans", "the other side has no place for it")
+    only_prompts = structured.only(request.prompts, "prompts", context)
+    path = "/api/v1/task/tokenization"
+    body = schemas.TextRequest(
+        inputs=only_prompts,
+        model_id=request.model,
+    )
+    return rest.call("POST", path, (rest.encode(body),))
+
+
+def tokenization_rest_decode_reply(
+    answer: HttpReply, request: operations.TokenizeRequest, context: Context
+) -> operations.TokenizeReply:
+    """What a runtime answers to POST /api/v1/task/tokenization."""
+    rest.check_status(answer, context)
+    body = rest.read_reply(_READ_TOKENIZATION_RESULTS, bytes(rest.body_of(answer)), context)
+    return operations.TokenizeReply(
+        results=[
+            operations.Tokenization(
+                count=structured.given(body.token_count, None),
+                spans=[
+                    _read_tokenization_rest_reply_results(item, context) for item in structured.given(body.results, [])
+                ],
+            )
+        ],
+    )
+
+
+def tokenization_rest_encode_reply(
+    reply: operations.TokenizeReply, request: operations.TokenizeRequest, context: Context
+) -> HttpReply:
+    """What a client of POST /api/v1/task/tokenization gets."""
+    only_results = structured.only(reply.results, "results", context)
+    body = schemas.TokenizationResults(
+        token_count=only_results.count,
+        results=[_write_tokenization_rest_reply_results(item, context) for item in only_results.spans],
+    )
+    return rest.ok_reply((rest.encode(body),))
+
+
+def _read_tokenization_grpc_reply_results(item: wire.Token, context: Context) -> operations.Span:
+    """One of `results`."""
+    return operations.Span(
+        start=item.start,
+        end=item.end,
+        text=item.text,
+    )
+
+
+def _write_tokenization_grpc_reply_results(item: operations.Span, context: Context) -> wire.Token:
+    """One of `results`."""
+    return wire.Token(
+        start=item.start,
+        end=item.end,
+        text=item.text,
+    )
+
+
+def tokenization_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.TokenizeRequest:
+    """/caikit.runtime.Nlp.NlpService/TokenizationTaskPredict to its operation."""
+    message = grpc.read(wire.decode_TokenizationTaskRequest, grpc.request_message(call), context)
+    return operations.TokenizeRequest(
+        model=structured.metadata(call.metadata, "mm-model-id"),
+        prompts=[message.text],
+    )
+
+
+def tokenization_grpc_encode_request(request: operations.TokenizeRequest, context: Context) -> GrpcRequest:
+    """The operation to /caikit.runtime.Nlp.NlpService/TokenizationTaskPredict."""
+    if request.adapter:
+        context.lose("adapter", "the other side has no place for it")
+    if request.chat is not None:
+        context.lose("chat", "the other side has no place for it")
+    if request.add_special_tokens not in (None, True):
+        context.lose("add_special_tokens", "the other side has no place for it")
+    if request.truncate_tokens not in (None, 0):
+        context.lose("truncate_tokens", "the other side has no place for it")
+    if request.return_pieces not in (None, False):
+        context.lose("return_pieces", "the other side has no place for it")
+    if request.return_spans not in (None, False):
+        context.lose("return_spans", "the other side has no place for it")
+    only_prompts = structured.only(request.prompts, "prompts", context)
+    message = wire.TokenizationTaskRequest(
+        text=only_prompts,
+    )
+    message_chunks = grpc.write(wire.encode_TokenizationTaskRequest, message, context)
+    return GrpcRequest(
+        "/caikit.runtime.Nlp.NlpService/TokenizationTaskPredict",
+        metadata=structured.entries(("mm-model-id", request.model)),
+        messages=(message_chunks,),
+    )
+
+
+def tokenization_grpc_decode_reply(
+    answer: GrpcReply, request: operations.TokenizeRequest, context: Context
+) -> operations.TokenizeReply:
+    """What a runtime answers to /caikit.runtime.Nlp.NlpService/TokenizationTaskPredict."""
+    message = grpc.read(wire.decode_TokenizationResults, grpc.reply_message(answer, context), context)
+    return operations.TokenizeReply(
+        results=[
+            operations.Tokenization(
+                count=structured.said(message.token_count, 0),
+                spans=[_read_tokenization_grpc_reply_results(item, context) for item in message.results],
+            )
+        ],
+    )
+
+
+def tokenization_grpc_encode_reply(
+    reply: operations.TokenizeReply, request: operations.TokenizeRequest, context: Context
+) -> GrpcReply:
+    """What a client of /caikit.runtime.Nlp.NlpService/TokenizationTaskPredict gets."""
+    only_results = structured.only(reply.results, "results", context)
+    message = wire.TokenizationResults(
+        token_count=structured.sayable(only_results.count, 0, 0, "count", context),
+        results=[_write_tokenization_grpc_reply_results(item, context) for item in only_results.spans],
+    )
+    return GrpcReply(messages=(grpc.write(wire.encode_TokenizationResults, message, context),))
+
+
+def _read_text_classification_rest_reply_results(
+    item: schemas.ClassificationResult, context: Context
+) -> operations.Label:
+    """One of `results`."""
+    return operations.Label(
+        label=structured.given(item.label, ""),
+        score=structured.given(item.score, 0.0),
+    )
+
+
+def _write_text_classification_rest_reply_results(
+    item: operations.Label, context: Context
+) -> schemas.ClassificationResult:
+    """One of `results`."""
+    return schemas.ClassificationResult(
+        label=item.label,
+        score=structured.finite(item.score, "score", context),
+    )
+
+
+def text_classification_rest_decode_request(call: HttpRequest, context: Context) -> operations.ClassifyTextRequest:
+    """POST /api/v1/task/text-classification to its operation."""
+    body = rest.read_json(_READ_TEXT_REQUEST, bytes(rest.body_of(call)))
+    return operations.ClassifyTextRequest(
+        text=body.inputs,
+        model=body.model_id,
+    )
+
+
+def text_classification_rest_encode_request(request: operations.ClassifyTextRequest, context: Context) -> HttpRequest:
+    """The operation to POST /api/v1/task/text-classification."""
+    path = "/api/v1/task/text-classification"
+    body = schemas.TextRequest(
+        inputs=request.text,
+        model_id=request.model,
+    )
+    return rest.call("POST", path, (rest.encode(body),))
+
+
+def text_classification_rest_decode_reply(
+    answer: HttpReply, request: operations.ClassifyTextRequest, context: Context
+) -> operations.ClassifyTextReply:
+    """What a runtime answers to POST /api/v1/task/text-classification."""
+    rest.check_status(answer, context)
+    body = rest.read_reply(_READ_CLASSIFICATION_RESULTS, bytes(rest.body_of(answer)), context)
+    return operations.ClassifyTextReply(
+        results=[
+            _read_text_classification_rest_reply_results(item, context) for item in structured.given(body.results, [])
+        ],
+    )
+
+
+def text_classification_rest_encode_reply(
+    reply: operations.ClassifyTextReply, request: operations.ClassifyTextRequest, context: Context
+) -> HttpReply:
+    """What a client of POST /api/v1/task/text-classification gets."""
+    body = schemas.ClassificationResults(
+        results=[_write_text_classification_rest_reply_results(item, context) for item in reply.results],
+    )
+    return rest.ok_reply((rest.encode(body),))
+
+
+def _read_text_classification_grpc_reply_results(item: wire.ClassificationResult, context: Context) -> operations.Label:
+    """One of `results`."""
+    return operations.Label(
+        label=item.label,
+        score=item.score,
+    )
+
+
+def _write_text_classification_grpc_reply_results(
+    item: operations.Label, context: Context
+) -> wire.ClassificationResult:
+    """One of `results`."""
+    return wire.ClassificationResult(
+        label=item.label,
+        score=item.score,
+    )
+
+
+def text_classification_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.ClassifyTextRequest:
+    """/caikit.runtime.Nlp.NlpService/TextClassificationTaskPredict to its operation."""
+    message = grpc.read(wire.decode_TextClassificationTaskRequest, grpc.request_message(call), context)
+    return operations.ClassifyTextRequest(
+        model=structured.metadata(call.metadata, "mm-model-id"),
+        text=message.text,
+    )
+
+
+def text_classification_grpc_encode_request(request: operations.ClassifyTextRequest, context: Context) -> GrpcRequest:
+    """The operation to /caikit.runtime.Nlp.NlpService/TextClassificationTaskPredict."""
+    message = wire.TextClassificationTaskRequest(
+        text=request.text,
+    )
+    message_chunks = grpc.write(wire.encode_TextClassificationTaskRequest, message, context)
+    return GrpcRequest(
+        "/caikit.runtime.Nlp.NlpService/TextClassificationTaskPredict",
+        metadata=structured.entries(("mm-model-id", request.model)),
+        messages=(message_chunks,),
+    )
+
+
+def text_classification_grpc_decode_reply(
+    answer: GrpcReply, request: operations.ClassifyTextRequest, context: Context
+) -> operations.ClassifyTextReply:
+    """What a runtime answers to /caikit.runtime.Nlp.NlpService/TextClassificationTaskPredict."""
+    message = grpc.read(wire.decode_ClassificationResults, grpc.reply_message(answer, context), context)
+    return operations.ClassifyTextReply(
+        results=[_read_text_classification_grpc_reply_results(item, context) for item in message.results],
+    )
+
+
+def text_classification_grpc_encode_reply(
+    reply: operations.ClassifyTextReply, request: operations.ClassifyTextRequest, context: Context
+) -> GrpcReply:
+    """What a client of /caikit.runtime.Nlp.NlpService/TextClassificationTaskPredict gets."""
+    message = wire.ClassificationResults(
+        results=[_write_text_classification_grpc_reply_results(item, context) for item in reply.results],
+    )
+    return GrpcReply(messages=(grpc.write(wire.encode_ClassificationResults, message, context),))
+
+
+def _read_token_classification_rest_reply_results(
+    item: schemas.TokenClassificationResult, context: Context
+) -> operations.LabelledSpan:
+    """One of `results`."""
+    return operations.LabelledSpan(
+        start=structured.given(item.start, 0),
+        end=structured.given(item.end, 0),
+        word=structured.given(item.word, ""),
+        entity=structured.given(item.entity, ""),
+        entity_group=structured.given(item.entity_group, ""),
+        score=structured.given(item.score, 0.0),
+        token_count=structured.given(item.token_count, None),
+    )
+
+
+def _write_token_classification_rest_reply_results(
+    item: operations.LabelledSpan, context: Context
+) -> schemas.TokenClassificationResult:
+    """One of `results`."""
+    return schemas.TokenClassificationResult(
+        start=item.start,
+        end=item.end,
+        word=item.word,
+        entity=item.entity,
+        entity_group=item.entity_group,
+        score=structured.finite(item.score, "score", context),
+        token_count=item.token_count,
+    )
+
+
+def token_classification_rest_decode_request(call: HttpRequest, context: Context) -> operations.ClassifyTokensRequest:
+    """POST /api/v1/task/token-classification to its operation."""
+    body = rest.read_json(_READ_TOKEN_CLASSIFICATION_REQUEST, bytes(rest.body_of(call)))
+    in_parameters = body.parameters or _NO_SCHEMAS_ThresholdParameters
+    return operations.ClassifyTokensRequest(
+        text=body.inputs,
+        model=body.model_id,
+        threshold=structured.given(in_parameters.threshold, None),
+    )
+
+
+def token_classification_rest_encode_request(
+    request: operations.ClassifyTokensRequest, context: Context
+) -> HttpRequest:
+    """The operation to POST /api/v1/task/token-classification."""
+    path = "/api/v1/task/token-classification"
+    body = schemas.TokenClassificationRequest(
+        inputs=request.text,
+        model_id=request.model,
+        parameters=structured.filled_json(
+            schemas.ThresholdParameters(
+                threshold=structured.json(structured.finite(request.threshold, "threshold", context)),
+            ),
+            _NO_SCHEMAS_ThresholdParameters,
+        ),
+    )
+    return rest.call("POST", path, (rest.encode(body),))
+
+
+def token_classification_rest_decode_reply(
+    answer: HttpReply, request: operations.ClassifyTokensRequest, context: Context
+) -> operations.ClassifyTokensReply:
+    """What a runtime answers to POST /api/v1/task/token-classification."""
+    rest.check_status(answer, context)
+    body = rest.read_reply(_READ_TOKEN_CLASSIFICATION_RESULTS, bytes(rest.body_of(answer)), context)
+    return operations.ClassifyTokensReply(
+        results=[
+            _read_token_classification_rest_reply_results(item, context) for item in structured.given(body.results, [])
+        ],
+    )
+
+
+def token_classification_rest_encode_reply(
+    reply: operations.ClassifyTokensReply, request: operations.ClassifyTokensRequest, context: Context
+) -> HttpReply:
+    """What a client of POST /api/v1/task/token-classification gets."""
+    body = schemas.TokenClassificationResults(
+        results=[_write_token_classification_rest_reply_results(item, context) for item in reply.results],
+    )
+    return rest.ok_reply((rest.encode(body),))
+
+
+def _read_token_classification_grpc_reply_results(
+    item: wire.TokenClassificationResult, context: Context
+) -> operations.LabelledSpan:
+    """One of `results`."""
+    return operations.LabelledSpan(
+        start=item.start,
+        end=item.end,
+        word=item.word,
+        entity=item.entity,
+        entity_group=item.entity_group,
+        score=item.score,
+        token_count=structured.said(item.token_count, 0),
+    )
+
+
+def _write_token_classification_grpc_reply_results(
+    item: operations.LabelledSpan, context: Context
+) -> wire.TokenClassificationResult:
+    """One of `results`."""
+    return wire.TokenClassificationResult(
+        start=item.start,
+        end=item.end,
+        word=item.word,
+        entity=item.entity,
+        entity_group=item.entity_group,
+        score=item.score,
+        token_count=structured.sayable(item.token_count, 0, 0, "token_count", context),
+    )
+
+
+def token_classification_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.ClassifyTokensRequest:
+    """/caikit.runtime.Nlp.NlpService/TokenClassificationTaskPredict to its operation."""
+    message = grpc.read(wire.decode_TokenClassificationTaskRequest, grpc.request_message(call), context)
+    return operations.ClassifyTokensRequest(
+        model=structured.metadata(call.metadata, "mm-model-id"),
+        text=message.text,
+        threshold=structured.given(message.threshold, None),
+    )
+
+
+def token_classification_grpc_encode_request(
+    request: operations.ClassifyTokensRequest, context: Context
+) -> GrpcRequest:
+    """The operation to /caikit.runtime.Nlp.NlpService/TokenClassificationTaskPredict."""
+    message = wire.TokenClassificationTaskRequest(
+        text=request.text,
+        threshold=request.threshold,
+    )
+    message_chunks = grpc.write(wire.encode_TokenClassificationTaskRequest, message, context)
+    return GrpcRequest(
+        "/caikit.runtime.Nlp.NlpService/TokenClassificationTaskPredict",
+        metadata=structured.entries(("mm-model-id", request.model)),
+        messages=(message_chunks,),
+    )
+
+
+def token_classification_grpc_decode_reply(
+    answer: GrpcReply, request: operations.ClassifyTokensRequest, context: Context
+) -> operations.ClassifyTokensReply:
+    """What a runtime answers to /caikit.runtime.Nlp.NlpService/TokenClassificationTaskPredict."""
+    message = grpc.read(wire.decode_TokenClassificationResults, grpc.reply_message(answer, context), context)
+    return operations.ClassifyTokensReply(
+        results=[_read_token_classification_grpc_reply_results(item, context) for item in message.results],
+    )
+
+
+def token_classification_grpc_encode_reply(
+    reply: operations.ClassifyTokensReply, request: operations.ClassifyTokensRequest, context: Context
+) -> GrpcReply:
+    """What a client of /caikit.runtime.Nlp.NlpService/TokenClassificationTaskPredict gets."""
+    message = wire.TokenClassificationResults(
+        results=[_write_token_classification_grpc_reply_results(item, context) for item in reply.results],
+    )
+    return GrpcReply(messages=(grpc.write(wire.encode_TokenClassificationResults, message, context),))
+
+
+def _read_models_info_rest_reply_models(item: schemas.ModelInfo, context: Context) -> operations.Model:
+    """One of `models`."""
+    return operations.Model(
+        root=structured.given(item.model_path, ""),
+        id=structured.given(item.name, ""),
+        size=structured.given(item.size, None),
+        metadata=structured.given(item.metadata, None),
+        loaded=structured.given(item.loaded, None),
+        module_id=structured.given(item.module_id, ""),
+        module_metadata=structured.given(item.module_metadata, None),
+    )
+
+
+def _write_models_info_rest_reply_models(item: operations.Model, context: Context) -> schemas.ModelInfo:
+    """One of `models`."""
+    return schemas.ModelInfo(
+        model_path=item.root,
+        name=item.id,
+        size=structured.json(item.size),
+        metadata=structured.json(item.metadata),
+        loaded=structured.json(item.loaded),
+        module_id=rest.optional(item.module_id),
+        module_metadata=structured.json(item.module_metadata),
+    )
+
+
+def models_info_rest_decode_request(call: HttpRequest, context: Context) -> operations.ModelListRequest:
+    """GET /info/models to its operation."""
+    return operations.ModelListRequest(
+        models=rest.query(call, "model_ids"),
+    )
+
+
+def models_info_rest_encode_request(request: operations.ModelListRequest, context: Context) -> HttpRequest:
+    """The operation to GET /info/models."""
+    path = "/info/models"
+    path = rest.with_query(path, "model_ids", request.models)
+    return rest.call("GET", path)
+
+
+def models_info_rest_decode_reply(
+    answer: HttpReply, request: operations.ModelListRequest, context: Context
+) -> operations.ModelListReply:
+    """What a runtime answers to GET /info/models."""
+    rest.check_status(answer, context)
+    body = rest.read_reply(_READ_MODELS_INFO, bytes(rest.body_of(answer)), context)
+    return operations.ModelListReply(
+        models=[_read_models_info_rest_reply_models(item, context) for item in structured.given(body.models, [])],
+    )
+
+
+def models_info_rest_encode_reply(
+    reply: operations.ModelListReply, request: operations.ModelListRequest, context: Context
+) -> HttpReply:
+    """What a client of GET /info/models gets."""
+    body = schemas.ModelsInfo(
+        models=[_write_models_info_rest_reply_models(item, context) for item in reply.models],
+    )
+    return rest.ok_reply((rest.encode(body),))
+
+
+def _read_models_info_grpc_reply_models(item: wire.ModelInfo, context: Context) -> operations.Model:
+    """One of `models`."""
+    return operations.Model(
+        root=item.model_path,
+        id=item.name,
+        size=structured.said(item.size, 0),
+        metadata=json_messages.read_struct(item.metadata),
+        loaded=structured.said(item.loaded, False),
+        module_id=item.module_id,
+        module_metadata=item.module_metadata,
+    )
+
+
+def _write_models_info_grpc_reply_models(item: operations.Model, context: Context) -> wire.ModelInfo:
+    """One of `models`."""
+    return wire.ModelInfo(
+        model_path=item.root,
+        name=item.id,
+        size=structured.sayable(item.size, 0, 0, "size", context),
+        metadata=json_messages.write_struct(item.metadata, "metadata", context),
+        loaded=structured.sayable(item.loaded, False, False, "loaded", context),
+        module_id=item.module_id,
+        module_metadata=json_messages.write_strings(item.module_metadata, "module_metadata", context),
+    )
+
+
+def models_info_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.ModelListRequest:
+    """/caikit.runtime.info.InfoService/GetModelsInfo to its operation."""
+    message = grpc.read(wire.decode_ModelInfoRequest, grpc.request_message(call), context)
+    return operations.ModelListRequest(
+        models=message.model_ids,
+    )
+
+
+def models_info_grpc_encode_request(request: operations.ModelListRequest, context: Context) -> GrpcRequest:
+    """The operation to /caikit.runtime.info.InfoService/GetModelsInfo."""
+    message = wire.ModelInfoRequest(
+        model_ids=request.models,
+    )
+    message_chunks = grpc.write(wire.encode_ModelInfoRequest, message, context)
+    return GrpcRequest("/caikit.runtime.info.InfoService/GetModelsInfo", messages=(message_chunks,))
+
+
+def models_info_grpc_decode_reply(
+    answer: GrpcReply, request: operations.ModelListRequest, context: Context
+) -> operations.ModelListReply:
+    """What a runtime answers to /caikit.runtime.info.InfoService/GetModelsInfo."""
+    message = grpc.read(wire.decode_ModelInfoResponse, grpc.reply_message(answer, context), context)
+    return operations.ModelListReply(
+        models=[_read_models_info_grpc_reply_models(item, context) for item in message.models],
+    )
+
+
+def models_info_grpc_encode_reply(
+    reply: operations.ModelListReply, request: operations.ModelListRequest, context: Context
+) -> GrpcReply:
+    """What a client of /caikit.runtime.info.InfoService/GetModelsInfo gets."""
+    message = wire.ModelInfoResponse(
+        models=[_write_models_info_grpc_reply_models(item, context) for item in reply.models],
+    )
+    return GrpcReply(messages=(grpc.write(wire.encode_ModelInfoResponse, message, context),))
+
+
+def runtime_info_rest_decode_request(call: HttpRequest, context: Context) -> operations.RuntimeVersionRequest:
+    """GET /info/version to its operation."""
+    return operations.RuntimeVersionRequest()
+
+
+def runtime_info_rest_encode_request(request: operations.RuntimeVersionRequest, context: Context) -> HttpRequest:
+    """The operation to GET /info/version."""
+    path = "/info/version"
+    return rest.call("GET", path)
+
+
+def runtime_info_rest_decode_reply(
+    answer: HttpReply, request: operations.RuntimeVersionRequest, context: Context
+) -> operations.RuntimeVersionReply:
+    """What a runtime answers to GET /info/version."""
+    rest.check_status(answer, context)
+    body = rest.read_reply(_READ_RUNTIME_INFO, bytes(rest.body_of(answer)), context)
+    return operations.RuntimeVersionReply(
+        version=structured.given(body.runtime_version, ""),
+        packages=structured.given(body.python_packages, None),
+    )
+
+
+def runtime_info_rest_encode_reply(
+    reply: operations.RuntimeVersionReply, request: operations.RuntimeVersionRequest, context: Context
+) -> HttpReply:
+    """What a client of GET /info/version gets."""
+    body = schemas.RuntimeInfo(
+        runtime_version=reply.version,
+        python_packages=structured.json(reply.packages),
+    )
+    return rest.ok_reply((rest.encode(body),))
+
+
+def runtime_info_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.RuntimeVersionRequest:
+    """/caikit.runtime.info.InfoService/GetRuntimeInfo to its operation."""
+    grpc.read(wire.decode_RuntimeInfoRequest, grpc.request_message(call), context)
+    return operations.RuntimeVersionRequest()
+
+
+def runtime_info_grpc_encode_request(request: operations.RuntimeVersionRequest, context: Context) -> GrpcRequest:
+    """The operation to /caikit.runtime.info.InfoService/GetRuntimeInfo."""
+    message = wire.RuntimeInfoRequest()
+    message_chunks = grpc.write(wire.encode_RuntimeInfoRequest, message, context)
+    return GrpcRequest("/caikit.runtime.info.InfoService/GetRuntimeInfo", messages=(message_chunks,))
+
+
+def runtime_info_grpc_decode_reply(
+    answer: GrpcReply, request: operations.RuntimeVersionRequest, context: Context
+) -> operations.RuntimeVersionReply:
+    """What a runtime answers to /caikit.runtime.info.InfoService/GetRuntimeInfo."""
+    message = grpc.read(wire.decode_RuntimeInfoResponse, grpc.reply_message(answer, context), context)
+    return operations.RuntimeVersionReply(
+        version=message.runtime_version,
+        packages=message.python_packages,
+    )
+
+
+def runtime_info_grpc_encode_reply(
+    reply: operations.RuntimeVersionReply, request: operations.RuntimeVersionRequest, context: Context
+) -> GrpcReply:
+    """What a client of /caikit.runtime.info.InfoService/GetRuntimeInfo gets."""
+    message = wire.RuntimeInfoResponse(
+        runtime_version=reply.version,
+        python_packages=json_messages.write_strings(reply.packages, "python_packages", context),
+    )
+    return GrpcReply(messages=(grpc.write(wire.encode_RuntimeInfoResponse, message, context),))
+
+
+def health_rest_decode_request(call: HttpRequest, context: Context) -> operations.ServerReadyRequest:
+    """GET /health to its operation."""
+    return operations.ServerReadyRequest()
+
+
+def health_rest_encode_request(request: operations.ServerReadyRequest, context: Context) -> HttpRequest:
+    """The operation to GET /health."""
+    path = "/health"
+    return rest.call("GET", path)
+
+
+def health_rest_decode_reply(
+    answer: HttpReply, request: operations.ServerReadyRequest, context: Context
+) -> operations.ServerReadyReply:
+    """What a runtime answers to GET /health."""
+    return operations.ServerReadyReply(ready=rest.boolean_status(answer, context))
+
+
+def health_rest_encode_reply(
+    reply: operations.ServerReadyReply, request: operations.ServerReadyRequest, context: Context
+) -> HttpReply:
+    """What a client of GET /health gets."""
+    return rest.bare_status(reply.ready, "OK", context)

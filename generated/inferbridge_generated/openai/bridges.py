@@ -14,6 +14,18 @@ _READ_CHAT = msgspec.json.Decoder(schemas.Chat, strict=False)
 _READ_CHAT_REQUEST = msgspec.json.Decoder(schemas.ChatRequest, strict=False)
 _READ_COMPLETION = msgspec.json.Decoder(schemas.Completion, strict=False)
 _READ_COMPLETION_REQUEST = msgspec.json.Decoder(schemas.CompletionRequest, strict=False)
+_READ_DETOKENIZE_REQUEST = msgspec.json.Decoder(schemas.DetokenizeRequest, strict=False)
+_READ_DETOKENIZE_RESPONSE = msgspec.json.Decoder(schemas.DetokenizeResponse, strict=False)
+_READ_EMBEDDINGS = msgspec.json.Decoder(schemas.Embeddings, strict=False)
+_READ_EMBEDDING_REQUEST = msgspec.json.Decoder(schemas.EmbeddingRequest, strict=False)
+_READ_MODELS = msgspec.json.Decoder(schemas.Models, strict=False)
+_READ_RERANK = msgspec.json.Decoder(schemas.Rerank, strict=False)
+_READ_RERANK_REQUEST = msgspec.json.Decoder(schemas.RerankRequest, strict=False)
+_READ_SCORES = msgspec.json.Decoder(schemas.Scores, strict=False)
+_READ_SCORE_REQUEST = msgspec.json.Decoder(schemas.ScoreRequest, strict=False)
+_READ_TOKENIZE_REQUEST = msgspec.json.Decoder(schemas.TokenizeRequest, strict=False)
+_READ_TOKENIZE_RESPONSE = msgspec.json.Decoder(schemas.TokenizeResponse, strict=False)
+_READ_VERSION = msgspec.json.Decoder(schemas.Version, strict=False)
 
 _FINISH_REASON_SCHEMAS_IN: dict[str, operations.FinishReason] = {
     "tool_calls": "tool_calls",
@@ -35,6 +47,9 @@ _FINISH_REASON_SCHEMAS_OUT: dict[str, str] = {
 _NO_SCHEMAS_ChatChoice = schemas.ChatChoice()
 _NO_SCHEMAS_ChatMessage = schemas.ChatMessage()
 _NO_SCHEMAS_CompletionChoice = schemas.CompletionChoice()
+_NO_SCHEMAS_PromptUsage = schemas.PromptUsage()
+_NO_SCHEMAS_RerankDocument = schemas.RerankDocument()
+_NO_SCHEMAS_RerankUsage = schemas.RerankUsage()
 _NO_SCHEMAS_StreamOptions = schemas.StreamOptions()
 _NO_SCHEMAS_StructuredOutputs = schemas.StructuredOutputs()
 _NO_SCHEMAS_Usage = schemas.Usage()
@@ -637,188 +652,6 @@ def chat_rest_encode_message(neutral: operations.GenerateMessage, context: Conte
     return rest.encode(body)
 
 
-def embeddings_rest_decode_request(call: HttpRequest, context: Context) -> operations.EmbedRequest:
-    """POST /v1/embeddings to its operation."""
-    return operations.EmbedRequest()
-
-
-def embeddings_rest_encode_request(request: operations.EmbedRequest, context: Context) -> HttpRequest:
-    """The operation to POST /v1/embeddings."""
-    path = "/v1/embeddings"
-    return rest.call("POST", path, (b"{}",))
-
-
-def embeddings_rest_decode_reply(
-    answer: HttpReply, request: operations.EmbedRequest, context: Context
-) -> operations.EmbedReply:
-    """What a runtime answers to POST /v1/embeddings."""
-    rest.check_status(answer, context)
-    return operations.EmbedReply()
-
-
-def embeddings_rest_encode_reply(
-    reply: operations.EmbedReply, request: operations.EmbedRequest, context: Context
-) -> HttpReply:
-    """What a client of POST /v1/embeddings gets."""
-    return rest.ok_reply((b"{}",))
-
-
-def rerank_rest_decode_request(call: HttpRequest, context: Context) -> operations.RerankRequest:
-    """POST /rerank to its operation."""
-    return operations.RerankRequest()
-
-
-def rerank_rest_encode_request(request: operations.RerankRequest, context: Context) -> HttpRequest:
-    """The operation to POST /rerank."""
-    path = "/rerank"
-    return rest.call("POST", path, (b"{}",))
-
-
-def rerank_rest_decode_reply(
-    answer: HttpReply, request: operations.RerankRequest, context: Context
-) -> operations.RerankReply:
-    """What a runtime answers to POST /rerank."""
-    rest.check_status(answer, context)
-    return operations.RerankReply()
-
-
-def rerank_rest_encode_reply(
-    reply: operations.RerankReply, request: operations.RerankRequest, context: Context
-) -> HttpReply:
-    """What a client of POST /rerank gets."""
-    return rest.ok_reply((b"{}",))
-
-
-def score_rest_decode_request(call: HttpRequest, context: Context) -> operations.ScoreRequest:
-    """POST /score to its operation."""
-    return operations.ScoreRequest()
-
-
-def score_rest_encode_request(request: operations.ScoreRequest, context: Context) -> HttpRequest:
-    """The operation to POST /score."""
-    path = "/score"
-    return rest.call("POST", path, (b"{}",))
-
-
-def score_rest_decode_reply(
-    answer: HttpReply, request: operations.ScoreRequest, context: Context
-) -> operations.ScoreReply:
-    """What a runtime answers to POST /score."""
-    rest.check_status(answer, context)
-    return operations.ScoreReply()
-
-
-def score_rest_encode_reply(
-    reply: operations.ScoreReply, request: operations.ScoreRequest, context: Context
-) -> HttpReply:
-    """What a client of POST /score gets."""
-    return rest.ok_reply((b"{}",))
-
-
-def tokenize_rest_decode_request(call: HttpRequest, context: Context) -> operations.TokenizeRequest:
-    """POST /tokenize to its operation."""
-    return operations.TokenizeRequest()
-
-
-def tokenize_rest_encode_request(request: operations.TokenizeRequest, context: Context) -> HttpRequest:
-    """The operation to POST /tokenize."""
-    path = "/tokenize"
-    return rest.call("POST", path, (b"{}",))
-
-
-def tokenize_rest_decode_reply(
-    answer: HttpReply, request: operations.TokenizeRequest, context: Context
-) -> operations.TokenizeReply:
-    """What a runtime answers to POST /tokenize."""
-    rest.check_status(answer, context)
-    return operations.TokenizeReply()
-
-
-def tokenize_rest_encode_reply(
-    reply: operations.TokenizeReply, request: operations.TokenizeRequest, context: Context
-) -> HttpReply:
-    """What a client of POST /tokenize gets."""
-    return rest.ok_reply((b"{}",))
-
-
-def detokenize_rest_decode_request(call: HttpRequest, context: Context) -> operations.DetokenizeRequest:
-    """POST /detokenize to its operation."""
-    return operations.DetokenizeRequest()
-
-
-def detokenize_rest_encode_request(request: operations.DetokenizeRequest, context: Context) -> HttpRequest:
-    """The operation to POST /detokenize."""
-    path = "/detokenize"
-    return rest.call("POST", path, (b"{}",))
-
-
-def detokenize_rest_decode_reply(
-    answer: HttpReply, request: operations.DetokenizeRequest, context: Context
-) -> operations.DetokenizeReply:
-    """What a runtime answers to POST /detokenize."""
-    rest.check_status(answer, context)
-    return operations.DetokenizeReply()
-
-
-def detokenize_rest_encode_reply(
-    reply: operations.DetokenizeReply, request: operations.DetokenizeRequest, context: Context
-) -> HttpReply:
-    """What a client of POST /detokenize gets."""
-    return rest.ok_reply((b"{}",))
-
-
-def models_rest_decode_request(call: HttpRequest, context: Context) -> operations.ModelListRequest:
-    """GET /v1/models to its operation."""
-    return operations.ModelListRequest()
-
-
-def models_rest_encode_request(request: operations.ModelListRequest, context: Context) -> HttpRequest:
-    """The operation to GET /v1/models."""
-    path = "/v1/models"
-    return rest.call("GET", path)
-
-
-def models_rest_decode_reply(
-    answer: HttpReply, request: operations.ModelListRequest, context: Context
-) -> operations.ModelListReply:
-    """What a runtime answers to GET /v1/models."""
-    rest.check_status(answer, context)
-    return operations.ModelListReply()
-
-
-def models_rest_encode_reply(
-    reply: operations.ModelListReply, request: operations.ModelListRequest, context: Context
-) -> HttpReply:
-    """What a client of GET /v1/models gets."""
-    return rest.ok_reply((b"{}",))
-
-
-def version_rest_decode_request(call: HttpRequest, context: Context) -> operations.RuntimeVersionRequest:
-    """GET /version to its operation."""
-    return operations.RuntimeVersionRequest()
-
-
-def version_rest_encode_request(request: operations.RuntimeVersionRequest, context: Context) -> HttpRequest:
-    """The operation to GET /version."""
-    path = "/version"
-    return rest.call("GET", path)
-
-
-def version_rest_decode_reply(
-    answer: HttpReply, request: operations.RuntimeVersionRequest, context: Context
-) -> operations.RuntimeVersionReply:
-    """What a runtime answers to GET /version."""
-    rest.check_status(answer, context)
-    return operations.RuntimeVersionReply()
-
-
-def version_rest_encode_reply(
-    reply: operations.RuntimeVersionReply, request: operations.RuntimeVersionRequest, context: Context
-) -> HttpReply:
-    """What a client of GET /version gets."""
-    return rest.ok_reply((b"{}",))
-
-
 def documentation_rest_decode_request(call: HttpRequest, context: Context) -> operations.DocumentationRequest:
     """GET /docs to its operation."""
     return operations.DocumentationRequest()
@@ -871,27 +704,557 @@ def openapi_rest_encode_reply(
     return rest.ok_reply((b"{}",))
 
 
-def health_rest_decode_request(call: HttpRequest, context: Context) -> operations.HealthRequest:
+def _read_embeddings_rest_reply_data(item: schemas.EmbeddingObject, context: Context) -> operations.Vector:
+    """One of `data`."""
+    return operations.Vector(
+        index=structured.given(item.index, 0),
+        values=converters.embedding_from_wire(item.embedding),
+    )
+
+
+def _write_embeddings_rest_reply_data(item: operations.Vector, context: Context) -> schemas.EmbeddingObject:
+    """One of `data`."""
+    return schemas.EmbeddingObject(
+        index=item.index,
+        object="embedding",
+        embedding=converters.embedding_to_wire(item.values),
+    )
+
+
+def embeddings_rest_decode_request(call: HttpRequest, context: Context) -> operations.EmbedRequest:
+    """POST /v1/embeddings to its operation."""
+    body = rest.read_json(_READ_EMBEDDING_REQUEST, bytes(rest.body_of(call)))
+    structured.lose_set(
+        (
+            ("priority", body.priority),
+            ("add_special_tokens", body.add_special_tokens),
+            ("normalize", body.normalize),
+            ("use_activation", body.use_activation),
+            ("embed_dtype", body.embed_dtype),
+            ("endianness", body.endianness),
+            ("truncation_side", body.truncation_side),
+            ("mm_processor_kwargs", body.mm_processor_kwargs),
+            ("cache_salt", body.cache_salt),
+            ("messages", body.messages),
+        ),
+        context,
+    )
+    return operations.EmbedRequest(
+        texts=converters.text_or_list_from_wire(body.input),
+        model=structured.given(body.model, ""),
+        encoding=structured.given(body.encoding_format, ""),
+        dimensions=structured.given(body.dimensions, None),
+        truncate_tokens=structured.given(body.truncate_prompt_tokens, None),
+        user=structured.given(body.user, ""),
+    )
+
+
+def embeddings_rest_encode_request(request: operations.EmbedRequest, context: Context) -> HttpRequest:
+    """The operation to POST /v1/embeddings."""
+    path = "/v1/embeddings"
+    body = schemas.EmbeddingRequest(
+        input=converters.text_or_list_to_wire(request.texts),
+        model=rest.optional(request.model),
+        encoding_format=rest.optional(request.encoding),
+        dimensions=structured.json(request.dimensions),
+        truncate_prompt_tokens=structured.json(request.truncate_tokens),
+        user=rest.optional(request.user),
+    )
+    return rest.call("POST", path, (rest.encode(body),))
+
+
+def embeddings_rest_decode_reply(
+    answer: HttpReply, request: operations.EmbedRequest, context: Context
+) -> operations.EmbedReply:
+    """What a runtime answers to POST /v1/embeddings."""
+    rest.check_status(answer, context)
+    body = rest.read_reply(_READ_EMBEDDINGS, bytes(rest.body_of(answer)), context)
+    in_usage = body.usage or _NO_SCHEMAS_PromptUsage
+    return operations.EmbedReply(
+        vectors=[_read_embeddings_rest_reply_data(item, context) for item in structured.given(body.data, [])],
+        id=structured.given(body.id, ""),
+        created=structured.given(body.created, None),
+        model=structured.given(body.model, ""),
+        prompt_tokens=structured.given(in_usage.prompt_tokens, None),
+        total_tokens=structured.given(in_usage.total_tokens, None),
+        completion_tokens=structured.given(in_usage.completion_tokens, None),
+    )
+
+
+def embeddings_rest_encode_reply(
+    reply: operations.EmbedReply, request: operations.EmbedRequest, context: Context
+) -> HttpReply:
+    """What a client of POST /v1/embeddings gets."""
+    body = schemas.Embeddings(
+        id=rest.optional(reply.id),
+        object="list",
+        created=structured.json(reply.created),
+        model=rest.optional(reply.model),
+        usage=structured.filled_json(
+            schemas.PromptUsage(
+                prompt_tokens=structured.json(reply.prompt_tokens),
+                total_tokens=structured.json(reply.total_tokens),
+                completion_tokens=structured.json(reply.completion_tokens),
+            ),
+            _NO_SCHEMAS_PromptUsage,
+        ),
+        data=[_write_embeddings_rest_reply_data(item, context) for item in reply.vectors],
+    )
+    return rest.ok_reply((rest.encode(body),))
+
+
+def score_rest_decode_request(call: HttpRequest, context: Context) -> operations.SimilarityRequest:
+    """POST /score to its operation."""
+    body = rest.read_json(_READ_SCORE_REQUEST, bytes(rest.body_of(call)))
+    structured.lose_set(
+        (
+            ("data_1", body.data_1),
+            ("data_2", body.data_2),
+            ("items", body.items),
+            ("priority", body.priority),
+            ("activation", body.activation),
+            ("use_activation", body.use_activation),
+            ("mm_processor_kwargs", body.mm_processor_kwargs),
+            ("instruction", body.instruction),
+        ),
+        context,
+    )
+    return operations.SimilarityRequest(
+        sources=structured.first(
+            converters.text_or_list_from_wire(body.text_1), converters.text_or_list_from_wire(body.queries)
+        ),
+        sentences=structured.first(
+            converters.text_or_list_from_wire(body.text_2), converters.text_or_list_from_wire(body.documents)
+        ),
+        model=structured.given(body.model, ""),
+        truncate_tokens=structured.given(body.truncate_prompt_tokens, None),
+        user=structured.given(body.user, ""),
+    )
+
+
+def score_rest_encode_request(request: operations.SimilarityRequest, context: Context) -> HttpRequest:
+    """The operation to POST /score."""
+    path = "/score"
+    body = schemas.ScoreRequest(
+        text_1=converters.text_or_list_to_wire(request.sources),
+        text_2=converters.text_or_list_to_wire(request.sentences),
+        model=rest.optional(request.model),
+        truncate_prompt_tokens=structured.json(request.truncate_tokens),
+        user=rest.optional(request.user),
+    )
+    return rest.call("POST", path, (rest.encode(body),))
+
+
+def score_rest_decode_reply(
+    answer: HttpReply, request: operations.SimilarityRequest, context: Context
+) -> operations.SimilarityReply:
+    """What a runtime answers to POST /score."""
+    rest.check_status(answer, context)
+    body = rest.read_reply(_READ_SCORES, bytes(rest.body_of(answer)), context)
+    in_usage = body.usage or _NO_SCHEMAS_PromptUsage
+    return operations.SimilarityReply(
+        id=structured.given(body.id, ""),
+        created=structured.given(body.created, None),
+        model=structured.given(body.model, ""),
+        prompt_tokens=structured.given(in_usage.prompt_tokens, None),
+        total_tokens=structured.given(in_usage.total_tokens, None),
+        completion_tokens=structured.given(in_usage.completion_tokens, None),
+        results=[
+            operations.Similarities(
+                scores=converters.score_objects_from_wire(body.data),
+            )
+        ],
+    )
+
+
+def score_rest_encode_reply(
+    reply: operations.SimilarityReply, request: operations.SimilarityRequest, context: Context
+) -> HttpReply:
+    """What a client of POST /score gets."""
+    only_results = structured.only(reply.results, "results", context)
+    body = schemas.Scores(
+        id=rest.optional(reply.id),
+        object="list",
+        created=structured.json(reply.created),
+        model=rest.optional(reply.model),
+        data=converters.score_objects_to_wire(only_results.scores),
+        usage=structured.filled_json(
+            schemas.PromptUsage(
+                prompt_tokens=structured.json(reply.prompt_tokens),
+                total_tokens=structured.json(reply.total_tokens),
+                completion_tokens=structured.json(reply.completion_tokens),
+            ),
+            _NO_SCHEMAS_PromptUsage,
+        ),
+    )
+    return rest.ok_reply((rest.encode(body),))
+
+
+def _read_rerank_rest_reply_results(item: schemas.RerankItem, context: Context) -> operations.RankedDocument:
+    """One of `results`."""
+    in_document = item.document or _NO_SCHEMAS_RerankDocument
+    return operations.RankedDocument(
+        index=structured.given(item.index, 0),
+        score=structured.given(item.relevance_score, 0.0),
+        text=structured.given(in_document.text, ""),
+    )
+
+
+def _write_rerank_rest_reply_results(item: operations.RankedDocument, context: Context) -> schemas.RerankItem:
+    """One of `results`."""
+    if item.document is not None:
+        context.note("rankings[].documents[].document")
+    return schemas.RerankItem(
+        index=item.index,
+        relevance_score=structured.finite(item.score, "relevance_score", context),
+        document=structured.filled_json(
+            schemas.RerankDocument(
+                text=rest.optional(item.text),
+            ),
+            _NO_SCHEMAS_RerankDocument,
+        ),
+    )
+
+
+def rerank_rest_decode_request(call: HttpRequest, context: Context) -> operations.RerankRequest:
+    """POST /rerank to its operation."""
+    body = rest.read_json(_READ_RERANK_REQUEST, bytes(rest.body_of(call)))
+    structured.lose_set(
+        (
+            ("priority", body.priority),
+            ("activation", body.activation),
+            ("use_activation", body.use_activation),
+            ("max_tokens_per_doc", body.max_tokens_per_doc),
+            ("mm_processor_kwargs", body.mm_processor_kwargs),
+            ("instruction", body.instruction),
+        ),
+        context,
+    )
+    return operations.RerankRequest(
+        queries=converters.text_or_list_from_wire(body.query),
+        documents=converters.text_documents_from_wire(body.documents),
+        model=structured.given(body.model, ""),
+        top_n=structured.given(body.top_n, None),
+        truncate_tokens=structured.given(body.truncate_prompt_tokens, None),
+        user=structured.given(body.user, ""),
+    )
+
+
+def rerank_rest_encode_request(request: operations.RerankRequest, context: Context) -> HttpRequest:
+    """The operation to POST /rerank."""
+    if request.return_documents is not None:
+        context.lose("return_documents", "the other side has no place for it")
+    if request.return_queries is not None:
+        context.lose("return_queries", "the other side has no place for it")
+    if request.return_text is not None:
+        context.lose("return_text", "the other side has no place for it")
+    path = "/rerank"
+    body = schemas.RerankRequest(
+        query=converters.text_or_list_to_wire(request.queries),
+        documents=converters.text_documents_to_wire(request.documents),
+        model=rest.optional(request.model),
+        top_n=structured.json(request.top_n),
+        truncate_prompt_tokens=structured.json(request.truncate_tokens),
+        user=rest.optional(request.user),
+    )
+    return rest.call("POST", path, (rest.encode(body),))
+
+
+def rerank_rest_decode_reply(
+    answer: HttpReply, request: operations.RerankRequest, context: Context
+) -> operations.RerankReply:
+    """What a runtime answers to POST /rerank."""
+    rest.check_status(answer, context)
+    body = rest.read_reply(_READ_RERANK, bytes(rest.body_of(answer)), context)
+    in_usage = body.usage or _NO_SCHEMAS_RerankUsage
+    return operations.RerankReply(
+        id=structured.given(body.id, ""),
+        model=structured.given(body.model, ""),
+        prompt_tokens=structured.given(in_usage.prompt_tokens, None),
+        total_tokens=structured.given(in_usage.total_tokens, None),
+        rankings=[
+            operations.Ranking(
+                documents=[
+                    _read_rerank_rest_reply_results(item, context) for item in structured.given(body.results, [])
+                ],
+            )
+        ],
+    )
+
+
+def rerank_rest_encode_reply(
+    reply: operations.RerankReply, request: operations.RerankRequest, context: Context
+) -> HttpReply:
+    """What a client of POST /rerank gets."""
+    for item in reply.rankings:
+        if item.query:
+            context.note("rankings[].query")
+    only_rankings = structured.only(reply.rankings, "rankings", context)
+    body = schemas.Rerank(
+        id=rest.optional(reply.id),
+        model=rest.optional(reply.model),
+        usage=structured.filled_json(
+            schemas.RerankUsage(
+                prompt_tokens=structured.json(reply.prompt_tokens),
+                total_tokens=structured.json(reply.total_tokens),
+            ),
+            _NO_SCHEMAS_RerankUsage,
+        ),
+        results=[_write_rerank_rest_reply_results(item, context) for item in only_rankings.documents],
+    )
+    return rest.ok_reply((rest.encode(body),))
+
+
+def tokenize_rest_decode_request(call: HttpRequest, context: Context) -> operations.TokenizeRequest:
+    """POST /tokenize to its operation."""
+    body = rest.read_json(_READ_TOKENIZE_REQUEST, bytes(rest.body_of(call)))
+    structured.lose_set(
+        (
+            ("add_generation_prompt", body.add_generation_prompt),
+            ("continue_final_message", body.continue_final_message),
+            ("chat_template", body.chat_template),
+            ("chat_template_kwargs", body.chat_template_kwargs),
+            ("mm_processor_kwargs", body.mm_processor_kwargs),
+            ("tools", body.tools),
+        ),
+        context,
+    )
+    return operations.TokenizeRequest(
+        model=structured.given(body.model, ""),
+        chat=structured.given(body.messages, None),
+        add_special_tokens=structured.given(body.add_special_tokens, None),
+        return_pieces=structured.given(body.return_token_strs, None),
+        prompts=[structured.given(body.prompt, "")],
+    )
+
+
+def tokenize_rest_encode_request(request: operations.TokenizeRequest, context: Context) -> HttpRequest:
+    """The operation to POST /tokenize."""
+    if request.adapter:
+        context.lose("adapter", "the other side has no place for it")
+    if request.truncate_tokens not in (None, 0):
+        context.lose("truncate_tokens", "the other side has no place for it")
+    if request.return_spans not in (None, False):
+        context.lose("return_spans", "the other side has no place for it")
+    only_prompts = structured.only(request.prompts, "prompts", context)
+    path = "/tokenize"
+    body = schemas.TokenizeRequest(
+        model=rest.optional(request.model),
+        prompt=rest.optional(only_prompts),
+        messages=structured.json(request.chat),
+        add_special_tokens=structured.json(request.add_special_tokens),
+        return_token_strs=structured.json(request.return_pieces),
+    )
+    return rest.call("POST", path, (rest.encode(body),))
+
+
+def tokenize_rest_decode_reply(
+    answer: HttpReply, request: operations.TokenizeRequest, context: Context
+) -> operations.TokenizeReply:
+    """What a runtime answers to POST /tokenize."""
+    rest.check_status(answer, context)
+    body = rest.read_reply(_READ_TOKENIZE_RESPONSE, bytes(rest.body_of(answer)), context)
+    return operations.TokenizeReply(
+        results=[
+            operations.Tokenization(
+                count=structured.given(body.count, None),
+                max_length=structured.given(body.max_model_len, None),
+                ids=structured.given(body.tokens, []),
+                pieces=structured.given(body.token_strs, []),
+            )
+        ],
+    )
+
+
+def tokenize_rest_encode_reply(
+    reply: operations.TokenizeReply, request: operations.TokenizeRequest, context: Context
+) -> HttpReply:
+    """What a client of POST /tokenize gets."""
+    only_results = structured.only(reply.results, "results", context)
+    body = schemas.TokenizeResponse(
+        count=only_results.count,
+        max_model_len=only_results.max_length,
+        tokens=only_results.ids,
+        token_strs=rest.optional(only_results.pieces),
+    )
+    return rest.ok_reply((rest.encode(body),))
+
+
+def detokenize_rest_decode_request(call: HttpRequest, context: Context) -> operations.DetokenizeRequest:
+    """POST /detokenize to its operation."""
+    body = rest.read_json(_READ_DETOKENIZE_REQUEST, bytes(rest.body_of(call)))
+    return operations.DetokenizeRequest(
+        model=structured.given(body.model, ""),
+        ids=body.tokens,
+    )
+
+
+def detokenize_rest_encode_request(request: operations.DetokenizeRequest, context: Context) -> HttpRequest:
+    """The operation to POST /detokenize."""
+    path = "/detokenize"
+    body = schemas.DetokenizeRequest(
+        model=rest.optional(request.model),
+        tokens=request.ids,
+    )
+    return rest.call("POST", path, (rest.encode(body),))
+
+
+def detokenize_rest_decode_reply(
+    answer: HttpReply, request: operations.DetokenizeRequest, context: Context
+) -> operations.DetokenizeReply:
+    """What a runtime answers to POST /detokenize."""
+    rest.check_status(answer, context)
+    body = rest.read_reply(_READ_DETOKENIZE_RESPONSE, bytes(rest.body_of(answer)), context)
+    return operations.DetokenizeReply(
+        text=structured.given(body.prompt, ""),
+    )
+
+
+def detokenize_rest_encode_reply(
+    reply: operations.DetokenizeReply, request: operations.DetokenizeRequest, context: Context
+) -> HttpReply:
+    """What a client of POST /detokenize gets."""
+    body = schemas.DetokenizeResponse(
+        prompt=reply.text,
+    )
+    return rest.ok_reply((rest.encode(body),))
+
+
+def _read_models_rest_reply_data(item: schemas.ModelCard, context: Context) -> operations.Model:
+    """One of `data`."""
+    return operations.Model(
+        id=structured.given(item.id, ""),
+        created=structured.given(item.created, None),
+        owner=structured.given(item.owned_by, ""),
+        root=converters.optional_text_from_wire(item.root),
+        parent=converters.optional_text_from_wire(item.parent),
+        max_length=structured.given(item.max_model_len, None),
+    )
+
+
+def _write_models_rest_reply_data(item: operations.Model, context: Context) -> schemas.ModelCard:
+    """One of `data`."""
+    return schemas.ModelCard(
+        id=item.id,
+        object="model",
+        created=structured.json(item.created),
+        owned_by=item.owner,
+        root=converters.optional_text_to_wire(item.root),
+        parent=converters.optional_text_to_wire(item.parent),
+        max_model_len=structured.json(item.max_length),
+    )
+
+
+def models_rest_decode_request(call: HttpRequest, context: Context) -> operations.ModelListRequest:
+    """GET /v1/models to its operation."""
+    return operations.ModelListRequest()
+
+
+def models_rest_encode_request(request: operations.ModelListRequest, context: Context) -> HttpRequest:
+    """The operation to GET /v1/models."""
+    path = "/v1/models"
+    return rest.call("GET", path)
+
+
+def models_rest_decode_reply(
+    answer: HttpReply, request: operations.ModelListRequest, context: Context
+) -> operations.ModelListReply:
+    """What a runtime answers to GET /v1/models."""
+    rest.check_status(answer, context)
+    body = rest.read_reply(_READ_MODELS, bytes(rest.body_of(answer)), context)
+    return operations.ModelListReply(
+        models=[_read_models_rest_reply_data(item, context) for item in structured.given(body.data, [])],
+    )
+
+
+def models_rest_encode_reply(
+    reply: operations.ModelListReply, request: operations.ModelListRequest, context: Context
+) -> HttpReply:
+    """What a client of GET /v1/models gets."""
+    body = schemas.Models(
+        object="list",
+        data=[_write_models_rest_reply_data(item, context) for item in reply.models],
+    )
+    return rest.ok_reply((rest.encode(body),))
+
+
+def version_rest_decode_request(call: HttpRequest, context: Context) -> operations.RuntimeVersionRequest:
+    """GET /version to its operation."""
+    return operations.RuntimeVersionRequest()
+
+
+def version_rest_encode_request(request: operations.RuntimeVersionRequest, context: Context) -> HttpRequest:
+    """The operation to GET /version."""
+    path = "/version"
+    return rest.call("GET", path)
+
+
+def version_rest_decode_reply(
+    answer: HttpReply, request: operations.RuntimeVersionRequest, context: Context
+) -> operations.RuntimeVersionReply:
+    """What a runtime answers to GET /version."""
+    rest.check_status(answer, context)
+    body = rest.read_reply(_READ_VERSION, bytes(rest.body_of(answer)), context)
+    return operations.RuntimeVersionReply(
+        version=structured.given(body.version, ""),
+    )
+
+
+def version_rest_encode_reply(
+    reply: operations.RuntimeVersionReply, request: operations.RuntimeVersionRequest, context: Context
+) -> HttpReply:
+    """What a client of GET /version gets."""
+    body = schemas.Version(
+        version=reply.version,
+    )
+    return rest.ok_reply((rest.encode(body),))
+
+
+def health_rest_decode_request(call: HttpRequest, context: Context) -> operations.ServerReadyRequest:
     """GET /health to its operation."""
-    return operations.HealthRequest()
+    return operations.ServerReadyRequest()
 
 
-def health_rest_encode_request(request: operations.HealthRequest, context: Context) -> HttpRequest:
+def health_rest_encode_request(request: operations.ServerReadyRequest, context: Context) -> HttpRequest:
     """The operation to GET /health."""
     path = "/health"
     return rest.call("GET", path)
 
 
 def health_rest_decode_reply(
-    answer: HttpReply, request: operations.HealthRequest, context: Context
-) -> operations.HealthReply:
+    answer: HttpReply, request: operations.ServerReadyRequest, context: Context
+) -> operations.ServerReadyReply:
     """What a runtime answers to GET /health."""
-    rest.check_status(answer, context)
-    return operations.HealthReply()
+    return operations.ServerReadyReply(ready=rest.boolean_status(answer, context))
 
 
 def health_rest_encode_reply(
-    reply: operations.HealthReply, request: operations.HealthRequest, context: Context
+    reply: operations.ServerReadyReply, request: operations.ServerReadyRequest, context: Context
 ) -> HttpReply:
     """What a client of GET /health gets."""
-    return rest.ok_reply((b"{}",))
+    return rest.bare_status(reply.ready, "", context)
+
+
+def ping_rest_decode_request(call: HttpRequest, context: Context) -> operations.ServerLiveRequest:
+    """GET /ping to its operation."""
+    return operations.ServerLiveRequest()
+
+
+def ping_rest_encode_request(request: operations.ServerLiveRequest, context: Context) -> HttpRequest:
+    """The operation to GET /ping."""
+    path = "/ping"
+    return rest.call("GET", path)
+
+
+def ping_rest_decode_reply(
+    answer: HttpReply, request: operations.ServerLiveRequest, context: Context
+) -> operations.ServerLiveReply:
+    """What a runtime answers to GET /ping."""
+    return operations.ServerLiveReply(live=rest.boolean_status(answer, context))
+
+
+def ping_rest_encode_reply(
+    reply: operations.ServerLiveReply, request: operations.ServerLiveRequest, context: Context
+) -> HttpReply:
+    """What a client of GET /ping gets."""
+    return rest.bare_status(reply.live, "", context)

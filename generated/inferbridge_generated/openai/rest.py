@@ -67,6 +67,156 @@ class ChatMessage(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     reasoning_content: Any = UNSET
 
 
+class EmbeddingRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object EmbeddingRequest."""
+
+    model: str | UnsetType | None = UNSET
+    input: Any
+    encoding_format: str | UnsetType | None = UNSET
+    dimensions: int | UnsetType | None = UNSET
+    truncate_prompt_tokens: int | UnsetType | None = UNSET
+    user: str | UnsetType | None = UNSET
+    request_id: str | UnsetType | None = UNSET
+    priority: int | UnsetType | None = UNSET
+    add_special_tokens: bool | UnsetType | None = UNSET
+    normalize: bool | UnsetType | None = UNSET
+    use_activation: bool | UnsetType | None = UNSET
+    embed_dtype: str | UnsetType | None = UNSET
+    endianness: str | UnsetType | None = UNSET
+    truncation_side: str | UnsetType | None = UNSET
+    mm_processor_kwargs: Any = UNSET
+    cache_salt: str | UnsetType | None = UNSET
+    messages: Any = UNSET
+
+
+class PromptUsage(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object PromptUsage."""
+
+    prompt_tokens: int | UnsetType | None = UNSET
+    total_tokens: int | UnsetType | None = UNSET
+    completion_tokens: int | UnsetType | None = UNSET
+    prompt_tokens_details: Any = UNSET
+    completion_tokens_details: Any = UNSET
+
+
+class EmbeddingObject(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object EmbeddingObject."""
+
+    index: int | UnsetType | None = UNSET
+    object: str | UnsetType | None = UNSET
+    embedding: Any = UNSET
+
+
+class ScoreRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object ScoreRequest."""
+
+    model: str | UnsetType | None = UNSET
+    text_1: Any = UNSET
+    text_2: Any = UNSET
+    queries: Any = UNSET
+    documents: Any = UNSET
+    data_1: Any = UNSET
+    data_2: Any = UNSET
+    items: Any = UNSET
+    truncate_prompt_tokens: int | UnsetType | None = UNSET
+    user: str | UnsetType | None = UNSET
+    request_id: str | UnsetType | None = UNSET
+    priority: int | UnsetType | None = UNSET
+    activation: bool | UnsetType | None = UNSET
+    use_activation: bool | UnsetType | None = UNSET
+    mm_processor_kwargs: Any = UNSET
+    instruction: str | UnsetType | None = UNSET
+
+
+class RerankRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object RerankRequest."""
+
+    model: str | UnsetType | None = UNSET
+    query: Any
+    documents: Any
+    top_n: int | UnsetType | None = UNSET
+    truncate_prompt_tokens: int | UnsetType | None = UNSET
+    user: str | UnsetType | None = UNSET
+    request_id: str | UnsetType | None = UNSET
+    priority: int | UnsetType | None = UNSET
+    activation: bool | UnsetType | None = UNSET
+    use_activation: bool | UnsetType | None = UNSET
+    max_tokens_per_doc: int | UnsetType | None = UNSET
+    mm_processor_kwargs: Any = UNSET
+    instruction: str | UnsetType | None = UNSET
+
+
+class RerankUsage(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object RerankUsage."""
+
+    prompt_tokens: int | UnsetType | None = UNSET
+    total_tokens: int | UnsetType | None = UNSET
+
+
+class RerankDocument(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object RerankDocument."""
+
+    text: str | UnsetType | None = UNSET
+    multi_modal: Any = UNSET
+
+
+class TokenizeRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object TokenizeRequest."""
+
+    model: str | UnsetType | None = UNSET
+    prompt: str | UnsetType | None = UNSET
+    messages: Any = UNSET
+    add_special_tokens: bool | UnsetType | None = UNSET
+    return_token_strs: bool | UnsetType | None = UNSET
+    add_generation_prompt: bool | UnsetType | None = UNSET
+    continue_final_message: bool | UnsetType | None = UNSET
+    chat_template: str | UnsetType | None = UNSET
+    chat_template_kwargs: Any = UNSET
+    mm_processor_kwargs: Any = UNSET
+    tools: Any = UNSET
+
+
+class TokenizeResponse(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object TokenizeResponse."""
+
+    count: int | UnsetType | None = UNSET
+    max_model_len: int | UnsetType | None = UNSET
+    tokens: list[int] | UnsetType | None = UNSET
+    token_strs: list[str] | UnsetType | None = UNSET
+
+
+class DetokenizeRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object DetokenizeRequest."""
+
+    model: str | UnsetType | None = UNSET
+    tokens: list[int]
+
+
+class DetokenizeResponse(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object DetokenizeResponse."""
+
+    prompt: str | UnsetType | None = UNSET
+
+
+class ModelCard(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object ModelCard."""
+
+    id: str | UnsetType | None = UNSET
+    object: str | UnsetType | None = UNSET
+    created: int | UnsetType | None = UNSET
+    owned_by: str | UnsetType | None = UNSET
+    root: str | UnsetType | None = UNSET
+    parent: str | UnsetType | None = UNSET
+    max_model_len: int | UnsetType | None = UNSET
+    permission: Any = UNSET
+
+
+class Version(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object Version."""
+
+    version: str | UnsetType | None = UNSET
+
+
 class CompletionRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The JSON object CompletionRequest."""
 
@@ -209,6 +359,43 @@ class ChatChoice(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     routed_experts: Any = UNSET
 
 
+class Embeddings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object Embeddings."""
+
+    id: str | UnsetType | None = UNSET
+    object: str | UnsetType | None = UNSET
+    created: int | UnsetType | None = UNSET
+    model: str | UnsetType | None = UNSET
+    data: list[EmbeddingObject] | UnsetType | None = UNSET
+    usage: PromptUsage | UnsetType | None = UNSET
+
+
+class Scores(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object Scores."""
+
+    id: str | UnsetType | None = UNSET
+    object: str | UnsetType | None = UNSET
+    created: int | UnsetType | None = UNSET
+    model: str | UnsetType | None = UNSET
+    data: Any = UNSET
+    usage: PromptUsage | UnsetType | None = UNSET
+
+
+class RerankItem(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object RerankItem."""
+
+    index: int | UnsetType | None = UNSET
+    document: RerankDocument | UnsetType | None = UNSET
+    relevance_score: float | UnsetType | None = UNSET
+
+
+class Models(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object Models."""
+
+    object: str | UnsetType | None = UNSET
+    data: list[ModelCard] | UnsetType | None = UNSET
+
+
 class Chat(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The JSON object Chat."""
 
@@ -225,3 +412,12 @@ class Chat(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     prompt_text: Any = UNSET
     kv_transfer_params: Any = UNSET
     metrics: Any = UNSET
+
+
+class Rerank(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object Rerank."""
+
+    id: str | UnsetType | None = UNSET
+    model: str | UnsetType | None = UNSET
+    usage: RerankUsage | UnsetType | None = UNSET
+    results: list[RerankItem] | UnsetType | None = UNSET

@@ -109,7 +109,7 @@ class Bridge:
             return Crossing(request, context, self.unary, (leg,))
         if self.client.rule is not None:
             self.client.rule.received_request(request, context)
-        if not request.model and self.setting.default_model:
+        if self.setting.default_model and not getattr(request, "model", self.setting.default_model):
             request.model = self.setting.default_model
         context.stream = client.mode == "stream" or (client.mode == "either" and bool(request.stream))
         runtime = self.streaming if context.stream else self.unary

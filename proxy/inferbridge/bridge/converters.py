@@ -1,5 +1,7 @@
 """Named converters of mapping lines: always a pair, from the wire and to it."""
 
+import struct
+from base64 import b64decode
 from typing import Any
 
 import msgspec
@@ -17,9 +19,9 @@ def model_state_to_wire(value: str) -> str:
     return value
 
 
-def optional_text_from_wire(value: str | None) -> str:
-    """A text that may be absent; empty means the same."""
-    return value or ""
+def optional_text_from_wire(value: str | msgspec.UnsetType | None) -> str:
+    """A text that may be absent or null; empty means the same."""
+    return "" if isinstance(value, msgspec.UnsetType) else value or ""
 
 
 def optional_text_to_wire(value: str) -> str | None:
@@ -53,6 +55,72 @@ def text_if_text_from_wire(value: Any) -> str:
 def text_if_text_to_wire(value: str) -> str | None:
     """null where there is none."""
     return value or None
+
+
+def embedding_from_wire(value: Any) -> list[float]:
+    """OpenAI's vector: numbers, or the base64 of little-endian float32."""
+    if isinstance(value, str):
+        try:
+            data = b64decode(value, validate=True)
+        except ValueError:
+            data = b"?"
+        if len(data) % 4:
+            raise invalid("embedding is no base64 of float32 numbers")
+        return list(struct.unpack(f"<{len(data) // 4}f", data))
+    if isinstance(value, list) and all(type(item) in {float, int} for item in value):
+        return value
+    raise invalid("embedding is neither numbers nor base64")
+
+
+def embedding_to_wire(value: list[float]) -> list[float]:
+    """The numbers; the API's rule writes base64 where the client asked for it."""
+    return value
+
+
+def encoder_decoder_from_wire(value: int) -> bool:
+    """fmaas' `ModelKind`: DECODER_ONLY (0) or ENCODER_DECODER (1)."""
+    return value == 1
+
+
+def encoder_decoder_to_wire(value: bool) -> int:
+    """The kind as a number."""
+    return int(value)
+
+
+def score_objects_from_wire(value: Any) -> list[float]:
+    """vLLM's scores, in the order of their index."""
+    try:
+        return [float(item["score"]) for item in sorted(value, key=lambda item: item["index"])]
+    except (KeyError, TypeError, ValueError):
+        raise invalid("data is no list of scores") from None
+
+
+def score_objects_to_wire(value: list[float]) -> list[dict[str, Any]]:
+    """An object for each score."""
+    return [{"index": index, "object": "score", "score": score} for index, score in enumerate(value)]
+
+
+def text_documents_from_wire(value: Any) -> list[Any]:
+    """vLLM's documents: texts."""
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise invalid("documents: only texts can be carried, as a list of strings")
+    return [{"text": text} for text in texts]
+
+
+def text_documents_to_wire(value: list[Any]) -> list[str]:
+    """The text of each document, which is all that a ranking depends on."""
+    return [document_text(document) for document in value]
+
+
+def document_text(document: Any) -> str:
+    """The text of one of caikit's documents: `text`, else `_text`, else nothing (caikit-nlp 0.5)."""
+    if not isinstance(document, dict):
+        raise invalid("documents: each is an object with a member `text` or `_text`")
+    text = document.get("text") or document.get("_text") or ""
+    if not isinstance(text, str):
+        raise invalid("documents: the member `text` is a string")
+    return text
 
 
 def json_text_from_wire(value: str | None) -> Any:

@@ -3,7 +3,18 @@
 # (names and layout are those of betterproto2's plugin)
 """Messages, async clients and server bases of `caikit_data_model.caikit_nlp`, of betterproto2."""
 
-__all__ = ("ExponentialDecayLengthPenalty",)
+__all__ = (
+    "EmbeddingResult",
+    "EmbeddingResults",
+    "ExponentialDecayLengthPenalty",
+    "RerankResult",
+    "RerankResults",
+    "RerankScore",
+    "RerankScores",
+    "SentenceSimilarityResult",
+    "SentenceSimilarityResults",
+    "SentenceSimilarityScores",
+)
 
 from dataclasses import dataclass
 
@@ -13,6 +24,34 @@ from ...message_pool import default_message_pool
 
 _COMPILER_VERSION = "0.10.0"
 betterproto2.check_compiler_version(_COMPILER_VERSION)
+
+
+@dataclass(eq=False, repr=False)
+class EmbeddingResult(betterproto2.Message):
+    result: "_common__.Vector1D | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+
+    producer_id: "_common__.ProducerId | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
+
+    input_token_count: "int" = betterproto2.field(3, betterproto2.TYPE_INT64)
+
+
+default_message_pool.register_message("caikit_data_model.caikit_nlp", "EmbeddingResult", EmbeddingResult)
+
+
+@dataclass(eq=False, repr=False)
+class EmbeddingResults(betterproto2.Message):
+    """
+    One vector a text.
+    """
+
+    results: "_common__.ListOfVector1D | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+
+    producer_id: "_common__.ProducerId | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
+
+    input_token_count: "int" = betterproto2.field(3, betterproto2.TYPE_INT64)
+
+
+default_message_pool.register_message("caikit_data_model.caikit_nlp", "EmbeddingResults", EmbeddingResults)
 
 
 @dataclass(eq=False, repr=False)
@@ -29,3 +68,110 @@ class ExponentialDecayLengthPenalty(betterproto2.Message):
 default_message_pool.register_message(
     "caikit_data_model.caikit_nlp", "ExponentialDecayLengthPenalty", ExponentialDecayLengthPenalty
 )
+
+
+@dataclass(eq=False, repr=False)
+class RerankResult(betterproto2.Message):
+    result: "RerankScores | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+
+    producer_id: "_common__.ProducerId | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
+
+    input_token_count: "int" = betterproto2.field(3, betterproto2.TYPE_INT64)
+
+
+default_message_pool.register_message("caikit_data_model.caikit_nlp", "RerankResult", RerankResult)
+
+
+@dataclass(eq=False, repr=False)
+class RerankResults(betterproto2.Message):
+    results: "list[RerankScores]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+
+    producer_id: "_common__.ProducerId | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
+
+    input_token_count: "int" = betterproto2.field(3, betterproto2.TYPE_INT64)
+
+
+default_message_pool.register_message("caikit_data_model.caikit_nlp", "RerankResults", RerankResults)
+
+
+@dataclass(eq=False, repr=False)
+class RerankScore(betterproto2.Message):
+    document: "__google__protobuf__.Struct | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The document, where it was asked for.
+    """
+
+    index: "int" = betterproto2.field(2, betterproto2.TYPE_INT64)
+    """
+    Its place among those sent.
+    """
+
+    score: "float" = betterproto2.field(3, betterproto2.TYPE_DOUBLE)
+
+    text: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Its text, where it was asked for.
+    """
+
+
+default_message_pool.register_message("caikit_data_model.caikit_nlp", "RerankScore", RerankScore)
+
+
+@dataclass(eq=False, repr=False)
+class RerankScores(betterproto2.Message):
+    """
+    The scores of one query, the best first.
+    """
+
+    query: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    scores: "list[RerankScore]" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, repeated=True)
+
+
+default_message_pool.register_message("caikit_data_model.caikit_nlp", "RerankScores", RerankScores)
+
+
+@dataclass(eq=False, repr=False)
+class SentenceSimilarityResult(betterproto2.Message):
+    result: "SentenceSimilarityScores | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+
+    producer_id: "_common__.ProducerId | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
+
+    input_token_count: "int" = betterproto2.field(3, betterproto2.TYPE_INT64)
+
+
+default_message_pool.register_message(
+    "caikit_data_model.caikit_nlp", "SentenceSimilarityResult", SentenceSimilarityResult
+)
+
+
+@dataclass(eq=False, repr=False)
+class SentenceSimilarityResults(betterproto2.Message):
+    results: "list[SentenceSimilarityScores]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+
+    producer_id: "_common__.ProducerId | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
+
+    input_token_count: "int" = betterproto2.field(3, betterproto2.TYPE_INT64)
+
+
+default_message_pool.register_message(
+    "caikit_data_model.caikit_nlp", "SentenceSimilarityResults", SentenceSimilarityResults
+)
+
+
+@dataclass(eq=False, repr=False)
+class SentenceSimilarityScores(betterproto2.Message):
+    """
+    One score a sentence.
+    """
+
+    scores: "list[float]" = betterproto2.field(1, betterproto2.TYPE_DOUBLE, repeated=True)
+
+
+default_message_pool.register_message(
+    "caikit_data_model.caikit_nlp", "SentenceSimilarityScores", SentenceSimilarityScores
+)
+
+
+from ...google import protobuf as __google__protobuf__
+from .. import common as _common__

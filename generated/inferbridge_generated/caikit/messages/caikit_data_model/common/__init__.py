@@ -3,7 +3,14 @@
 # (names and layout are those of betterproto2's plugin)
 """Messages, async clients and server bases of `caikit_data_model.common`, of betterproto2."""
 
-__all__ = ("ProducerId",)
+__all__ = (
+    "ListOfVector1D",
+    "NpFloat32Sequence",
+    "NpFloat64Sequence",
+    "ProducerId",
+    "PyFloatSequence",
+    "Vector1D",
+)
 
 from dataclasses import dataclass
 
@@ -13,6 +20,30 @@ from ...message_pool import default_message_pool
 
 _COMPILER_VERSION = "0.10.0"
 betterproto2.check_compiler_version(_COMPILER_VERSION)
+
+
+@dataclass(eq=False, repr=False)
+class ListOfVector1D(betterproto2.Message):
+    vectors: "list[Vector1D]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+
+
+default_message_pool.register_message("caikit_data_model.common", "ListOfVector1D", ListOfVector1D)
+
+
+@dataclass(eq=False, repr=False)
+class NpFloat32Sequence(betterproto2.Message):
+    values: "list[float]" = betterproto2.field(1, betterproto2.TYPE_FLOAT, repeated=True)
+
+
+default_message_pool.register_message("caikit_data_model.common", "NpFloat32Sequence", NpFloat32Sequence)
+
+
+@dataclass(eq=False, repr=False)
+class NpFloat64Sequence(betterproto2.Message):
+    values: "list[float]" = betterproto2.field(1, betterproto2.TYPE_DOUBLE, repeated=True)
+
+
+default_message_pool.register_message("caikit_data_model.common", "NpFloat64Sequence", NpFloat64Sequence)
 
 
 @dataclass(eq=False, repr=False)
@@ -27,3 +58,36 @@ class ProducerId(betterproto2.Message):
 
 
 default_message_pool.register_message("caikit_data_model.common", "ProducerId", ProducerId)
+
+
+@dataclass(eq=False, repr=False)
+class PyFloatSequence(betterproto2.Message):
+    values: "list[float]" = betterproto2.field(1, betterproto2.TYPE_DOUBLE, repeated=True)
+
+
+default_message_pool.register_message("caikit_data_model.common", "PyFloatSequence", PyFloatSequence)
+
+
+@dataclass(eq=False, repr=False)
+class Vector1D(betterproto2.Message):
+    """
+    A vector as the module made it: Python floats, or an array of NumPy.
+
+    Oneofs:
+        - data:
+    """
+
+    data_pyfloatsequence: "PyFloatSequence | None" = betterproto2.field(
+        1, betterproto2.TYPE_MESSAGE, optional=True, group="data"
+    )
+
+    data_npfloat32sequence: "NpFloat32Sequence | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, optional=True, group="data"
+    )
+
+    data_npfloat64sequence: "NpFloat64Sequence | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, optional=True, group="data"
+    )
+
+
+default_message_pool.register_message("caikit_data_model.common", "Vector1D", Vector1D)

@@ -4,11 +4,18 @@
 """Messages, async clients and server bases of `caikit_data_model.nlp`, of betterproto2."""
 
 __all__ = (
+    "ClassificationResult",
+    "ClassificationResults",
     "FinishReason",
     "GeneratedTextResult",
     "GeneratedTextStreamResult",
     "GeneratedToken",
+    "Token",
+    "TokenClassificationResult",
+    "TokenClassificationResults",
+    "TokenClassificationStreamResult",
     "TokenStreamDetails",
+    "TokenizationResults",
 )
 
 from dataclasses import dataclass
@@ -37,6 +44,24 @@ class FinishReason(betterproto2.Enum):
     TOKEN_LIMIT = 6
 
     ERROR = 7
+
+
+@dataclass(eq=False, repr=False)
+class ClassificationResult(betterproto2.Message):
+    label: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    score: "float" = betterproto2.field(2, betterproto2.TYPE_DOUBLE)
+
+
+default_message_pool.register_message("caikit_data_model.nlp", "ClassificationResult", ClassificationResult)
+
+
+@dataclass(eq=False, repr=False)
+class ClassificationResults(betterproto2.Message):
+    results: "list[ClassificationResult]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+
+
+default_message_pool.register_message("caikit_data_model.nlp", "ClassificationResults", ClassificationResults)
 
 
 @dataclass(eq=False, repr=False)
@@ -95,6 +120,81 @@ class GeneratedToken(betterproto2.Message):
 
 
 default_message_pool.register_message("caikit_data_model.nlp", "GeneratedToken", GeneratedToken)
+
+
+@dataclass(eq=False, repr=False)
+class Token(betterproto2.Message):
+    """
+    A piece of a text, from `start` up to `end` in code points.
+    """
+
+    start: "int" = betterproto2.field(1, betterproto2.TYPE_INT64)
+
+    end: "int" = betterproto2.field(2, betterproto2.TYPE_INT64)
+
+    text: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message("caikit_data_model.nlp", "Token", Token)
+
+
+@dataclass(eq=False, repr=False)
+class TokenClassificationResult(betterproto2.Message):
+    """
+    A span of a text and what it is.
+    """
+
+    start: "int" = betterproto2.field(1, betterproto2.TYPE_INT64)
+
+    end: "int" = betterproto2.field(2, betterproto2.TYPE_INT64)
+
+    word: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+
+    entity: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+
+    entity_group: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+
+    score: "float" = betterproto2.field(6, betterproto2.TYPE_DOUBLE)
+
+    token_count: "int" = betterproto2.field(7, betterproto2.TYPE_INT64)
+
+
+default_message_pool.register_message("caikit_data_model.nlp", "TokenClassificationResult", TokenClassificationResult)
+
+
+@dataclass(eq=False, repr=False)
+class TokenClassificationResults(betterproto2.Message):
+    results: "list[TokenClassificationResult]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+
+
+default_message_pool.register_message("caikit_data_model.nlp", "TokenClassificationResults", TokenClassificationResults)
+
+
+@dataclass(eq=False, repr=False)
+class TokenClassificationStreamResult(betterproto2.Message):
+    results: "list[TokenClassificationResult]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+
+    processed_index: "int" = betterproto2.field(2, betterproto2.TYPE_INT64)
+    """
+    How much of the input is done.
+    """
+
+    start_index: "int" = betterproto2.field(3, betterproto2.TYPE_INT64)
+
+
+default_message_pool.register_message(
+    "caikit_data_model.nlp", "TokenClassificationStreamResult", TokenClassificationStreamResult
+)
+
+
+@dataclass(eq=False, repr=False)
+class TokenizationResults(betterproto2.Message):
+    results: "list[Token]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+
+    token_count: "int" = betterproto2.field(4, betterproto2.TYPE_INT64)
+
+
+default_message_pool.register_message("caikit_data_model.nlp", "TokenizationResults", TokenizationResults)
 
 
 @dataclass(eq=False, repr=False)

@@ -3,9 +3,24 @@
 # (names and layout are those of betterproto2's plugin)
 """Messages, async clients and server bases of `caikit.runtime.Nlp`, of betterproto2."""
 
-__all__ = ("NlpServiceBase", "NlpServiceStub", "ServerStreamingTextGenerationTaskRequest", "TextGenerationTaskRequest")
+__all__ = (
+    "BidiStreamingTokenClassificationTaskRequest",
+    "EmbeddingTaskRequest",
+    "EmbeddingTasksRequest",
+    "NlpServiceBase",
+    "NlpServiceStub",
+    "RerankTaskRequest",
+    "RerankTasksRequest",
+    "SentenceSimilarityTaskRequest",
+    "SentenceSimilarityTasksRequest",
+    "ServerStreamingTextGenerationTaskRequest",
+    "TextClassificationTaskRequest",
+    "TextGenerationTaskRequest",
+    "TokenClassificationTaskRequest",
+    "TokenizationTaskRequest",
+)
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +37,133 @@ if TYPE_CHECKING:
 
 _COMPILER_VERSION = "0.10.0"
 betterproto2.check_compiler_version(_COMPILER_VERSION)
+
+
+@dataclass(eq=False, repr=False)
+class BidiStreamingTokenClassificationTaskRequest(betterproto2.Message):
+    text_stream: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    threshold: "float | None" = betterproto2.field(2, betterproto2.TYPE_DOUBLE, optional=True)
+    """
+    As in TokenClassificationTaskRequest.
+    """
+
+
+default_message_pool.register_message(
+    "caikit.runtime.Nlp", "BidiStreamingTokenClassificationTaskRequest", BidiStreamingTokenClassificationTaskRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class EmbeddingTaskRequest(betterproto2.Message):
+    text: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    truncate_input_tokens: "int | None" = betterproto2.field(2, betterproto2.TYPE_INT64, optional=True)
+    """
+    Keep so many tokens; -1 is the model's most, 0 refuses a text that is too long.
+    """
+
+
+default_message_pool.register_message("caikit.runtime.Nlp", "EmbeddingTaskRequest", EmbeddingTaskRequest)
+
+
+@dataclass(eq=False, repr=False)
+class EmbeddingTasksRequest(betterproto2.Message):
+    texts: "list[str]" = betterproto2.field(1, betterproto2.TYPE_STRING, repeated=True)
+
+    truncate_input_tokens: "int | None" = betterproto2.field(2, betterproto2.TYPE_INT64, optional=True)
+    """
+    As in EmbeddingTaskRequest.
+    """
+
+
+default_message_pool.register_message("caikit.runtime.Nlp", "EmbeddingTasksRequest", EmbeddingTasksRequest)
+
+
+@dataclass(eq=False, repr=False)
+class RerankTaskRequest(betterproto2.Message):
+    query: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    documents: "list[___google__protobuf__.Struct]" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    Their text is the member `text`, else `_text`.
+    """
+
+    top_n: "int | None" = betterproto2.field(3, betterproto2.TYPE_INT64, optional=True)
+
+    truncate_input_tokens: "int | None" = betterproto2.field(4, betterproto2.TYPE_INT64, optional=True)
+    """
+    As in EmbeddingTaskRequest.
+    """
+
+    return_documents: "bool | None" = betterproto2.field(5, betterproto2.TYPE_BOOL, optional=True)
+
+    return_query: "bool | None" = betterproto2.field(6, betterproto2.TYPE_BOOL, optional=True)
+
+    return_text: "bool | None" = betterproto2.field(7, betterproto2.TYPE_BOOL, optional=True)
+
+
+default_message_pool.register_message("caikit.runtime.Nlp", "RerankTaskRequest", RerankTaskRequest)
+
+
+@dataclass(eq=False, repr=False)
+class RerankTasksRequest(betterproto2.Message):
+    queries: "list[str]" = betterproto2.field(1, betterproto2.TYPE_STRING, repeated=True)
+
+    documents: "list[___google__protobuf__.Struct]" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    As in RerankTaskRequest.
+    """
+
+    top_n: "int | None" = betterproto2.field(3, betterproto2.TYPE_INT64, optional=True)
+
+    truncate_input_tokens: "int | None" = betterproto2.field(4, betterproto2.TYPE_INT64, optional=True)
+    """
+    As in EmbeddingTaskRequest.
+    """
+
+    return_documents: "bool | None" = betterproto2.field(5, betterproto2.TYPE_BOOL, optional=True)
+
+    return_queries: "bool | None" = betterproto2.field(6, betterproto2.TYPE_BOOL, optional=True)
+
+    return_text: "bool | None" = betterproto2.field(7, betterproto2.TYPE_BOOL, optional=True)
+
+
+default_message_pool.register_message("caikit.runtime.Nlp", "RerankTasksRequest", RerankTasksRequest)
+
+
+@dataclass(eq=False, repr=False)
+class SentenceSimilarityTaskRequest(betterproto2.Message):
+    source_sentence: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    sentences: "list[str]" = betterproto2.field(2, betterproto2.TYPE_STRING, repeated=True)
+
+    truncate_input_tokens: "int | None" = betterproto2.field(3, betterproto2.TYPE_INT64, optional=True)
+    """
+    As in EmbeddingTaskRequest.
+    """
+
+
+default_message_pool.register_message(
+    "caikit.runtime.Nlp", "SentenceSimilarityTaskRequest", SentenceSimilarityTaskRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class SentenceSimilarityTasksRequest(betterproto2.Message):
+    source_sentences: "list[str]" = betterproto2.field(1, betterproto2.TYPE_STRING, repeated=True)
+
+    sentences: "list[str]" = betterproto2.field(2, betterproto2.TYPE_STRING, repeated=True)
+
+    truncate_input_tokens: "int | None" = betterproto2.field(3, betterproto2.TYPE_INT64, optional=True)
+    """
+    As in EmbeddingTaskRequest.
+    """
+
+
+default_message_pool.register_message(
+    "caikit.runtime.Nlp", "SentenceSimilarityTasksRequest", SentenceSimilarityTasksRequest
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -87,6 +229,16 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
+class TextClassificationTaskRequest(betterproto2.Message):
+    text: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message(
+    "caikit.runtime.Nlp", "TextClassificationTaskRequest", TextClassificationTaskRequest
+)
+
+
+@dataclass(eq=False, repr=False)
 class TextGenerationTaskRequest(betterproto2.Message):
     text: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
@@ -146,6 +298,29 @@ class TextGenerationTaskRequest(betterproto2.Message):
 default_message_pool.register_message("caikit.runtime.Nlp", "TextGenerationTaskRequest", TextGenerationTaskRequest)
 
 
+@dataclass(eq=False, repr=False)
+class TokenClassificationTaskRequest(betterproto2.Message):
+    text: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    threshold: "float | None" = betterproto2.field(2, betterproto2.TYPE_DOUBLE, optional=True)
+    """
+    Leave out what is less likely.
+    """
+
+
+default_message_pool.register_message(
+    "caikit.runtime.Nlp", "TokenClassificationTaskRequest", TokenClassificationTaskRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class TokenizationTaskRequest(betterproto2.Message):
+    text: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message("caikit.runtime.Nlp", "TokenizationTaskRequest", TokenizationTaskRequest)
+
+
 class NlpServiceStub(betterproto2_grpclib.ServiceStub):
     async def text_generation_task_predict(
         self,
@@ -190,9 +365,222 @@ class NlpServiceStub(betterproto2_grpclib.ServiceStub):
         ):
             yield response
 
+    async def embedding_task_predict(
+        self,
+        message: "EmbeddingTaskRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "___caikit_data_model__caikit_nlp__.EmbeddingResult":
+        """
+        The vector of a text.
+        """
+
+        return await self._unary_unary(
+            "/caikit.runtime.Nlp.NlpService/EmbeddingTaskPredict",
+            message,
+            ___caikit_data_model__caikit_nlp__.EmbeddingResult,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def embedding_tasks_predict(
+        self,
+        message: "EmbeddingTasksRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "___caikit_data_model__caikit_nlp__.EmbeddingResults":
+        """
+        The vectors of texts.
+        """
+
+        return await self._unary_unary(
+            "/caikit.runtime.Nlp.NlpService/EmbeddingTasksPredict",
+            message,
+            ___caikit_data_model__caikit_nlp__.EmbeddingResults,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def sentence_similarity_task_predict(
+        self,
+        message: "SentenceSimilarityTaskRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "___caikit_data_model__caikit_nlp__.SentenceSimilarityResult":
+        """
+        How similar sentences are to one.
+        """
+
+        return await self._unary_unary(
+            "/caikit.runtime.Nlp.NlpService/SentenceSimilarityTaskPredict",
+            message,
+            ___caikit_data_model__caikit_nlp__.SentenceSimilarityResult,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def sentence_similarity_tasks_predict(
+        self,
+        message: "SentenceSimilarityTasksRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "___caikit_data_model__caikit_nlp__.SentenceSimilarityResults":
+        """
+        How similar sentences are to each of several.
+        """
+
+        return await self._unary_unary(
+            "/caikit.runtime.Nlp.NlpService/SentenceSimilarityTasksPredict",
+            message,
+            ___caikit_data_model__caikit_nlp__.SentenceSimilarityResults,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def rerank_task_predict(
+        self,
+        message: "RerankTaskRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "___caikit_data_model__caikit_nlp__.RerankResult":
+        """
+        Order documents by how well they answer a query.
+        """
+
+        return await self._unary_unary(
+            "/caikit.runtime.Nlp.NlpService/RerankTaskPredict",
+            message,
+            ___caikit_data_model__caikit_nlp__.RerankResult,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def rerank_tasks_predict(
+        self,
+        message: "RerankTasksRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "___caikit_data_model__caikit_nlp__.RerankResults":
+        """
+        The same for several queries.
+        """
+
+        return await self._unary_unary(
+            "/caikit.runtime.Nlp.NlpService/RerankTasksPredict",
+            message,
+            ___caikit_data_model__caikit_nlp__.RerankResults,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def tokenization_task_predict(
+        self,
+        message: "TokenizationTaskRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "___caikit_data_model__nlp__.TokenizationResults":
+        """
+        Split a text.
+        """
+
+        return await self._unary_unary(
+            "/caikit.runtime.Nlp.NlpService/TokenizationTaskPredict",
+            message,
+            ___caikit_data_model__nlp__.TokenizationResults,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def text_classification_task_predict(
+        self,
+        message: "TextClassificationTaskRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "___caikit_data_model__nlp__.ClassificationResults":
+        """
+        What a text is.
+        """
+
+        return await self._unary_unary(
+            "/caikit.runtime.Nlp.NlpService/TextClassificationTaskPredict",
+            message,
+            ___caikit_data_model__nlp__.ClassificationResults,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def token_classification_task_predict(
+        self,
+        message: "TokenClassificationTaskRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "___caikit_data_model__nlp__.TokenClassificationResults":
+        """
+        What the spans of a text are.
+        """
+
+        return await self._unary_unary(
+            "/caikit.runtime.Nlp.NlpService/TokenClassificationTaskPredict",
+            message,
+            ___caikit_data_model__nlp__.TokenClassificationResults,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def bidi_streaming_token_classification_task_predict(
+        self,
+        messages: "AsyncIterable[BidiStreamingTokenClassificationTaskRequest] | Iterable[BidiStreamingTokenClassificationTaskRequest]",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "AsyncIterator[___caikit_data_model__nlp__.TokenClassificationStreamResult]":
+        """
+        The same while the text arrives.
+        """
+
+        async for response in self._stream_stream(
+            "/caikit.runtime.Nlp.NlpService/BidiStreamingTokenClassificationTaskPredict",
+            messages,
+            BidiStreamingTokenClassificationTaskRequest,
+            ___caikit_data_model__nlp__.TokenClassificationStreamResult,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        ):
+            yield response
+
 
 from ....caikit_data_model import caikit_nlp as ___caikit_data_model__caikit_nlp__
 from ....caikit_data_model import nlp as ___caikit_data_model__nlp__
+from ....google import protobuf as ___google__protobuf__
 
 
 class NlpServiceBase(betterproto2_grpclib.ServiceBase):
@@ -215,6 +603,97 @@ class NlpServiceBase(betterproto2_grpclib.ServiceBase):
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
         yield ___caikit_data_model__nlp__.GeneratedTextStreamResult()
 
+    async def embedding_task_predict(
+        self, message: "EmbeddingTaskRequest"
+    ) -> "___caikit_data_model__caikit_nlp__.EmbeddingResult":
+        """
+        The vector of a text.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def embedding_tasks_predict(
+        self, message: "EmbeddingTasksRequest"
+    ) -> "___caikit_data_model__caikit_nlp__.EmbeddingResults":
+        """
+        The vectors of texts.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def sentence_similarity_task_predict(
+        self, message: "SentenceSimilarityTaskRequest"
+    ) -> "___caikit_data_model__caikit_nlp__.SentenceSimilarityResult":
+        """
+        How similar sentences are to one.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def sentence_similarity_tasks_predict(
+        self, message: "SentenceSimilarityTasksRequest"
+    ) -> "___caikit_data_model__caikit_nlp__.SentenceSimilarityResults":
+        """
+        How similar sentences are to each of several.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def rerank_task_predict(
+        self, message: "RerankTaskRequest"
+    ) -> "___caikit_data_model__caikit_nlp__.RerankResult":
+        """
+        Order documents by how well they answer a query.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def rerank_tasks_predict(
+        self, message: "RerankTasksRequest"
+    ) -> "___caikit_data_model__caikit_nlp__.RerankResults":
+        """
+        The same for several queries.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def tokenization_task_predict(
+        self, message: "TokenizationTaskRequest"
+    ) -> "___caikit_data_model__nlp__.TokenizationResults":
+        """
+        Split a text.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def text_classification_task_predict(
+        self, message: "TextClassificationTaskRequest"
+    ) -> "___caikit_data_model__nlp__.ClassificationResults":
+        """
+        What a text is.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def token_classification_task_predict(
+        self, message: "TokenClassificationTaskRequest"
+    ) -> "___caikit_data_model__nlp__.TokenClassificationResults":
+        """
+        What the spans of a text are.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def bidi_streaming_token_classification_task_predict(
+        self, messages: "AsyncIterator[BidiStreamingTokenClassificationTaskRequest]"
+    ) -> "AsyncIterator[___caikit_data_model__nlp__.TokenClassificationStreamResult]":
+        """
+        The same while the text arrives.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+        yield ___caikit_data_model__nlp__.TokenClassificationStreamResult()
+
     async def __rpc_text_generation_task_predict(
         self,
         stream: "grpclib.server.Stream[TextGenerationTaskRequest, ___caikit_data_model__nlp__.GeneratedTextResult]",
@@ -236,6 +715,94 @@ class NlpServiceBase(betterproto2_grpclib.ServiceBase):
             request,
         )
 
+    async def __rpc_embedding_task_predict(
+        self, stream: "grpclib.server.Stream[EmbeddingTaskRequest, ___caikit_data_model__caikit_nlp__.EmbeddingResult]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.embedding_task_predict(request)
+        await stream.send_message(response)
+
+    async def __rpc_embedding_tasks_predict(
+        self,
+        stream: "grpclib.server.Stream[EmbeddingTasksRequest, ___caikit_data_model__caikit_nlp__.EmbeddingResults]",
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.embedding_tasks_predict(request)
+        await stream.send_message(response)
+
+    async def __rpc_sentence_similarity_task_predict(
+        self,
+        stream: "grpclib.server.Stream[SentenceSimilarityTaskRequest, ___caikit_data_model__caikit_nlp__.SentenceSimilarityResult]",
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.sentence_similarity_task_predict(request)
+        await stream.send_message(response)
+
+    async def __rpc_sentence_similarity_tasks_predict(
+        self,
+        stream: "grpclib.server.Stream[SentenceSimilarityTasksRequest, ___caikit_data_model__caikit_nlp__.SentenceSimilarityResults]",
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.sentence_similarity_tasks_predict(request)
+        await stream.send_message(response)
+
+    async def __rpc_rerank_task_predict(
+        self, stream: "grpclib.server.Stream[RerankTaskRequest, ___caikit_data_model__caikit_nlp__.RerankResult]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.rerank_task_predict(request)
+        await stream.send_message(response)
+
+    async def __rpc_rerank_tasks_predict(
+        self, stream: "grpclib.server.Stream[RerankTasksRequest, ___caikit_data_model__caikit_nlp__.RerankResults]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.rerank_tasks_predict(request)
+        await stream.send_message(response)
+
+    async def __rpc_tokenization_task_predict(
+        self, stream: "grpclib.server.Stream[TokenizationTaskRequest, ___caikit_data_model__nlp__.TokenizationResults]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.tokenization_task_predict(request)
+        await stream.send_message(response)
+
+    async def __rpc_text_classification_task_predict(
+        self,
+        stream: "grpclib.server.Stream[TextClassificationTaskRequest, ___caikit_data_model__nlp__.ClassificationResults]",
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.text_classification_task_predict(request)
+        await stream.send_message(response)
+
+    async def __rpc_token_classification_task_predict(
+        self,
+        stream: "grpclib.server.Stream[TokenClassificationTaskRequest, ___caikit_data_model__nlp__.TokenClassificationResults]",
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.token_classification_task_predict(request)
+        await stream.send_message(response)
+
+    async def __rpc_bidi_streaming_token_classification_task_predict(
+        self,
+        stream: "grpclib.server.Stream[BidiStreamingTokenClassificationTaskRequest, ___caikit_data_model__nlp__.TokenClassificationStreamResult]",
+    ) -> None:
+        request = stream.__aiter__()
+        await self._call_rpc_handler_server_stream(
+            self.bidi_streaming_token_classification_task_predict,
+            stream,
+            request,
+        )
+
     def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
         return {
             "/caikit.runtime.Nlp.NlpService/TextGenerationTaskPredict": grpclib.const.Handler(
@@ -249,5 +816,65 @@ class NlpServiceBase(betterproto2_grpclib.ServiceBase):
                 grpclib.const.Cardinality.UNARY_STREAM,
                 ServerStreamingTextGenerationTaskRequest,
                 ___caikit_data_model__nlp__.GeneratedTextStreamResult,
+            ),
+            "/caikit.runtime.Nlp.NlpService/EmbeddingTaskPredict": grpclib.const.Handler(
+                self.__rpc_embedding_task_predict,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                EmbeddingTaskRequest,
+                ___caikit_data_model__caikit_nlp__.EmbeddingResult,
+            ),
+            "/caikit.runtime.Nlp.NlpService/EmbeddingTasksPredict": grpclib.const.Handler(
+                self.__rpc_embedding_tasks_predict,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                EmbeddingTasksRequest,
+                ___caikit_data_model__caikit_nlp__.EmbeddingResults,
+            ),
+            "/caikit.runtime.Nlp.NlpService/SentenceSimilarityTaskPredict": grpclib.const.Handler(
+                self.__rpc_sentence_similarity_task_predict,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                SentenceSimilarityTaskRequest,
+                ___caikit_data_model__caikit_nlp__.SentenceSimilarityResult,
+            ),
+            "/caikit.runtime.Nlp.NlpService/SentenceSimilarityTasksPredict": grpclib.const.Handler(
+                self.__rpc_sentence_similarity_tasks_predict,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                SentenceSimilarityTasksRequest,
+                ___caikit_data_model__caikit_nlp__.SentenceSimilarityResults,
+            ),
+            "/caikit.runtime.Nlp.NlpService/RerankTaskPredict": grpclib.const.Handler(
+                self.__rpc_rerank_task_predict,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                RerankTaskRequest,
+                ___caikit_data_model__caikit_nlp__.RerankResult,
+            ),
+            "/caikit.runtime.Nlp.NlpService/RerankTasksPredict": grpclib.const.Handler(
+                self.__rpc_rerank_tasks_predict,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                RerankTasksRequest,
+                ___caikit_data_model__caikit_nlp__.RerankResults,
+            ),
+            "/caikit.runtime.Nlp.NlpService/TokenizationTaskPredict": grpclib.const.Handler(
+                self.__rpc_tokenization_task_predict,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                TokenizationTaskRequest,
+                ___caikit_data_model__nlp__.TokenizationResults,
+            ),
+            "/caikit.runtime.Nlp.NlpService/TextClassificationTaskPredict": grpclib.const.Handler(
+                self.__rpc_text_classification_task_predict,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                TextClassificationTaskRequest,
+                ___caikit_data_model__nlp__.ClassificationResults,
+            ),
+            "/caikit.runtime.Nlp.NlpService/TokenClassificationTaskPredict": grpclib.const.Handler(
+                self.__rpc_token_classification_task_predict,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                TokenClassificationTaskRequest,
+                ___caikit_data_model__nlp__.TokenClassificationResults,
+            ),
+            "/caikit.runtime.Nlp.NlpService/BidiStreamingTokenClassificationTaskPredict": grpclib.const.Handler(
+                self.__rpc_bidi_streaming_token_classification_task_predict,
+                grpclib.const.Cardinality.STREAM_STREAM,
+                BidiStreamingTokenClassificationTaskRequest,
+                ___caikit_data_model__nlp__.TokenClassificationStreamResult,
             ),
         }
