@@ -12,6 +12,7 @@ PROFILES: Mapping[str, tuple[RuntimeProfile, ...]] = {
             name="caikit-standalone",
             api="caikit",
             variant="",
+            ports={"grpc": 8085, "rest": 8080},
             drain_streams=True,
             status={
                 Code.UNAVAILABLE: 501,

@@ -143,15 +143,6 @@ async def test_what_the_runtime_would_refuse_is_refused(
         assert heard.code == Code.UNIMPLEMENTED
 
 
-async def test_caikits_own_rules_hold() -> None:
-    """Sampling parameters beside greedy decoding are refused, as caikit does."""
-    body = {"inputs": "a", "model_id": "m", "parameters": {"temperature": 0.5}}
-    call = HttpRequest("POST", "/api/v1/task/text-generation", (), (json.dumps(body).encode(),))
-    heard = await ask(runtime("caikit-tgis", "rest"), call)
-    assert heard.status == 400
-    assert "GREEDY" in heard.body.decode()
-
-
 def scripted(endpoint: str, **script: Any) -> Scenario:
     """A scenario of one endpoint."""
     return Scenario(Script(), {endpoint: script})

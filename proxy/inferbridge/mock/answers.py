@@ -6,12 +6,14 @@ from typing import Any
 
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.folding import UNFOLDS
-from inferbridge.mock import text
+from inferbridge.mock import pooling, text, tokens
 from inferbridge.mock.values import Maker
 
 MESSAGES = 3
 """Of a stream whose operation says nothing about their number."""
 VERSION = "1"
+MAX_LENGTH = 2048
+"""Tokens that a model takes."""
 
 
 def reply_to(operation: str, request: Any, operations: Any) -> Any:
@@ -80,8 +82,23 @@ def _repository_index(request: Any, operations: Any) -> Any:
     return operations.RepositoryIndexReply(models=[model])
 
 
+def _model_list(request: Any, operations: Any) -> Any:
+    """The models that are asked for: a mock has every model."""
+    names = [name for name in request.models if name] or ["mock"]
+    models = [operations.Model(id=name, max_length=MAX_LENGTH, max_new_tokens=MAX_LENGTH) for name in names]
+    return operations.ModelListReply(models=models)
+
+
+def _runtime_version(request: Any, operations: Any) -> Any:
+    return operations.RuntimeVersionReply(version=VERSION)
+
+
 _REPLIES: Mapping[str, Callable[[Any, Any], Any]] = {
+    **pooling.REPLIES,
+    **tokens.REPLIES,
     "generate": text.reply,
+    "model_list": _model_list,
+    "runtime_version": _runtime_version,
     "infer": _infer,
     "server_metadata": _server_metadata,
     "model_metadata": _model_metadata,

@@ -85,10 +85,8 @@ class MockRuntime:
         if half is None:
             raise BridgeError(Code.UNIMPLEMENTED, f"{match.endpoint.name} is not spoken over {self._protocol}")
         end = End(match.api, match.endpoint, half)
-        # without an API: no runtime stands behind that would do what the API's rules leave to one
-        behind = replace(profile, api="")
         setting = replace(self._setting, client_api=match.api.name)
-        return Bridge(end, end, end, behind, Policy(nan=profile.nan), setting)
+        return Bridge(end, end, end, profile, Policy(nan=profile.nan), setting)
 
 
 def _local_services(profiles: Iterable[RuntimeProfile]) -> LocalServices:

@@ -71,10 +71,12 @@ def prompts_of(request: Any) -> list[str]:
     """The prompts; of a chat, what was said last."""
     if request.messages is None:
         return list(request.prompts) or [""]
-    return [_content(request.messages[-1])] if isinstance(request.messages, list) and request.messages else [""]
+    return [content_of(request.messages)]
 
 
-def _content(message: Any) -> str:
+def content_of(chat: Any) -> str:
+    """The text of a chat's last message (OpenAI form)."""
+    message = chat[-1] if isinstance(chat, list) and chat else None
     content = message.get("content") if isinstance(message, dict) else None
     if isinstance(content, list):
         content = " ".join(str(part.get("text", "")) for part in content if isinstance(part, dict))

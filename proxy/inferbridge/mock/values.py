@@ -42,13 +42,16 @@ class Maker:
 
     def _list(self, name: str, item: Any, position: int) -> list[Any]:
         if _plain(item) is float:
-            return [self._number(f"{name}{at}", position) for at in range(VECTOR)]
+            return [number(f"{name}{at}", self._about(position)) for at in range(VECTOR)]
         if _plain(item) is int:
             return list(range(1, VECTOR + 1))
         given = getattr(self._request, name, None)
         if _plain(item) is str and isinstance(given, list):
             return list(given)
         return [self.value(name, item, at) for at in range(max(1, len(self._items)))]
+
+    def _about(self, position: int) -> Any:
+        return self._items[position] if position < len(self._items) else ""
 
     def _scalar(self, name: str, hint: Any, position: int) -> Any:
         given = getattr(self._request, name, None)
@@ -59,13 +62,13 @@ class Maker:
         if hint is int:
             return position if name == "index" else 1
         if hint is float:
-            return self._number(name, position)
+            return number(name, self._about(position))
         return None if hint is Any else hint()
 
-    def _number(self, name: str, position: int) -> float:
-        """Between -1 and 1, with few digits, so that a float32 holds it."""
-        about = self._items[position] if position < len(self._items) else ""
-        return (zlib.crc32(f"{name}:{about}".encode()) % 257 - 128) / 128
+
+def number(name: str, about: Any) -> float:
+    """Between -1 and 1, with few digits, so that a float32 holds it; the same for the same two."""
+    return (zlib.crc32(f"{name}:{about}".encode()) % 257 - 128) / 128
 
 
 def asked_about(request: Any) -> list[Any]:
