@@ -114,6 +114,18 @@ async def test_a_stream_has_a_message_for_each_token_and_ends_well() -> None:
     assert json.loads(chunks[-1])["choices"][0]["finish_reason"] == "stop"
 
 
+async def test_usage_stands_in_every_message_that_asks_for_it() -> None:
+    """`continuous_usage_stats` of the OpenAI API: counts so far with each chunk, role and usage chunk included."""
+    body = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "a b"}]}
+    body["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
+    call = HttpRequest("POST", "/v1/chat/completions", (), (json.dumps(body).encode(),))
+    heard = await ask(runtime("vllm-amd", "rest"), call)
+    usages = [json.loads(chunk)["usage"] for chunk in events(heard)[:-1]]
+    assert {usage["prompt_tokens"] for usage in usages} == {2}
+    assert [usage["completion_tokens"] for usage in usages] == [0, 1, 2, 3, 3]
+    assert all(usage["total_tokens"] == usage["completion_tokens"] + 2 for usage in usages)
+
+
 async def test_the_same_calls_get_the_same_answers() -> None:
     """Nothing depends on the clock or on chance, ids and dates included."""
     mocks = (runtime("vllm-amd", "rest"), runtime("vllm-amd", "rest"))
