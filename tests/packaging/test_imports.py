@@ -93,8 +93,14 @@ def test_no_relative_way_around() -> None:
 
 
 def test_protobufs_own_codecs_stay_off_the_data_path() -> None:
-    """google.protobuf serves what is rare (JSON in protobuf, transcoding by descriptor, reflection, health) and nothing else."""
-    rare = ("inferbridge.bridge.transcode", "inferbridge.bridge.json_messages", "inferbridge.gateway.local")
+    """google.protobuf serves what is rare, JSON in protobuf, transcoding, reflection and health, and nothing else."""
+    rare = (
+        "inferbridge.bridge.transcode",
+        "inferbridge.bridge.json_messages",
+        "inferbridge.gateway.connect",
+        "inferbridge.gateway.local",
+        "inferbridge.gateway.rest_services",
+    )
     using = [one for one in IMPORTS if within(one.importer, "inferbridge") and within(one.imported, "google.protobuf")]
     assert using
     assert not [one for one in using if not one.importer.startswith(rare)]

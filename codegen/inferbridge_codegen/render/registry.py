@@ -4,6 +4,7 @@ from inferbridge_codegen.model.tree import Message, Tree
 from inferbridge_codegen.model.types import Endpoint, GrpcBinding, Model, RestBinding
 from inferbridge_codegen.render.environment import render
 from inferbridge_codegen.render.lines import formatted
+from inferbridge_codegen.render.rest_services import methods
 
 _REPLY = ("decode_reply", "encode_reply")
 _MESSAGE = ("decode_message", "encode_message")
@@ -12,7 +13,10 @@ _MESSAGE = ("decode_message", "encode_message")
 def render_registry(model: Model) -> str:
     """Source of the table."""
     framings = any(endpoint.rest and endpoint.rest.framing for api in model.apis for endpoint in api.own.endpoints)
-    source = render("registry.py.jinja", apis=model.apis, parts=_parts, facts=_facts, framings=framings)
+    rest_methods = {api.name: methods(api) for api in model.apis}
+    source = render(
+        "registry.py.jinja", apis=model.apis, parts=_parts, facts=_facts, framings=framings, rest_methods=rest_methods
+    )
     return formatted(source)
 
 

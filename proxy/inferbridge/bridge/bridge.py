@@ -22,7 +22,7 @@ from inferbridge.bridge.folding import FOLDS, UNFOLDS, joined
 from inferbridge.bridge.registry import Api, Endpoint, GrpcHalf, RestHalf
 from inferbridge.bridge.rules import RULES
 from inferbridge.bridge.rules.base import MessageWriter, Rule
-from inferbridge.bridge.streams import EventSink, GrpcSink, GrpcSource, LineSink, RestSource, Sink, Source
+from inferbridge.bridge.streams import ArraySink, EventSink, GrpcSink, GrpcSource, LineSink, RestSource, Sink, Source
 from inferbridge.bridge.values import GrpcReply, GrpcRequest, Headers, HttpReply, HttpRequest
 
 LOST_HEADER = "x-inferbridge-lost"
@@ -199,6 +199,9 @@ class Bridge:
             return GrpcSink(half, context)
         if "application/x-ndjson" in accept or "application/jsonl" in accept:
             return LineSink(half, self.client.dialect, context)
+        if "application/json" in accept and "text/event-stream" not in accept and self.client.endpoint.mode == "stream":
+            # not where the request decides: OpenAI's SDK says `Accept: application/json` and reads events
+            return ArraySink(half, self.client.dialect, context)
         return EventSink(half, self.client.dialect, context)
 
     def error(self, error: BridgeError) -> HttpReply | GrpcReply:
