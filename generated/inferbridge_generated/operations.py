@@ -78,6 +78,37 @@ class RequestedOutput(msgspec.Struct, kw_only=True):
     """The client asked for this output as binary data."""
 
 
+class Model(msgspec.Struct, kw_only=True):
+    """A model that is served."""
+
+    id: str = ""
+    """The name that calls give."""
+    created: int | None = None
+    """When, in seconds since 1970."""
+    owner: str = ""
+    """Whose it is."""
+    root: str = ""
+    """Where it comes from."""
+    parent: str = ""
+    """The model it is a variant of."""
+    max_length: int | None = None
+    """Tokens it takes, input and output together."""
+    max_new_tokens: int | None = None
+    """Tokens it generates at most."""
+    encoder_decoder: bool = False
+    """Whether it has an encoder."""
+    size: int | None = None
+    """Bytes."""
+    loaded: bool | None = None
+    """Whether it is in memory."""
+    metadata: Any = None
+    """What the model says of itself."""
+    module_id: str = ""
+    """Id of the module that runs it."""
+    module_metadata: Any = None
+    """What the module says of itself."""
+
+
 class Vector(msgspec.Struct, kw_only=True):
     """The embedding of one text."""
 
@@ -133,6 +164,45 @@ class TensorMetadata(msgspec.Struct, kw_only=True):
     """Free-form description."""
 
 
+class Span(msgspec.Struct, kw_only=True):
+    """A part of a text."""
+
+    start: int = 0
+    """Where it begins, in code points."""
+    end: int = 0
+    """Where it ends."""
+    text: str = ""
+    """The part itself."""
+
+
+class Label(msgspec.Struct, kw_only=True):
+    """What a text may be."""
+
+    label: str = ""
+    """The class."""
+    score: float = 0.0
+    """How likely."""
+
+
+class LabelledSpan(msgspec.Struct, kw_only=True):
+    """What a part of a text may be."""
+
+    start: int = 0
+    """Where it begins, in code points."""
+    end: int = 0
+    """Where it ends."""
+    word: str = ""
+    """The part itself."""
+    entity: str = ""
+    """The class."""
+    entity_group: str = ""
+    """The group of classes."""
+    score: float = 0.0
+    """How likely."""
+    token_count: int | None = None
+    """Tokens in it."""
+
+
 class GeneratedToken(msgspec.Struct, kw_only=True):
     """One token of an input or output."""
 
@@ -153,6 +223,21 @@ class Ranking(msgspec.Struct, kw_only=True):
     """The query, where the client wants it back."""
     documents: list[RankedDocument] = []
     """The best of them."""
+
+
+class Tokenization(msgspec.Struct, kw_only=True):
+    """The tokens of one text."""
+
+    count: int | None = None
+    """How many there are."""
+    max_length: int | None = None
+    """Tokens the model takes, input and output together."""
+    ids: list[int] = []
+    """Their numbers in the vocabulary."""
+    pieces: list[str] = []
+    """Their pieces of the vocabulary."""
+    spans: list[Span] = []
+    """Where they stand in the text."""
 
 
 class Choice(msgspec.Struct, kw_only=True):
@@ -403,28 +488,18 @@ class InferReply(msgspec.Struct, kw_only=True):
     """Output tensors."""
 
 
-class TokenizeRequest(msgspec.Struct, kw_only=True):
-    """What `tokenize` is asked with."""
-
-
-class TokenizeReply(msgspec.Struct, kw_only=True):
-    """What `tokenize` answers."""
-
-
-class DetokenizeRequest(msgspec.Struct, kw_only=True):
-    """What `detokenize` is asked with."""
-
-
-class DetokenizeReply(msgspec.Struct, kw_only=True):
-    """What `detokenize` answers."""
-
-
 class ModelListRequest(msgspec.Struct, kw_only=True):
     """What `model_list` is asked with."""
+
+    models: list[str] = []
+    """Only these. The rule of an API that always lists all takes them from its answer."""
 
 
 class ModelListReply(msgspec.Struct, kw_only=True):
     """What `model_list` answers."""
+
+    models: list[Model] = []
+    """The models."""
 
 
 class RuntimeVersionRequest(msgspec.Struct, kw_only=True):
@@ -433,6 +508,11 @@ class RuntimeVersionRequest(msgspec.Struct, kw_only=True):
 
 class RuntimeVersionReply(msgspec.Struct, kw_only=True):
     """What `runtime_version` answers."""
+
+    version: str = ""
+    """The version."""
+    packages: Any = None
+    """Versions of its parts."""
 
 
 class DocumentationRequest(msgspec.Struct, kw_only=True):
@@ -443,14 +523,6 @@ class DocumentationReply(msgspec.Struct, kw_only=True):
     """What `documentation` answers."""
 
 
-class HealthRequest(msgspec.Struct, kw_only=True):
-    """What `health` is asked with."""
-
-
-class HealthReply(msgspec.Struct, kw_only=True):
-    """What `health` answers."""
-
-
 class EmbedRequest(msgspec.Struct, kw_only=True):
     """What `embed` is asked with."""
 
@@ -459,9 +531,13 @@ class EmbedRequest(msgspec.Struct, kw_only=True):
     texts: list[str] = []
     """What to embed."""
     truncate_tokens: int | None = None
-    """Keep so many tokens; -1 is the model's most. Longer texts are refused without it."""
+    """Keep so many tokens, special ones included; -1 is the model's most. Longer texts are refused without it."""
     dimensions: int | None = None
     """Shorten the vectors to so many numbers."""
+    add_special_tokens: bool | None = None
+    """Put the model's special tokens around each text."""
+    use_activation: bool | None = None
+    """Finish vectors as the model is made to, mostly by scaling them to length 1."""
     encoding: str = ""
     """How the client wants the numbers written: `float` or `base64` of float32, little-endian."""
     user: str = ""
@@ -688,3 +764,81 @@ class ModelMetadataReply(msgspec.Struct, kw_only=True):
     """Outputs of the model."""
     parameters: dict[str, Parameter] = {}
     """Free-form description."""
+
+
+class TokenizeRequest(msgspec.Struct, kw_only=True):
+    """What `tokenize` is asked with."""
+
+    model: str = ""
+    """Name of the model."""
+    adapter: str = ""
+    """Name of a fine-tuned variant."""
+    prompts: list[str] = []
+    """What to split."""
+    chat: Any = None
+    """Chat messages instead of a text, put through the model's chat template."""
+    add_special_tokens: bool | None = None
+    """Whether a beginning is added; so without it."""
+    truncate_tokens: int | None = None
+    """Answer so many of the last tokens."""
+    return_pieces: bool | None = None
+    """Answer the pieces of the vocabulary."""
+    return_spans: bool | None = None
+    """Answer where the tokens stand."""
+
+
+class TokenizeReply(msgspec.Struct, kw_only=True):
+    """What `tokenize` answers."""
+
+    results: list[Tokenization] = []
+    """One a text."""
+
+
+class DetokenizeRequest(msgspec.Struct, kw_only=True):
+    """What `detokenize` is asked with."""
+
+    model: str = ""
+    """Name of the model."""
+    ids: list[int] = []
+    """Numbers in the vocabulary."""
+
+
+class DetokenizeReply(msgspec.Struct, kw_only=True):
+    """What `detokenize` answers."""
+
+    text: str = ""
+    """The text."""
+
+
+class ClassifyTextRequest(msgspec.Struct, kw_only=True):
+    """What `classify_text` is asked with."""
+
+    model: str = ""
+    """Name of the model."""
+    text: str = ""
+    """What to classify."""
+
+
+class ClassifyTextReply(msgspec.Struct, kw_only=True):
+    """What `classify_text` answers."""
+
+    results: list[Label] = []
+    """The likely classes."""
+
+
+class ClassifyTokensRequest(msgspec.Struct, kw_only=True):
+    """What `classify_tokens` is asked with."""
+
+    model: str = ""
+    """Name of the model."""
+    text: str = ""
+    """What to classify."""
+    threshold: float | None = None
+    """Leave out what is less likely."""
+
+
+class ClassifyTokensReply(msgspec.Struct, kw_only=True):
+    """What `classify_tokens` answers."""
+
+    results: list[LabelledSpan] = []
+    """The parts that are something."""

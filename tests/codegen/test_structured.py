@@ -70,9 +70,9 @@ CASES = {
         "object is string, the constant 5 is not",
     ),
     "stream of an operation without messages": (
-        OPENAI, "name: embeddings\n    operation: embed\n",
-        "name: embeddings\n    operation: embed\n    mode: stream\n",
-        "operation embed does not stream: it has no message",
+        OPENAI, "name: openapi\n    operation: documentation\n",
+        "name: openapi\n    operation: documentation\n    mode: stream\n",
+        "operation documentation does not stream: it has no message",
     ),
     "reply of a stream": (
         TGIS, "      message:\n", "      reply: {}\n      message:\n",

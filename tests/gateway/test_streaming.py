@@ -91,3 +91,23 @@ async def test_a_silent_stream_shows_that_it_lives(monkeypatch: pytest.MonkeyPat
     receiver.on_data(message(generated_token_count=2, stop_reason=2))
     receiver.on_end((("grpc-status", "0"),))
     assert client.body.endswith(b"data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [("application/json", "application/json"), ("application/x-ndjson", "application/x-ndjson")],
+)
+async def test_a_stream_comes_as_the_client_accepts_it(confdir: Path, accept: str, content_type: str) -> None:
+    """Of an endpoint that only streams, who accepts JSON gets one array, and who accepts lines gets lines."""
+    body = json.dumps({"model_id": "m", "inputs": "a"})
+    async with tgis("Hel", "lo", "") as upstream:
+        settings = build.settings(None, {}, Flags(upstream=(f"tgis=grpc://127.0.0.1:{upstream}",)))
+        application = build.application(settings)
+        async with serving(application, confdir) as port, asyncio.timeout(TIMEOUT):
+            url = f"http://127.0.0.1:{port}/api/v1/task/server-streaming-text-generation"
+            output = await curl("-i", "-H", f"accept: {accept}", "-d", body, url)
+        await build.close(application)
+    head, _, text = output.decode().partition("\r\n\r\n")
+    assert f"content-type: {content_type}" in head.lower()
+    pieces = json.loads(text) if content_type == "application/json" else [json.loads(line) for line in text.split()]
+    assert "".join(piece["generated_text"] for piece in pieces) == "Hello"

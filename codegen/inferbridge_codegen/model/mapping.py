@@ -18,11 +18,11 @@ CONVERTERS: Mapping[str, str] = {
     "optional_text": "string",
     "text_or_list": "any",
     "prompt_texts": "any",
-    "completion_limit": "integer",
     "text_if_text": "any",
     "json_text": "string",
     "json_format": "enum",
     "embedding": "any",
+    "encoder_decoder": "enum",
     "score_objects": "any",
     "text_documents": "any",
 }
@@ -32,11 +32,11 @@ CONVERTER_FIELDS: Mapping[str, tuple[str, ...]] = {
     "optional_text": ("string",),
     "text_or_list": ("list<string>",),
     "prompt_texts": ("list<string>",),
-    "completion_limit": ("optional<int64>",),
     "text_if_text": ("string",),
     "json_text": ("any",),
     "json_format": ("optional<bool>",),
     "embedding": ("list<double>",),
+    "encoder_decoder": ("bool",),
     "score_objects": ("list<double>",),
     "text_documents": ("list<any>",),
 }
@@ -87,6 +87,7 @@ def link_side(document: SideDocument, context: SideContext, is_list: bool) -> Si
         _unmapped_wire(places, own.wires),
         _unmapped_fields(context.struct, own.fields),
         status,
+        document.text,
         next((line.raw for line in document.lines if line.raw), ""),
     )
 

@@ -352,6 +352,7 @@ class _Linker:
             document.unit,
             document.converter,
             self._entries(document, shape),
+            document.default if document.nullable else None,
         )
         if document.constant is not None:
             return value if self._is_constant(value, document) else None
@@ -445,16 +446,21 @@ def _alternatives(messages: Sequence[Message], unions: Sequence[Sequence[str]]) 
     """Where members of a union hold one list of numbers, as floats and doubles, both are written, as they fit."""
     made = list(messages)
     for names in unions:
-        lists = {at: each.values[0] for at, each in enumerate(made) if each.wire in names and len(each.values) == 1}
-        single = next((at for at, value in lists.items() if value.kind == "float32" and value.is_list), None)
-        if single is None:
-            continue
-        for at, value in lists.items():
-            if value.target == lists[single].target and value.kind == "double" and value.alias:
-                made[single] = replace(made[single], floats="single")
-                made[at] = replace(made[at], floats="double", values=(replace(value, alias=False),))
-                break
+        lists = [each for each in made if each.wire in names and len(each.values) == 1 and each.values[0].is_list]
+        single = next((each for each in lists if each.values[0].kind == "float32"), None)
+        double = next((each for each in lists if single is not None and _is_double(each, single)), None)
+        if single is not None and double is not None:
+            made.remove(double)
+            values = (replace(double.values[0], alias=False),)
+            at = made.index(single)
+            made[at : at + 1] = [replace(single, floats="single"), replace(double, floats="double", values=values)]
     return made
+
+
+def _is_double(message: Message, single: Message) -> bool:
+    """Whether it holds the numbers of `single` as doubles."""
+    value = message.values[0]
+    return value.kind == "double" and value.alias and value.target == single.values[0].target
 
 
 def _item_of(field: Field) -> Field:

@@ -145,6 +145,8 @@ class Side:
     unmapped_fields: tuple[Field, ...]
     status_field: str = ""
     """REST reply: the boolean field carried by the status."""
+    text: str = ""
+    """REST reply by status alone: the plain text of its body."""
     raw: str = ""
     """gRPC: the repeated bytes field that holds the tensors' elements, one entry a tensor."""
 

@@ -367,6 +367,8 @@ def rest_reply(side: Side) -> Lines:
     if side.is_list:
         made = _written(side, wire)[0]
         return [f"body = {made[0]}", *made[1:], "return rest.ok_reply((rest.encode(body),))"]
+    if not side.wire_class and side.status_field:
+        return [f'return rest.bare_status(reply.{side.status_field}, "{side.text}", context)']
     if not side.wire_class:
         return ['return rest.ok_reply((b"{}",))']
     made = call(f"schemas.{side.wire_class}", _written(side, wire))

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from inferbridge_codegen.model.types import Api, Dialect, Model
 from inferbridge_codegen.places import default_specs
+from inferbridge_codegen.render import rest_services
 from inferbridge_codegen.render.bridges import render_bridges
 from inferbridge_codegen.render.descriptor_sets import render_grpc_services, without_comments
 from inferbridge_codegen.render.environment import render
@@ -51,6 +52,11 @@ def _api(api: Api) -> FileSet:
     files = _dialect(api, api.own, api.package, 2)
     if api.schemas:
         files[f"{api.package}/rest.py"] = render_schemas(api).encode()
+    if rest_services.methods(api):
+        files[rest_services.file_name(api)] = rest_services.render_proto(api).encode()
+        files[f"{api.package}/rest_service.binpb"] = rest_services.descriptors(api).SerializeToString(
+            deterministic=True
+        )
     for variant in api.variants:
         files.update(_dialect(api, variant, f"{api.package}/{variant.name}", 3))
     return files

@@ -4,6 +4,7 @@ from inferbridge_codegen.model.tree import Message, Tree
 from inferbridge_codegen.model.types import Endpoint, GrpcBinding, Model, RestBinding
 from inferbridge_codegen.render.environment import render
 from inferbridge_codegen.render.lines import formatted, literal
+from inferbridge_codegen.render.rest_services import methods
 
 _REPLY = ("decode_reply", "encode_reply")
 _MESSAGE = ("decode_message", "encode_message")
@@ -12,7 +13,10 @@ _MESSAGE = ("decode_message", "encode_message")
 def render_registry(model: Model) -> str:
     """Source of the table."""
     framings = any(endpoint.rest and endpoint.rest.framing for api in model.apis for endpoint in api.own.endpoints)
-    source = render("registry.py.jinja", apis=model.apis, parts=_parts, facts=_facts, framings=framings)
+    rest_methods = {api.name: methods(api) for api in model.apis}
+    source = render(
+        "registry.py.jinja", apis=model.apis, parts=_parts, facts=_facts, framings=framings, rest_methods=rest_methods
+    )
     return formatted(source)
 
 
@@ -36,8 +40,10 @@ def _facts(binding: RestBinding | GrpcBinding) -> list[str]:
         lines.append(
             f"fields=frozenset({{{', '.join(f'"{name}"' for name in names)}}})," if names else "fields=frozenset(),"
         )
-        if request.defaults:
-            values = ", ".join(f'"{name}": {literal(value)}' for name, value in request.defaults)
+        read = _read_defaults(request)
+        defaults = [(name, value) for name, value in request.defaults if name not in read]
+        if defaults:
+            values = ", ".join(f'"{name}": {literal(value)}' for name, value in defaults)
             lines.append(f"defaults={{{values}}},")
     if isinstance(binding, RestBinding) and binding.message is not None:
         framing = binding.framing
@@ -47,6 +53,12 @@ def _facts(binding: RestBinding | GrpcBinding) -> list[str]:
         newline = "\\r\\n" if crlf else "\\n"
         lines.append(f'framing=EventFraming({literal(event)}, "{newline}", {literal(done)}, {literal(error)}),')
     return lines
+
+
+def _read_defaults(tree: Tree) -> set[str]:
+    """Fields whose default is read where the place is left out, for null there means something else."""
+    values = tree.body.values if tree.body is not None else ()
+    return {value.target.path[0] for value in values if value.target is not None and value.default is not None}
 
 
 def _fields(tree: Tree) -> set[str]:

@@ -171,6 +171,8 @@ class Structured:
         if value.unset is not None:
             plain = f"structured.given({raw}, None)" if self.is_rest else raw
             raw = f"structured.said({plain}, {literal(value.unset)})"
+        elif value.default is not None:
+            raw = f"structured.left_out({raw}, {literal(value.default)})"
         elif self._needs_default(value):
             raw = f"structured.given({raw}, {value.target.field.default})"
         if value.unit:
@@ -296,7 +298,11 @@ class Structured:
 
     def _write_message(self, message: Message, scope: str) -> Lines:
         arguments = [[f"{value.wire}={self._write_value(value, scope)}"] for value in message.values if not value.alias]
-        arguments += [self._write_nested(inner, scope) for inner in message.messages if _writes(inner)]
+        for inner in message.messages:
+            if inner.floats:
+                arguments.append(self._write_floats(inner, scope))
+            elif _writes(inner):
+                arguments.append(self._write_nested(inner, scope))
         arguments += [[f"{items.wire}={self.write_items(items, scope)}"] for items in message.items]
         return call(f"{self.module}.{message.wire_class}", arguments)
 
@@ -308,15 +314,21 @@ class Structured:
         if message.owner:
             missing = "msgspec.UNSET" if self.is_rest else "None"
             return [f"{message.wire}={missing}", f"if {scope}.{message.owner} is None", f"else {made[0]}", *made[1:]]
-        if message.floats:
-            fits = f"structured.singles({self._place(message.values[0], scope)})"
-            unless = fits if message.floats == "double" else f"not {fits}"
-            return [f"{message.wire}=None", f"if {unless}", f"else {made[0]}", *made[1:]]
         if message.required:
             return [f"{message.wire}={made[0]}", *made[1:]]
         filled = "structured.filled_json" if self.is_rest else "structured.filled"
         inner = [*made[:-1], f"{made[-1]},", f"{self._empty(message)},"]
         return [f"{message.wire}={filled}(", *indented(inner), ")"]
+
+    def _write_floats(self, message: Message, scope: str) -> Lines:
+        """One of two members of a union: the numbers as float32 where they are, else as doubles; packed once."""
+        value = message.values[0]
+        made = f"{self.module}.{message.wire_class}({value.wire}="
+        if message.floats == "double":
+            packed = self._write_value(value, scope)
+            return [f"{message.wire}=None", "if singles is not None", f"else {made}{packed})"]
+        condition = f"if (singles := structured.singles({self._place(value, scope)})) is None"
+        return [f"{message.wire}=None", condition, f"else {made}singles)"]
 
     def _write_value(self, value: Value, scope: str) -> str:
         if value.target is None:

@@ -134,7 +134,9 @@ def _paths(reader: Reader, node: Node | None) -> tuple[PathTemplate, ...]:
 def _rest_side(reader: Reader, node: Node | None, mark: Mark) -> SideDocument:
     if node is None:
         return SideDocument(None, (), "", None, mark)
-    parts = reader.map(node, "one side of a rest binding", {"schema": False, "map": False, "status": False})
+    parts = reader.map(
+        node, "one side of a rest binding", {"schema": False, "map": False, "status": False, "text": False}
+    )
     status = reader.map(parts.get("status"), "status", {"field": True, "unset": False}) if "status" in parts else {}
     field, unset = status.get("field"), status.get("unset")
     if reader.boolean(unset, "unset") is False and unset:
@@ -145,7 +147,15 @@ def _rest_side(reader: Reader, node: Node | None, mark: Mark) -> SideDocument:
         (reader.identifier(field, "field") if field else None) or "",
         field.mark if field else None,
         node.mark,
+        _plain_text(reader, parts),
     )
+
+
+def _plain_text(reader: Reader, parts: Mapping[str, Node]) -> str:
+    """What a body says that has no structure; it goes with an answer by status alone."""
+    if "text" in parts and ("schema" in parts or "status" not in parts):
+        reader.problems.add(parts["text"].mark, "text goes with status and without a schema")
+    return reader.string(parts.get("text"), "text") or ""
 
 
 def _grpc(reader: Reader, node: Node, mode: str) -> GrpcDocument | None:

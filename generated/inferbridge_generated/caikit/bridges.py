@@ -11,6 +11,7 @@ from .. import operations
 from . import rest as schemas
 from . import wire
 
+_READ_CLASSIFICATION_RESULTS = msgspec.json.Decoder(schemas.ClassificationResults, strict=False)
 _READ_EMBEDDINGS_REQUEST = msgspec.json.Decoder(schemas.EmbeddingsRequest, strict=False)
 _READ_EMBEDDING_REQUEST = msgspec.json.Decoder(schemas.EmbeddingRequest, strict=False)
 _READ_EMBEDDING_RESULT = msgspec.json.Decoder(schemas.EmbeddingResult, strict=False)
@@ -18,14 +19,20 @@ _READ_EMBEDDING_RESULTS = msgspec.json.Decoder(schemas.EmbeddingResults, strict=
 _READ_GENERATED = msgspec.json.Decoder(schemas.Generated, strict=False)
 _READ_GENERATED_PIECE = msgspec.json.Decoder(schemas.GeneratedPiece, strict=False)
 _READ_GENERATION_REQUEST = msgspec.json.Decoder(schemas.GenerationRequest, strict=False)
+_READ_MODELS_INFO = msgspec.json.Decoder(schemas.ModelsInfo, strict=False)
 _READ_RERANKS_REQUEST = msgspec.json.Decoder(schemas.ReranksRequest, strict=False)
 _READ_RERANK_REQUEST = msgspec.json.Decoder(schemas.RerankRequest, strict=False)
 _READ_RERANK_RESULT = msgspec.json.Decoder(schemas.RerankResult, strict=False)
 _READ_RERANK_RESULTS = msgspec.json.Decoder(schemas.RerankResults, strict=False)
+_READ_RUNTIME_INFO = msgspec.json.Decoder(schemas.RuntimeInfo, strict=False)
 _READ_SIMILARITIES_REQUEST = msgspec.json.Decoder(schemas.SimilaritiesRequest, strict=False)
 _READ_SIMILARITY_REQUEST = msgspec.json.Decoder(schemas.SimilarityRequest, strict=False)
 _READ_SIMILARITY_RESULT = msgspec.json.Decoder(schemas.SimilarityResult, strict=False)
 _READ_SIMILARITY_RESULTS = msgspec.json.Decoder(schemas.SimilarityResults, strict=False)
+_READ_TEXT_REQUEST = msgspec.json.Decoder(schemas.TextRequest, strict=False)
+_READ_TOKENIZATION_RESULTS = msgspec.json.Decoder(schemas.TokenizationResults, strict=False)
+_READ_TOKEN_CLASSIFICATION_REQUEST = msgspec.json.Decoder(schemas.TokenClassificationRequest, strict=False)
+_READ_TOKEN_CLASSIFICATION_RESULTS = msgspec.json.Decoder(schemas.TokenClassificationResults, strict=False)
 
 _FINISH_REASON_SCHEMAS_IN: dict[str, operations.FinishReason] = {
     "NOT_FINISHED": "not_finished",
@@ -86,6 +93,7 @@ _NO_SCHEMAS_SimilaritiesInputs = schemas.SimilaritiesInputs()
 _NO_SCHEMAS_SimilarityInputs = schemas.SimilarityInputs()
 _NO_SCHEMAS_SimilarityScores = schemas.SimilarityScores()
 _NO_SCHEMAS_StreamDetails = schemas.StreamDetails()
+_NO_SCHEMAS_ThresholdParameters = schemas.ThresholdParameters()
 _NO_SCHEMAS_TruncateParameters = schemas.TruncateParameters()
 _NO_SCHEMAS_Vector1D = schemas.Vector1D()
 _NO_SCHEMAS_VectorData = schemas.VectorData()
@@ -1117,6 +1125,10 @@ def embedding_tasks_rest_encode_request(request: operations.EmbedRequest, contex
     """The operation to POST /api/v1/task/embedding-tasks."""
     if request.dimensions is not None:
         context.lose("dimensions", "the other side has no place for it")
+    if request.add_special_tokens not in (None, True):
+        context.lose("add_special_tokens", "the other side has no place for it")
+    if request.use_activation not in (None, True):
+        context.lose("use_activation", "the other side has no place for it")
     path = "/api/v1/task/embedding-tasks"
     body = schemas.EmbeddingsRequest(
         inputs=request.texts,
@@ -1192,15 +1204,11 @@ def _write_embedding_tasks_grpc_reply_vectors(item: operations.Vector, context: 
     """One of `vectors`."""
     made = wire.Vector1D(
         data_npfloat32sequence=None
-        if not structured.singles(item.values)
-        else wire.NpFloat32Sequence(
-            values=structured.packed(item.values, "f", "values", context),
-        ),
+        if (singles := structured.singles(item.values)) is None
+        else wire.NpFloat32Sequence(values=singles),
         data_npfloat64sequence=None
-        if structured.singles(item.values)
-        else wire.NpFloat64Sequence(
-            values=structured.packed(item.values, "d", "values", context),
-        ),
+        if singles is not None
+        else wire.NpFloat64Sequence(values=structured.packed(item.values, "d", "values", context)),
     )
     structured.one_of(made, ("data_pyfloatsequence", "data_npfloat32sequence", "data_npfloat64sequence"), context)
     return made
@@ -1220,6 +1228,10 @@ def embedding_tasks_grpc_encode_request(request: operations.EmbedRequest, contex
     """The operation to /caikit.runtime.Nlp.NlpService/EmbeddingTasksPredict."""
     if request.dimensions is not None:
         context.lose("dimensions", "the other side has no place for it")
+    if request.add_special_tokens not in (None, True):
+        context.lose("add_special_tokens", "the other side has no place for it")
+    if request.use_activation not in (None, True):
+        context.lose("use_activation", "the other side has no place for it")
     message = wire.EmbeddingTasksRequest(
         texts=request.texts,
         truncate_input_tokens=request.truncate_tokens,
@@ -1285,6 +1297,10 @@ def embedding_rest_encode_request(request: operations.EmbedRequest, context: Con
     """The operation to POST /api/v1/task/embedding."""
     if request.dimensions is not None:
         context.lose("dimensions", "the other side has no place for it")
+    if request.add_special_tokens not in (None, True):
+        context.lose("add_special_tokens", "the other side has no place for it")
+    if request.use_activation not in (None, True):
+        context.lose("use_activation", "the other side has no place for it")
     only_texts = structured.only(request.texts, "texts", context)
     path = "/api/v1/task/embedding"
     body = schemas.EmbeddingRequest(
@@ -1366,6 +1382,10 @@ def embedding_grpc_encode_request(request: operations.EmbedRequest, context: Con
     """The operation to /caikit.runtime.Nlp.NlpService/EmbeddingTaskPredict."""
     if request.dimensions is not None:
         context.lose("dimensions", "the other side has no place for it")
+    if request.add_special_tokens not in (None, True):
+        context.lose("add_special_tokens", "the other side has no place for it")
+    if request.use_activation not in (None, True):
+        context.lose("use_activation", "the other side has no place for it")
     only_texts = structured.only(request.texts, "texts", context)
     message = wire.EmbeddingTaskRequest(
         text=only_texts,
@@ -1416,15 +1436,11 @@ def embedding_grpc_encode_reply(
         result=structured.filled(
             wire.Vector1D(
                 data_npfloat32sequence=None
-                if not structured.singles(only_vectors.values)
-                else wire.NpFloat32Sequence(
-                    values=structured.packed(only_vectors.values, "f", "values", context),
-                ),
+                if (singles := structured.singles(only_vectors.values)) is None
+                else wire.NpFloat32Sequence(values=singles),
                 data_npfloat64sequence=None
-                if structured.singles(only_vectors.values)
-                else wire.NpFloat64Sequence(
-                    values=structured.packed(only_vectors.values, "d", "values", context),
-                ),
+                if singles is not None
+                else wire.NpFloat64Sequence(values=structured.packed(only_vectors.values, "d", "values", context)),
             ),
             _NO_WIRE_Vector1D,
         ),
@@ -2180,3 +2196,661 @@ def rerank_grpc_encode_reply(
         ),
     )
     return GrpcReply(messages=(grpc.write(wire.encode_RerankResult, message, context),))
+
+
+def _read_tokenization_rest_reply_results(item: schemas.TokenSpan, context: Context) -> operations.Span:
+    """One of `results`."""
+    return operations.Span(
+        start=structured.given(item.start, 0),
+        end=structured.given(item.end, 0),
+        text=structured.given(item.text, ""),
+    )
+
+
+def _write_tokenization_rest_reply_results(item: operations.Span, context: Context) -> schemas.TokenSpan:
+    """One of `results`."""
+    return schemas.TokenSpan(
+        start=item.start,
+        end=item.end,
+        text=item.text,
+    )
+
+
+def tokenization_rest_decode_request(call: HttpRequest, context: Context) -> operations.TokenizeRequest:
+    """POST /api/v1/task/tokenization to its operation."""
+    body = rest.read_json(_READ_TEXT_REQUEST, bytes(rest.body_of(call)))
+    return operations.TokenizeRequest(
+        model=body.model_id,
+        prompts=[body.inputs],
+    )
+
+
+def tokenization_rest_encode_request(request: operations.TokenizeRequest, context: Context) -> HttpRequest:
+    """The operation to POST /api/v1/task/tokenization."""
+    if request.adapter:
+        context.lose("adapter", "the other side has no place for it")
+    if request.chat is not None:
+        context.lose("chat", "the other side has no place for it")
+    if request.add_special_tokens not in (None, True):
+        context.lose("add_special_tokens", "the other side has no place for it")
+    if request.truncate_tokens not in (None, 0):
+        context.lose("truncate_tokens", "the other side has no place for it")
+    if request.return_pieces not in (None, False):
+        context.lose("return_pieces", "the other side has no place for it")
+    if request.return_spans not in (None, False):
+        context.lose("return_spans", "the other side has no place for it")
+    only_prompts = structured.only(request.prompts, "prompts", context)
+    path = "/api/v1/task/tokenization"
+    body = schemas.TextRequest(
+        inputs=only_prompts,
+        model_id=request.model,
+    )
+    return rest.call("POST", path, (rest.encode(body),))
+
+
+def tokenization_rest_decode_reply(
+    answer: HttpReply, request: operations.TokenizeRequest, context: Context
+) -> operations.TokenizeReply:
+    """What a runtime answers to POST /api/v1/task/tokenization."""
+    rest.check_status(answer, context)
+    body = rest.read_reply(_READ_TOKENIZATION_RESULTS, bytes(rest.body_of(answer)), context)
+    return operations.TokenizeReply(
+        results=[
+            operations.Tokenization(
+                count=structured.given(body.token_count, None),
+                spans=[
+                    _read_tokenization_rest_reply_results(item, context) for item in structured.given(body.results, [])
+                ],
+            )
+        ],
+    )
+
+
+def tokenization_rest_encode_reply(
+    reply: operations.TokenizeReply, request: operations.TokenizeRequest, context: Context
+) -> HttpReply:
+    """What a client of POST /api/v1/task/tokenization gets."""
+    only_results = structured.only(reply.results, "results", context)
+    body = schemas.TokenizationResults(
+        token_count=only_results.count,
+        results=[_write_tokenization_rest_reply_results(item, context) for item in only_results.spans],
+    )
+    return rest.ok_reply((rest.encode(body),))
+
+
+def _read_tokenization_grpc_reply_results(item: wire.Token, context: Context) -> operations.Span:
+    """One of `results`."""
+    return operations.Span(
+        start=item.start,
+        end=item.end,
+        text=item.text,
+    )
+
+
+def _write_tokenization_grpc_reply_results(item: operations.Span, context: Context) -> wire.Token:
+    """One of `results`."""
+    return wire.Token(
+        start=item.start,
+        end=item.end,
+        text=item.text,
+    )
+
+
+def tokenization_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.TokenizeRequest:
+    """/caikit.runtime.Nlp.NlpService/TokenizationTaskPredict to its operation."""
+    message = grpc.read(wire.decode_TokenizationTaskRequest, grpc.request_message(call), context)
+    return operations.TokenizeRequest(
+        model=structured.metadata(call.metadata, "mm-model-id"),
+        prompts=[message.text],
+    )
+
+
+def tokenization_grpc_encode_request(request: operations.TokenizeRequest, context: Context) -> GrpcRequest:
+    """The operation to /caikit.runtime.Nlp.NlpService/TokenizationTaskPredict."""
+    if request.adapter:
+        context.lose("adapter", "the other side has no place for it")
+    if request.chat is not None:
+        context.lose("chat", "the other side has no place for it")
+    if request.add_special_tokens not in (None, True):
+        context.lose("add_special_tokens", "the other side has no place for it")
+    if request.truncate_tokens not in (None, 0):
+        context.lose("truncate_tokens", "the other side has no place for it")
+    if request.return_pieces not in (None, False):
+        context.lose("return_pieces", "the other side has no place for it")
+    if request.return_spans not in (None, False):
+        context.lose("return_spans", "the other side has no place for it")
+    only_prompts = structured.only(request.prompts, "prompts", context)
+    message = wire.TokenizationTaskRequest(
+        text=only_prompts,
+    )
+    message_chunks = grpc.write(wire.encode_TokenizationTaskRequest, message, context)
+    return GrpcRequest(
+        "/caikit.runtime.Nlp.NlpService/TokenizationTaskPredict",
+        metadata=structured.entries(("mm-model-id", request.model)),
+        messages=(message_chunks,),
+    )
+
+
+def tokenization_grpc_decode_reply(
+    answer: GrpcReply, request: operations.TokenizeRequest, context: Context
+) -> operations.TokenizeReply:
+    """What a runtime answers to /caikit.runtime.Nlp.NlpService/TokenizationTaskPredict."""
+    message = grpc.read(wire.decode_TokenizationResults, grpc.reply_message(answer, context), context)
+    return operations.TokenizeReply(
+        results=[
+            operations.Tokenization(
+                count=structured.said(message.token_count, 0),
+                spans=[_read_tokenization_grpc_reply_results(item, context) for item in message.results],
+            )
+        ],
+    )
+
+
+def tokenization_grpc_encode_reply(
+    reply: operations.TokenizeReply, request: operations.TokenizeRequest, context: Context
+) -> GrpcReply:
+    """What a client of /caikit.runtime.Nlp.NlpService/TokenizationTaskPredict gets."""
+    only_results = structured.only(reply.results, "results", context)
+    message = wire.TokenizationResults(
+        token_count=structured.sayable(only_results.count, 0, 0, "count", context),
+        results=[_write_tokenization_grpc_reply_results(item, context) for item in only_results.spans],
+    )
+    return GrpcReply(messages=(grpc.write(wire.encode_TokenizationResults, message, context),))
+
+
+def _read_text_classification_rest_reply_results(
+    item: schemas.ClassificationResult, context: Context
+) -> operations.Label:
+    """One of `results`."""
+    return operations.Label(
+        label=structured.given(item.label, ""),
+        score=structured.given(item.score, 0.0),
+    )
+
+
+def _write_text_classification_rest_reply_results(
+    item: operations.Label, context: Context
+) -> schemas.ClassificationResult:
+    """One of `results`."""
+    return schemas.ClassificationResult(
+        label=item.label,
+        score=structured.finite(item.score, "score", context),
+    )
+
+
+def text_classification_rest_decode_request(call: HttpRequest, context: Context) -> operations.ClassifyTextRequest:
+    """POST /api/v1/task/text-classification to its operation."""
+    body = rest.read_json(_READ_TEXT_REQUEST, bytes(rest.body_of(call)))
+    return operations.ClassifyTextRequest(
+        text=body.inputs,
+        model=body.model_id,
+    )
+
+
+def text_classification_rest_encode_request(request: operations.ClassifyTextRequest, context: Context) -> HttpRequest:
+    """The operation to POST /api/v1/task/text-classification."""
+    path = "/api/v1/task/text-classification"
+    body = schemas.TextRequest(
+        inputs=request.text,
+        model_id=request.model,
+    )
+    return rest.call("POST", path, (rest.encode(body),))
+
+
+def text_classification_rest_decode_reply(
+    answer: HttpReply, request: operations.ClassifyTextRequest, context: Context
+) -> operations.ClassifyTextReply:
+    """What a runtime answers to POST /api/v1/task/text-classification."""
+    rest.check_status(answer, context)
+    body = rest.read_reply(_READ_CLASSIFICATION_RESULTS, bytes(rest.body_of(answer)), context)
+    return operations.ClassifyTextReply(
+        results=[
+            _read_text_classification_rest_reply_results(item, context) for item in structured.given(body.results, [])
+        ],
+    )
+
+
+def text_classification_rest_encode_reply(
+    reply: operations.ClassifyTextReply, request: operations.ClassifyTextRequest, context: Context
+) -> HttpReply:
+    """What a client of POST /api/v1/task/text-classification gets."""
+    body = schemas.ClassificationResults(
+        results=[_write_text_classification_rest_reply_results(item, context) for item in reply.results],
+    )
+    return rest.ok_reply((rest.encode(body),))
+
+
+def _read_text_classification_grpc_reply_results(item: wire.ClassificationResult, context: Context) -> operations.Label:
+    """One of `results`."""
+    return operations.Label(
+        label=item.label,
+        score=item.score,
+    )
+
+
+def _write_text_classification_grpc_reply_results(
+    item: operations.Label, context: Context
+) -> wire.ClassificationResult:
+    """One of `results`."""
+    return wire.ClassificationResult(
+        label=item.label,
+        score=item.score,
+    )
+
+
+def text_classification_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.ClassifyTextRequest:
+    """/caikit.runtime.Nlp.NlpService/TextClassificationTaskPredict to its operation."""
+    message = grpc.read(wire.decode_TextClassificationTaskRequest, grpc.request_message(call), context)
+    return operations.ClassifyTextRequest(
+        model=structured.metadata(call.metadata, "mm-model-id"),
+        text=message.text,
+    )
+
+
+def text_classification_grpc_encode_request(request: operations.ClassifyTextRequest, context: Context) -> GrpcRequest:
+    """The operation to /caikit.runtime.Nlp.NlpService/TextClassificationTaskPredict."""
+    message = wire.TextClassificationTaskRequest(
+        text=request.text,
+    )
+    message_chunks = grpc.write(wire.encode_TextClassificationTaskRequest, message, context)
+    return GrpcRequest(
+        "/caikit.runtime.Nlp.NlpService/TextClassificationTaskPredict",
+        metadata=structured.entries(("mm-model-id", request.model)),
+        messages=(message_chunks,),
+    )
+
+
+def text_classification_grpc_decode_reply(
+    answer: GrpcReply, request: operations.ClassifyTextRequest, context: Context
+) -> operations.ClassifyTextReply:
+    """What a runtime answers to /caikit.runtime.Nlp.NlpService/TextClassificationTaskPredict."""
+    message = grpc.read(wire.decode_ClassificationResults, grpc.reply_message(answer, context), context)
+    return operations.ClassifyTextReply(
+        results=[_read_text_classification_grpc_reply_results(item, context) for item in message.results],
+    )
+
+
+def text_classification_grpc_encode_reply(
+    reply: operations.ClassifyTextReply, request: operations.ClassifyTextRequest, context: Context
+) -> GrpcReply:
+    """What a client of /caikit.runtime.Nlp.NlpService/TextClassificationTaskPredict gets."""
+    message = wire.ClassificationResults(
+        results=[_write_text_classification_grpc_reply_results(item, context) for item in reply.results],
+    )
+    return GrpcReply(messages=(grpc.write(wire.encode_ClassificationResults, message, context),))
+
+
+def _read_token_classification_rest_reply_results(
+    item: schemas.TokenClassificationResult, context: Context
+) -> operations.LabelledSpan:
+    """One of `results`."""
+    return operations.LabelledSpan(
+        start=structured.given(item.start, 0),
+        end=structured.given(item.end, 0),
+        word=structured.given(item.word, ""),
+        entity=structured.given(item.entity, ""),
+        entity_group=structured.given(item.entity_group, ""),
+        score=structured.given(item.score, 0.0),
+        token_count=structured.given(item.token_count, None),
+    )
+
+
+def _write_token_classification_rest_reply_results(
+    item: operations.LabelledSpan, context: Context
+) -> schemas.TokenClassificationResult:
+    """One of `results`."""
+    return schemas.TokenClassificationResult(
+        start=item.start,
+        end=item.end,
+        word=item.word,
+        entity=item.entity,
+        entity_group=item.entity_group,
+        score=structured.finite(item.score, "score", context),
+        token_count=item.token_count,
+    )
+
+
+def token_classification_rest_decode_request(call: HttpRequest, context: Context) -> operations.ClassifyTokensRequest:
+    """POST /api/v1/task/token-classification to its operation."""
+    body = rest.read_json(_READ_TOKEN_CLASSIFICATION_REQUEST, bytes(rest.body_of(call)))
+    in_parameters = body.parameters or _NO_SCHEMAS_ThresholdParameters
+    return operations.ClassifyTokensRequest(
+        text=body.inputs,
+        model=body.model_id,
+        threshold=structured.given(in_parameters.threshold, None),
+    )
+
+
+def token_classification_rest_encode_request(
+    request: operations.ClassifyTokensRequest, context: Context
+) -> HttpRequest:
+    """The operation to POST /api/v1/task/token-classification."""
+    path = "/api/v1/task/token-classification"
+    body = schemas.TokenClassificationRequest(
+        inputs=request.text,
+        model_id=request.model,
+        parameters=structured.filled_json(
+            schemas.ThresholdParameters(
+                threshold=structured.json(structured.finite(request.threshold, "threshold", context)),
+            ),
+            _NO_SCHEMAS_ThresholdParameters,
+        ),
+    )
+    return rest.call("POST", path, (rest.encode(body),))
+
+
+def token_classification_rest_decode_reply(
+    answer: HttpReply, request: operations.ClassifyTokensRequest, context: Context
+) -> operations.ClassifyTokensReply:
+    """What a runtime answers to POST /api/v1/task/token-classification."""
+    rest.check_status(answer, context)
+    body = rest.read_reply(_READ_TOKEN_CLASSIFICATION_RESULTS, bytes(rest.body_of(answer)), context)
+    return operations.ClassifyTokensReply(
+        results=[
+            _read_token_classification_rest_reply_results(item, context) for item in structured.given(body.results, [])
+        ],
+    )
+
+
+def token_classification_rest_encode_reply(
+    reply: operations.ClassifyTokensReply, request: operations.ClassifyTokensRequest, context: Context
+) -> HttpReply:
+    """What a client of POST /api/v1/task/token-classification gets."""
+    body = schemas.TokenClassificationResults(
+        results=[_write_token_classification_rest_reply_results(item, context) for item in reply.results],
+    )
+    return rest.ok_reply((rest.encode(body),))
+
+
+def _read_token_classification_grpc_reply_results(
+    item: wire.TokenClassificationResult, context: Context
+) -> operations.LabelledSpan:
+    """One of `results`."""
+    return operations.LabelledSpan(
+        start=item.start,
+        end=item.end,
+        word=item.word,
+        entity=item.entity,
+        entity_group=item.entity_group,
+        score=item.score,
+        token_count=structured.said(item.token_count, 0),
+    )
+
+
+def _write_token_classification_grpc_reply_results(
+    item: operations.LabelledSpan, context: Context
+) -> wire.TokenClassificationResult:
+    """One of `results`."""
+    return wire.TokenClassificationResult(
+        start=item.start,
+        end=item.end,
+        word=item.word,
+        entity=item.entity,
+        entity_group=item.entity_group,
+        score=item.score,
+        token_count=structured.sayable(item.token_count, 0, 0, "token_count", context),
+    )
+
+
+def token_classification_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.ClassifyTokensRequest:
+    """/caikit.runtime.Nlp.NlpService/TokenClassificationTaskPredict to its operation."""
+    message = grpc.read(wire.decode_TokenClassificationTaskRequest, grpc.request_message(call), context)
+    return operations.ClassifyTokensRequest(
+        model=structured.metadata(call.metadata, "mm-model-id"),
+        text=message.text,
+        threshold=structured.given(message.threshold, None),
+    )
+
+
+def token_classification_grpc_encode_request(
+    request: operations.ClassifyTokensRequest, context: Context
+) -> GrpcRequest:
+    """The operation to /caikit.runtime.Nlp.NlpService/TokenClassificationTaskPredict."""
+    message = wire.TokenClassificationTaskRequest(
+        text=request.text,
+        threshold=request.threshold,
+    )
+    message_chunks = grpc.write(wire.encode_TokenClassificationTaskRequest, message, context)
+    return GrpcRequest(
+        "/caikit.runtime.Nlp.NlpService/TokenClassificationTaskPredict",
+        metadata=structured.entries(("mm-model-id", request.model)),
+        messages=(message_chunks,),
+    )
+
+
+def token_classification_grpc_decode_reply(
+    answer: GrpcReply, request: operations.ClassifyTokensRequest, context: Context
+) -> operations.ClassifyTokensReply:
+    """What a runtime answers to /caikit.runtime.Nlp.NlpService/TokenClassificationTaskPredict."""
+    message = grpc.read(wire.decode_TokenClassificationResults, grpc.reply_message(answer, context), context)
+    return operations.ClassifyTokensReply(
+        results=[_read_token_classification_grpc_reply_results(item, context) for item in message.results],
+    )
+
+
+def token_classification_grpc_encode_reply(
+    reply: operations.ClassifyTokensReply, request: operations.ClassifyTokensRequest, context: Context
+) -> GrpcReply:
+    """What a client of /caikit.runtime.Nlp.NlpService/TokenClassificationTaskPredict gets."""
+    message = wire.TokenClassificationResults(
+        results=[_write_token_classification_grpc_reply_results(item, context) for item in reply.results],
+    )
+    return GrpcReply(messages=(grpc.write(wire.encode_TokenClassificationResults, message, context),))
+
+
+def _read_models_info_rest_reply_models(item: schemas.ModelInfo, context: Context) -> operations.Model:
+    """One of `models`."""
+    return operations.Model(
+        root=structured.given(item.model_path, ""),
+        id=structured.given(item.name, ""),
+        size=structured.given(item.size, None),
+        metadata=structured.given(item.metadata, None),
+        loaded=structured.given(item.loaded, None),
+        module_id=structured.given(item.module_id, ""),
+        module_metadata=structured.given(item.module_metadata, None),
+    )
+
+
+def _write_models_info_rest_reply_models(item: operations.Model, context: Context) -> schemas.ModelInfo:
+    """One of `models`."""
+    return schemas.ModelInfo(
+        model_path=item.root,
+        name=item.id,
+        size=structured.json(item.size),
+        metadata=structured.json(item.metadata),
+        loaded=structured.json(item.loaded),
+        module_id=rest.optional(item.module_id),
+        module_metadata=structured.json(item.module_metadata),
+    )
+
+
+def models_info_rest_decode_request(call: HttpRequest, context: Context) -> operations.ModelListRequest:
+    """GET /info/models to its operation."""
+    return operations.ModelListRequest(
+        models=rest.query(call, "model_ids"),
+    )
+
+
+def models_info_rest_encode_request(request: operations.ModelListRequest, context: Context) -> HttpRequest:
+    """The operation to GET /info/models."""
+    path = "/info/models"
+    path = rest.with_query(path, "model_ids", request.models)
+    return rest.call("GET", path)
+
+
+def models_info_rest_decode_reply(
+    answer: HttpReply, request: operations.ModelListRequest, context: Context
+) -> operations.ModelListReply:
+    """What a runtime answers to GET /info/models."""
+    rest.check_status(answer, context)
+    body = rest.read_reply(_READ_MODELS_INFO, bytes(rest.body_of(answer)), context)
+    return operations.ModelListReply(
+        models=[_read_models_info_rest_reply_models(item, context) for item in structured.given(body.models, [])],
+    )
+
+
+def models_info_rest_encode_reply(
+    reply: operations.ModelListReply, request: operations.ModelListRequest, context: Context
+) -> HttpReply:
+    """What a client of GET /info/models gets."""
+    body = schemas.ModelsInfo(
+        models=[_write_models_info_rest_reply_models(item, context) for item in reply.models],
+    )
+    return rest.ok_reply((rest.encode(body),))
+
+
+def _read_models_info_grpc_reply_models(item: wire.ModelInfo, context: Context) -> operations.Model:
+    """One of `models`."""
+    return operations.Model(
+        root=item.model_path,
+        id=item.name,
+        size=structured.said(item.size, 0),
+        metadata=json_messages.read_struct(item.metadata),
+        loaded=structured.said(item.loaded, False),
+        module_id=item.module_id,
+        module_metadata=item.module_metadata,
+    )
+
+
+def _write_models_info_grpc_reply_models(item: operations.Model, context: Context) -> wire.ModelInfo:
+    """One of `models`."""
+    return wire.ModelInfo(
+        model_path=item.root,
+        name=item.id,
+        size=structured.sayable(item.size, 0, 0, "size", context),
+        metadata=json_messages.write_struct(item.metadata, "metadata", context),
+        loaded=structured.sayable(item.loaded, False, False, "loaded", context),
+        module_id=item.module_id,
+        module_metadata=json_messages.write_strings(item.module_metadata, "module_metadata", context),
+    )
+
+
+def models_info_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.ModelListRequest:
+    """/caikit.runtime.info.InfoService/GetModelsInfo to its operation."""
+    message = grpc.read(wire.decode_ModelInfoRequest, grpc.request_message(call), context)
+    return operations.ModelListRequest(
+        models=message.model_ids,
+    )
+
+
+def models_info_grpc_encode_request(request: operations.ModelListRequest, context: Context) -> GrpcRequest:
+    """The operation to /caikit.runtime.info.InfoService/GetModelsInfo."""
+    message = wire.ModelInfoRequest(
+        model_ids=request.models,
+    )
+    message_chunks = grpc.write(wire.encode_ModelInfoRequest, message, context)
+    return GrpcRequest("/caikit.runtime.info.InfoService/GetModelsInfo", messages=(message_chunks,))
+
+
+def models_info_grpc_decode_reply(
+    answer: GrpcReply, request: operations.ModelListRequest, context: Context
+) -> operations.ModelListReply:
+    """What a runtime answers to /caikit.runtime.info.InfoService/GetModelsInfo."""
+    message = grpc.read(wire.decode_ModelInfoResponse, grpc.reply_message(answer, context), context)
+    return operations.ModelListReply(
+        models=[_read_models_info_grpc_reply_models(item, context) for item in message.models],
+    )
+
+
+def models_info_grpc_encode_reply(
+    reply: operations.ModelListReply, request: operations.ModelListRequest, context: Context
+) -> GrpcReply:
+    """What a client of /caikit.runtime.info.InfoService/GetModelsInfo gets."""
+    message = wire.ModelInfoResponse(
+        models=[_write_models_info_grpc_reply_models(item, context) for item in reply.models],
+    )
+    return GrpcReply(messages=(grpc.write(wire.encode_ModelInfoResponse, message, context),))
+
+
+def runtime_info_rest_decode_request(call: HttpRequest, context: Context) -> operations.RuntimeVersionRequest:
+    """GET /info/version to its operation."""
+    return operations.RuntimeVersionRequest()
+
+
+def runtime_info_rest_encode_request(request: operations.RuntimeVersionRequest, context: Context) -> HttpRequest:
+    """The operation to GET /info/version."""
+    path = "/info/version"
+    return rest.call("GET", path)
+
+
+def runtime_info_rest_decode_reply(
+    answer: HttpReply, request: operations.RuntimeVersionRequest, context: Context
+) -> operations.RuntimeVersionReply:
+    """What a runtime answers to GET /info/version."""
+    rest.check_status(answer, context)
+    body = rest.read_reply(_READ_RUNTIME_INFO, bytes(rest.body_of(answer)), context)
+    return operations.RuntimeVersionReply(
+        version=structured.given(body.runtime_version, ""),
+        packages=structured.given(body.python_packages, None),
+    )
+
+
+def runtime_info_rest_encode_reply(
+    reply: operations.RuntimeVersionReply, request: operations.RuntimeVersionRequest, context: Context
+) -> HttpReply:
+    """What a client of GET /info/version gets."""
+    body = schemas.RuntimeInfo(
+        runtime_version=reply.version,
+        python_packages=structured.json(reply.packages),
+    )
+    return rest.ok_reply((rest.encode(body),))
+
+
+def runtime_info_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.RuntimeVersionRequest:
+    """/caikit.runtime.info.InfoService/GetRuntimeInfo to its operation."""
+    grpc.read(wire.decode_RuntimeInfoRequest, grpc.request_message(call), context)
+    return operations.RuntimeVersionRequest()
+
+
+def runtime_info_grpc_encode_request(request: operations.RuntimeVersionRequest, context: Context) -> GrpcRequest:
+    """The operation to /caikit.runtime.info.InfoService/GetRuntimeInfo."""
+    message = wire.RuntimeInfoRequest()
+    message_chunks = grpc.write(wire.encode_RuntimeInfoRequest, message, context)
+    return GrpcRequest("/caikit.runtime.info.InfoService/GetRuntimeInfo", messages=(message_chunks,))
+
+
+def runtime_info_grpc_decode_reply(
+    answer: GrpcReply, request: operations.RuntimeVersionRequest, context: Context
+) -> operations.RuntimeVersionReply:
+    """What a runtime answers to /caikit.runtime.info.InfoService/GetRuntimeInfo."""
+    message = grpc.read(wire.decode_RuntimeInfoResponse, grpc.reply_message(answer, context), context)
+    return operations.RuntimeVersionReply(
+        version=message.runtime_version,
+        packages=message.python_packages,
+    )
+
+
+def runtime_info_grpc_encode_reply(
+    reply: operations.RuntimeVersionReply, request: operations.RuntimeVersionRequest, context: Context
+) -> GrpcReply:
+    """What a client of /caikit.runtime.info.InfoService/GetRuntimeInfo gets."""
+    message = wire.RuntimeInfoResponse(
+        runtime_version=reply.version,
+        python_packages=json_messages.write_strings(reply.packages, "python_packages", context),
+    )
+    return GrpcReply(messages=(grpc.write(wire.encode_RuntimeInfoResponse, message, context),))
+
+
+def health_rest_decode_request(call: HttpRequest, context: Context) -> operations.ServerReadyRequest:
+    """GET /health to its operation."""
+    return operations.ServerReadyRequest()
+
+
+def health_rest_encode_request(request: operations.ServerReadyRequest, context: Context) -> HttpRequest:
+    """The operation to GET /health."""
+    path = "/health"
+    return rest.call("GET", path)
+
+
+def health_rest_decode_reply(
+    answer: HttpReply, request: operations.ServerReadyRequest, context: Context
+) -> operations.ServerReadyReply:
+    """What a runtime answers to GET /health."""
+    return operations.ServerReadyReply(ready=rest.boolean_status(answer, context))
+
+
+def health_rest_encode_reply(
+    reply: operations.ServerReadyReply, request: operations.ServerReadyRequest, context: Context
+) -> HttpReply:
+    """What a client of GET /health gets."""
+    return rest.bare_status(reply.ready, "OK", context)

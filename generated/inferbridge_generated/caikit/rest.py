@@ -113,6 +113,65 @@ class ReranksParameters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True
     return_text: bool | UnsetType | None = UNSET
 
 
+class TextRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object TextRequest."""
+
+    inputs: str
+    model_id: str
+
+
+class TokenSpan(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object TokenSpan."""
+
+    start: int | UnsetType | None = UNSET
+    end: int | UnsetType | None = UNSET
+    text: str | UnsetType | None = UNSET
+
+
+class ClassificationResult(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object ClassificationResult."""
+
+    label: str | UnsetType | None = UNSET
+    score: float | UnsetType | None = UNSET
+
+
+class ThresholdParameters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object ThresholdParameters."""
+
+    threshold: float | UnsetType | None = UNSET
+
+
+class TokenClassificationResult(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object TokenClassificationResult."""
+
+    start: int | UnsetType | None = UNSET
+    end: int | UnsetType | None = UNSET
+    word: str | UnsetType | None = UNSET
+    entity: str | UnsetType | None = UNSET
+    entity_group: str | UnsetType | None = UNSET
+    score: float | UnsetType | None = UNSET
+    token_count: int | UnsetType | None = UNSET
+
+
+class ModelInfo(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object ModelInfo."""
+
+    model_path: str | UnsetType | None = UNSET
+    name: str | UnsetType | None = UNSET
+    size: int | UnsetType | None = UNSET
+    metadata: Any = UNSET
+    loaded: bool | UnsetType | None = UNSET
+    module_id: str | UnsetType | None = UNSET
+    module_metadata: Any = UNSET
+
+
+class RuntimeInfo(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object RuntimeInfo."""
+
+    runtime_version: str | UnsetType | None = UNSET
+    python_packages: Any = UNSET
+
+
 class GenerationParameters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The JSON object GenerationParameters."""
 
@@ -235,6 +294,39 @@ class ReranksRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     inputs: ReranksInputs
     parameters: ReranksParameters | UnsetType | None = UNSET
     model_id: str
+
+
+class TokenizationResults(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object TokenizationResults."""
+
+    results: list[TokenSpan] | UnsetType | None = UNSET
+    token_count: int | UnsetType | None = UNSET
+
+
+class ClassificationResults(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object ClassificationResults."""
+
+    results: list[ClassificationResult] | UnsetType | None = UNSET
+
+
+class TokenClassificationRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object TokenClassificationRequest."""
+
+    inputs: str
+    parameters: ThresholdParameters | UnsetType | None = UNSET
+    model_id: str
+
+
+class TokenClassificationResults(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object TokenClassificationResults."""
+
+    results: list[TokenClassificationResult] | UnsetType | None = UNSET
+
+
+class ModelsInfo(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object ModelsInfo."""
+
+    models: list[ModelInfo] | UnsetType | None = UNSET
 
 
 class GenerationRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

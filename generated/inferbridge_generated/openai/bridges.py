@@ -14,12 +14,18 @@ _READ_CHAT = msgspec.json.Decoder(schemas.Chat, strict=False)
 _READ_CHAT_REQUEST = msgspec.json.Decoder(schemas.ChatRequest, strict=False)
 _READ_COMPLETION = msgspec.json.Decoder(schemas.Completion, strict=False)
 _READ_COMPLETION_REQUEST = msgspec.json.Decoder(schemas.CompletionRequest, strict=False)
+_READ_DETOKENIZE_REQUEST = msgspec.json.Decoder(schemas.DetokenizeRequest, strict=False)
+_READ_DETOKENIZE_RESPONSE = msgspec.json.Decoder(schemas.DetokenizeResponse, strict=False)
 _READ_EMBEDDINGS = msgspec.json.Decoder(schemas.Embeddings, strict=False)
 _READ_EMBEDDING_REQUEST = msgspec.json.Decoder(schemas.EmbeddingRequest, strict=False)
+_READ_MODELS = msgspec.json.Decoder(schemas.Models, strict=False)
 _READ_RERANK = msgspec.json.Decoder(schemas.Rerank, strict=False)
 _READ_RERANK_REQUEST = msgspec.json.Decoder(schemas.RerankRequest, strict=False)
 _READ_SCORES = msgspec.json.Decoder(schemas.Scores, strict=False)
 _READ_SCORE_REQUEST = msgspec.json.Decoder(schemas.ScoreRequest, strict=False)
+_READ_TOKENIZE_REQUEST = msgspec.json.Decoder(schemas.TokenizeRequest, strict=False)
+_READ_TOKENIZE_RESPONSE = msgspec.json.Decoder(schemas.TokenizeResponse, strict=False)
+_READ_VERSION = msgspec.json.Decoder(schemas.Version, strict=False)
 
 _FINISH_REASON_SCHEMAS_IN: dict[str, operations.FinishReason] = {
     "tool_calls": "tool_calls",
@@ -125,7 +131,7 @@ def completions_rest_decode_request(call: HttpRequest, context: Context) -> oper
     )
     return operations.GenerateRequest(
         prompts=converters.prompt_texts_from_wire(body.prompt),
-        max_tokens=converters.completion_limit_from_wire(body.max_tokens),
+        max_tokens=structured.left_out(body.max_tokens, 16),
         echo=structured.given(body.echo, None),
         model=structured.given(body.model, ""),
         temperature=structured.given(body.temperature, None),
@@ -213,7 +219,7 @@ def completions_rest_encode_request(request: operations.GenerateRequest, context
     path = "/v1/completions"
     body = schemas.CompletionRequest(
         prompt=converters.prompt_texts_to_wire(request.prompts),
-        max_tokens=converters.completion_limit_to_wire(request.max_tokens),
+        max_tokens=request.max_tokens,
         echo=structured.json(request.echo),
         model=rest.optional(request.model),
         temperature=structured.json(structured.finite(request.temperature, "temperature", context)),
@@ -764,110 +770,6 @@ def chat_rest_encode_message(neutral: operations.GenerateMessage, context: Conte
     return rest.encode(body)
 
 
-def tokenize_rest_decode_request(call: HttpRequest, context: Context) -> operations.TokenizeRequest:
-    """POST /tokenize to its operation."""
-    return operations.TokenizeRequest()
-
-
-def tokenize_rest_encode_request(request: operations.TokenizeRequest, context: Context) -> HttpRequest:
-    """The operation to POST /tokenize."""
-    path = "/tokenize"
-    return rest.call("POST", path, (b"{}",))
-
-
-def tokenize_rest_decode_reply(
-    answer: HttpReply, request: operations.TokenizeRequest, context: Context
-) -> operations.TokenizeReply:
-    """What a runtime answers to POST /tokenize."""
-    rest.check_status(answer, context)
-    return operations.TokenizeReply()
-
-
-def tokenize_rest_encode_reply(
-    reply: operations.TokenizeReply, request: operations.TokenizeRequest, context: Context
-) -> HttpReply:
-    """What a client of POST /tokenize gets."""
-    return rest.ok_reply((b"{}",))
-
-
-def detokenize_rest_decode_request(call: HttpRequest, context: Context) -> operations.DetokenizeRequest:
-    """POST /detokenize to its operation."""
-    return operations.DetokenizeRequest()
-
-
-def detokenize_rest_encode_request(request: operations.DetokenizeRequest, context: Context) -> HttpRequest:
-    """The operation to POST /detokenize."""
-    path = "/detokenize"
-    return rest.call("POST", path, (b"{}",))
-
-
-def detokenize_rest_decode_reply(
-    answer: HttpReply, request: operations.DetokenizeRequest, context: Context
-) -> operations.DetokenizeReply:
-    """What a runtime answers to POST /detokenize."""
-    rest.check_status(answer, context)
-    return operations.DetokenizeReply()
-
-
-def detokenize_rest_encode_reply(
-    reply: operations.DetokenizeReply, request: operations.DetokenizeRequest, context: Context
-) -> HttpReply:
-    """What a client of POST /detokenize gets."""
-    return rest.ok_reply((b"{}",))
-
-
-def models_rest_decode_request(call: HttpRequest, context: Context) -> operations.ModelListRequest:
-    """GET /v1/models to its operation."""
-    return operations.ModelListRequest()
-
-
-def models_rest_encode_request(request: operations.ModelListRequest, context: Context) -> HttpRequest:
-    """The operation to GET /v1/models."""
-    path = "/v1/models"
-    return rest.call("GET", path)
-
-
-def models_rest_decode_reply(
-    answer: HttpReply, request: operations.ModelListRequest, context: Context
-) -> operations.ModelListReply:
-    """What a runtime answers to GET /v1/models."""
-    rest.check_status(answer, context)
-    return operations.ModelListReply()
-
-
-def models_rest_encode_reply(
-    reply: operations.ModelListReply, request: operations.ModelListRequest, context: Context
-) -> HttpReply:
-    """What a client of GET /v1/models gets."""
-    return rest.ok_reply((b"{}",))
-
-
-def version_rest_decode_request(call: HttpRequest, context: Context) -> operations.RuntimeVersionRequest:
-    """GET /version to its operation."""
-    return operations.RuntimeVersionRequest()
-
-
-def version_rest_encode_request(request: operations.RuntimeVersionRequest, context: Context) -> HttpRequest:
-    """The operation to GET /version."""
-    path = "/version"
-    return rest.call("GET", path)
-
-
-def version_rest_decode_reply(
-    answer: HttpReply, request: operations.RuntimeVersionRequest, context: Context
-) -> operations.RuntimeVersionReply:
-    """What a runtime answers to GET /version."""
-    rest.check_status(answer, context)
-    return operations.RuntimeVersionReply()
-
-
-def version_rest_encode_reply(
-    reply: operations.RuntimeVersionReply, request: operations.RuntimeVersionRequest, context: Context
-) -> HttpReply:
-    """What a client of GET /version gets."""
-    return rest.ok_reply((b"{}",))
-
-
 def documentation_rest_decode_request(call: HttpRequest, context: Context) -> operations.DocumentationRequest:
     """GET /docs to its operation."""
     return operations.DocumentationRequest()
@@ -920,32 +822,6 @@ def openapi_rest_encode_reply(
     return rest.ok_reply((b"{}",))
 
 
-def health_rest_decode_request(call: HttpRequest, context: Context) -> operations.HealthRequest:
-    """GET /health to its operation."""
-    return operations.HealthRequest()
-
-
-def health_rest_encode_request(request: operations.HealthRequest, context: Context) -> HttpRequest:
-    """The operation to GET /health."""
-    path = "/health"
-    return rest.call("GET", path)
-
-
-def health_rest_decode_reply(
-    answer: HttpReply, request: operations.HealthRequest, context: Context
-) -> operations.HealthReply:
-    """What a runtime answers to GET /health."""
-    rest.check_status(answer, context)
-    return operations.HealthReply()
-
-
-def health_rest_encode_reply(
-    reply: operations.HealthReply, request: operations.HealthRequest, context: Context
-) -> HttpReply:
-    """What a client of GET /health gets."""
-    return rest.ok_reply((b"{}",))
-
-
 def _read_embeddings_rest_reply_data(item: schemas.EmbeddingObject, context: Context) -> operations.Vector:
     """One of `data`."""
     return operations.Vector(
@@ -969,9 +845,6 @@ def embeddings_rest_decode_request(call: HttpRequest, context: Context) -> opera
     structured.lose_set(
         (
             ("priority", body.priority),
-            ("add_special_tokens", body.add_special_tokens),
-            ("normalize", body.normalize),
-            ("use_activation", body.use_activation),
             ("embed_dtype", body.embed_dtype),
             ("endianness", body.endianness),
             ("truncation_side", body.truncation_side),
@@ -987,6 +860,10 @@ def embeddings_rest_decode_request(call: HttpRequest, context: Context) -> opera
         encoding=structured.given(body.encoding_format, ""),
         dimensions=structured.given(body.dimensions, None),
         truncate_tokens=structured.given(body.truncate_prompt_tokens, None),
+        add_special_tokens=structured.given(body.add_special_tokens, None),
+        use_activation=structured.first(
+            structured.given(body.use_activation, None), structured.given(body.normalize, None)
+        ),
         user=structured.given(body.user, ""),
     )
 
@@ -1000,6 +877,8 @@ def embeddings_rest_encode_request(request: operations.EmbedRequest, context: Co
         encoding_format=rest.optional(request.encoding),
         dimensions=structured.json(request.dimensions),
         truncate_prompt_tokens=structured.json(request.truncate_tokens),
+        add_special_tokens=structured.json(request.add_special_tokens),
+        use_activation=structured.json(request.use_activation),
         user=rest.optional(request.user),
     )
     return rest.call("POST", path, (rest.encode(body),))
@@ -1263,3 +1142,262 @@ def rerank_rest_encode_reply(
         results=[_write_rerank_rest_reply_results(item, context) for item in only_rankings.documents],
     )
     return rest.ok_reply((rest.encode(body),))
+
+
+def tokenize_rest_decode_request(call: HttpRequest, context: Context) -> operations.TokenizeRequest:
+    """POST /tokenize to its operation."""
+    body = rest.read_json(_READ_TOKENIZE_REQUEST, bytes(rest.body_of(call)))
+    structured.lose_set(
+        (
+            ("add_generation_prompt", body.add_generation_prompt),
+            ("continue_final_message", body.continue_final_message),
+            ("chat_template", body.chat_template),
+            ("chat_template_kwargs", body.chat_template_kwargs),
+            ("mm_processor_kwargs", body.mm_processor_kwargs),
+            ("tools", body.tools),
+        ),
+        context,
+    )
+    return operations.TokenizeRequest(
+        model=structured.given(body.model, ""),
+        chat=structured.given(body.messages, None),
+        add_special_tokens=structured.given(body.add_special_tokens, None),
+        return_pieces=structured.given(body.return_token_strs, None),
+        prompts=[structured.given(body.prompt, "")],
+    )
+
+
+def tokenize_rest_encode_request(request: operations.TokenizeRequest, context: Context) -> HttpRequest:
+    """The operation to POST /tokenize."""
+    if request.adapter:
+        context.lose("adapter", "the other side has no place for it")
+    if request.truncate_tokens not in (None, 0):
+        context.lose("truncate_tokens", "the other side has no place for it")
+    if request.return_spans not in (None, False):
+        context.lose("return_spans", "the other side has no place for it")
+    only_prompts = structured.only(request.prompts, "prompts", context)
+    path = "/tokenize"
+    body = schemas.TokenizeRequest(
+        model=rest.optional(request.model),
+        prompt=rest.optional(only_prompts),
+        messages=structured.json(request.chat),
+        add_special_tokens=structured.json(request.add_special_tokens),
+        return_token_strs=structured.json(request.return_pieces),
+    )
+    return rest.call("POST", path, (rest.encode(body),))
+
+
+def tokenize_rest_decode_reply(
+    answer: HttpReply, request: operations.TokenizeRequest, context: Context
+) -> operations.TokenizeReply:
+    """What a runtime answers to POST /tokenize."""
+    rest.check_status(answer, context)
+    body = rest.read_reply(_READ_TOKENIZE_RESPONSE, bytes(rest.body_of(answer)), context)
+    return operations.TokenizeReply(
+        results=[
+            operations.Tokenization(
+                count=structured.given(body.count, None),
+                max_length=structured.given(body.max_model_len, None),
+                ids=structured.given(body.tokens, []),
+                pieces=structured.given(body.token_strs, []),
+            )
+        ],
+    )
+
+
+def tokenize_rest_encode_reply(
+    reply: operations.TokenizeReply, request: operations.TokenizeRequest, context: Context
+) -> HttpReply:
+    """What a client of POST /tokenize gets."""
+    only_results = structured.only(reply.results, "results", context)
+    body = schemas.TokenizeResponse(
+        count=only_results.count,
+        max_model_len=only_results.max_length,
+        tokens=only_results.ids,
+        token_strs=rest.optional(only_results.pieces),
+    )
+    return rest.ok_reply((rest.encode(body),))
+
+
+def detokenize_rest_decode_request(call: HttpRequest, context: Context) -> operations.DetokenizeRequest:
+    """POST /detokenize to its operation."""
+    body = rest.read_json(_READ_DETOKENIZE_REQUEST, bytes(rest.body_of(call)))
+    return operations.DetokenizeRequest(
+        model=structured.given(body.model, ""),
+        ids=body.tokens,
+    )
+
+
+def detokenize_rest_encode_request(request: operations.DetokenizeRequest, context: Context) -> HttpRequest:
+    """The operation to POST /detokenize."""
+    path = "/detokenize"
+    body = schemas.DetokenizeRequest(
+        model=rest.optional(request.model),
+        tokens=request.ids,
+    )
+    return rest.call("POST", path, (rest.encode(body),))
+
+
+def detokenize_rest_decode_reply(
+    answer: HttpReply, request: operations.DetokenizeRequest, context: Context
+) -> operations.DetokenizeReply:
+    """What a runtime answers to POST /detokenize."""
+    rest.check_status(answer, context)
+    body = rest.read_reply(_READ_DETOKENIZE_RESPONSE, bytes(rest.body_of(answer)), context)
+    return operations.DetokenizeReply(
+        text=structured.given(body.prompt, ""),
+    )
+
+
+def detokenize_rest_encode_reply(
+    reply: operations.DetokenizeReply, request: operations.DetokenizeRequest, context: Context
+) -> HttpReply:
+    """What a client of POST /detokenize gets."""
+    body = schemas.DetokenizeResponse(
+        prompt=reply.text,
+    )
+    return rest.ok_reply((rest.encode(body),))
+
+
+def _read_models_rest_reply_data(item: schemas.ModelCard, context: Context) -> operations.Model:
+    """One of `data`."""
+    structured.note_set(
+        (("permission", item.permission),),
+        context,
+    )
+    return operations.Model(
+        id=structured.given(item.id, ""),
+        created=structured.given(item.created, None),
+        owner=structured.given(item.owned_by, ""),
+        root=converters.optional_text_from_wire(item.root),
+        parent=converters.optional_text_from_wire(item.parent),
+        max_length=structured.given(item.max_model_len, None),
+    )
+
+
+def _write_models_rest_reply_data(item: operations.Model, context: Context) -> schemas.ModelCard:
+    """One of `data`."""
+    return schemas.ModelCard(
+        id=item.id,
+        object="model",
+        created=structured.json(item.created),
+        owned_by=item.owner,
+        root=converters.optional_text_to_wire(item.root),
+        parent=converters.optional_text_to_wire(item.parent),
+        max_model_len=structured.json(item.max_length),
+    )
+
+
+def models_rest_decode_request(call: HttpRequest, context: Context) -> operations.ModelListRequest:
+    """GET /v1/models to its operation."""
+    return operations.ModelListRequest()
+
+
+def models_rest_encode_request(request: operations.ModelListRequest, context: Context) -> HttpRequest:
+    """The operation to GET /v1/models."""
+    path = "/v1/models"
+    return rest.call("GET", path)
+
+
+def models_rest_decode_reply(
+    answer: HttpReply, request: operations.ModelListRequest, context: Context
+) -> operations.ModelListReply:
+    """What a runtime answers to GET /v1/models."""
+    rest.check_status(answer, context)
+    body = rest.read_reply(_READ_MODELS, bytes(rest.body_of(answer)), context)
+    return operations.ModelListReply(
+        models=[_read_models_rest_reply_data(item, context) for item in structured.given(body.data, [])],
+    )
+
+
+def models_rest_encode_reply(
+    reply: operations.ModelListReply, request: operations.ModelListRequest, context: Context
+) -> HttpReply:
+    """What a client of GET /v1/models gets."""
+    body = schemas.Models(
+        object="list",
+        data=[_write_models_rest_reply_data(item, context) for item in reply.models],
+    )
+    return rest.ok_reply((rest.encode(body),))
+
+
+def version_rest_decode_request(call: HttpRequest, context: Context) -> operations.RuntimeVersionRequest:
+    """GET /version to its operation."""
+    return operations.RuntimeVersionRequest()
+
+
+def version_rest_encode_request(request: operations.RuntimeVersionRequest, context: Context) -> HttpRequest:
+    """The operation to GET /version."""
+    path = "/version"
+    return rest.call("GET", path)
+
+
+def version_rest_decode_reply(
+    answer: HttpReply, request: operations.RuntimeVersionRequest, context: Context
+) -> operations.RuntimeVersionReply:
+    """What a runtime answers to GET /version."""
+    rest.check_status(answer, context)
+    body = rest.read_reply(_READ_VERSION, bytes(rest.body_of(answer)), context)
+    return operations.RuntimeVersionReply(
+        version=structured.given(body.version, ""),
+    )
+
+
+def version_rest_encode_reply(
+    reply: operations.RuntimeVersionReply, request: operations.RuntimeVersionRequest, context: Context
+) -> HttpReply:
+    """What a client of GET /version gets."""
+    body = schemas.Version(
+        version=reply.version,
+    )
+    return rest.ok_reply((rest.encode(body),))
+
+
+def health_rest_decode_request(call: HttpRequest, context: Context) -> operations.ServerReadyRequest:
+    """GET /health to its operation."""
+    return operations.ServerReadyRequest()
+
+
+def health_rest_encode_request(request: operations.ServerReadyRequest, context: Context) -> HttpRequest:
+    """The operation to GET /health."""
+    path = "/health"
+    return rest.call("GET", path)
+
+
+def health_rest_decode_reply(
+    answer: HttpReply, request: operations.ServerReadyRequest, context: Context
+) -> operations.ServerReadyReply:
+    """What a runtime answers to GET /health."""
+    return operations.ServerReadyReply(ready=rest.boolean_status(answer, context))
+
+
+def health_rest_encode_reply(
+    reply: operations.ServerReadyReply, request: operations.ServerReadyRequest, context: Context
+) -> HttpReply:
+    """What a client of GET /health gets."""
+    return rest.bare_status(reply.ready, "", context)
+
+
+def ping_rest_decode_request(call: HttpRequest, context: Context) -> operations.ServerLiveRequest:
+    """GET /ping to its operation."""
+    return operations.ServerLiveRequest()
+
+
+def ping_rest_encode_request(request: operations.ServerLiveRequest, context: Context) -> HttpRequest:
+    """The operation to GET /ping."""
+    path = "/ping"
+    return rest.call("GET", path)
+
+
+def ping_rest_decode_reply(
+    answer: HttpReply, request: operations.ServerLiveRequest, context: Context
+) -> operations.ServerLiveReply:
+    """What a runtime answers to GET /ping."""
+    return operations.ServerLiveReply(live=rest.boolean_status(answer, context))
+
+
+def ping_rest_encode_reply(
+    reply: operations.ServerLiveReply, request: operations.ServerLiveRequest, context: Context
+) -> HttpReply:
+    """What a client of GET /ping gets."""
+    return rest.bare_status(reply.live, "", context)

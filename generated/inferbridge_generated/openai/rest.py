@@ -160,6 +160,63 @@ class RerankDocument(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     multi_modal: Any = UNSET
 
 
+class TokenizeRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object TokenizeRequest."""
+
+    model: str | UnsetType | None = UNSET
+    prompt: str | UnsetType | None = UNSET
+    messages: Any = UNSET
+    add_special_tokens: bool | UnsetType | None = UNSET
+    return_token_strs: bool | UnsetType | None = UNSET
+    add_generation_prompt: bool | UnsetType | None = UNSET
+    continue_final_message: bool | UnsetType | None = UNSET
+    chat_template: str | UnsetType | None = UNSET
+    chat_template_kwargs: Any = UNSET
+    mm_processor_kwargs: Any = UNSET
+    tools: Any = UNSET
+
+
+class TokenizeResponse(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object TokenizeResponse."""
+
+    count: int | UnsetType | None = UNSET
+    max_model_len: int | UnsetType | None = UNSET
+    tokens: list[int] | UnsetType | None = UNSET
+    token_strs: list[str] | UnsetType | None = UNSET
+
+
+class DetokenizeRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object DetokenizeRequest."""
+
+    model: str | UnsetType | None = UNSET
+    tokens: list[int]
+
+
+class DetokenizeResponse(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object DetokenizeResponse."""
+
+    prompt: str | UnsetType | None = UNSET
+
+
+class ModelCard(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object ModelCard."""
+
+    id: str | UnsetType | None = UNSET
+    object: str | UnsetType | None = UNSET
+    created: int | UnsetType | None = UNSET
+    owned_by: str | UnsetType | None = UNSET
+    root: str | UnsetType | None = UNSET
+    parent: str | UnsetType | None = UNSET
+    max_model_len: int | UnsetType | None = UNSET
+    permission: Any = UNSET
+
+
+class Version(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object Version."""
+
+    version: str | UnsetType | None = UNSET
+
+
 class CompletionRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The JSON object CompletionRequest."""
 
@@ -342,6 +399,13 @@ class RerankItem(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     index: int | UnsetType | None = UNSET
     document: RerankDocument | UnsetType | None = UNSET
     relevance_score: float | UnsetType | None = UNSET
+
+
+class Models(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object Models."""
+
+    object: str | UnsetType | None = UNSET
+    data: list[ModelCard] | UnsetType | None = UNSET
 
 
 class Chat(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

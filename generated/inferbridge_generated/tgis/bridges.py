@@ -610,3 +610,141 @@ def generate_stream_grpc_encode_message(neutral: operations.GenerateMessage, con
         ],
     )
     return grpc.write(wire.encode_GenerationResponse, message, context)
+
+
+def _read_tokenize_grpc_reply_offsets(item: wire.TokenizeResponse_Offset, context: Context) -> operations.Span:
+    """One of `offsets`."""
+    return operations.Span(
+        start=item.start,
+        end=item.end,
+    )
+
+
+def _read_tokenize_grpc_reply_responses(item: wire.TokenizeResponse, context: Context) -> operations.Tokenization:
+    """One of `responses`."""
+    return operations.Tokenization(
+        spans=[_read_tokenize_grpc_reply_offsets(item, context) for item in item.offsets],
+        count=structured.said(item.token_count, 0),
+        pieces=item.tokens,
+    )
+
+
+def _write_tokenize_grpc_reply_offsets(item: operations.Span, context: Context) -> wire.TokenizeResponse_Offset:
+    """One of `offsets`."""
+    return wire.TokenizeResponse_Offset(
+        start=item.start,
+        end=item.end,
+    )
+
+
+def _write_tokenize_grpc_reply_responses(item: operations.Tokenization, context: Context) -> wire.TokenizeResponse:
+    """One of `responses`."""
+    return wire.TokenizeResponse(
+        token_count=structured.sayable(item.count, 0, 0, "count", context),
+        tokens=item.pieces,
+        offsets=[_write_tokenize_grpc_reply_offsets(item, context) for item in item.spans],
+    )
+
+
+def tokenize_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.TokenizeRequest:
+    """/fmaas.GenerationService/Tokenize to its operation."""
+    message = grpc.read(wire.decode_BatchedTokenizeRequest, grpc.request_message(call), context)
+    return operations.TokenizeRequest(
+        prompts=[item.text for item in message.requests],
+        model=message.model_id,
+        adapter=structured.first(
+            converters.optional_text_from_wire(message.adapter_id),
+            converters.optional_text_from_wire(message.prefix_id),
+        ),
+        return_pieces=structured.said(message.return_tokens, False),
+        return_spans=structured.said(message.return_offsets, False),
+        truncate_tokens=structured.said(message.truncate_input_tokens, 0),
+    )
+
+
+def tokenize_grpc_encode_request(request: operations.TokenizeRequest, context: Context) -> GrpcRequest:
+    """The operation to /fmaas.GenerationService/Tokenize."""
+    if request.chat is not None:
+        context.lose("chat", "the other side has no place for it")
+    if request.add_special_tokens not in (None, True):
+        context.lose("add_special_tokens", "the other side has no place for it")
+    message = wire.BatchedTokenizeRequest(
+        model_id=request.model,
+        adapter_id=converters.optional_text_to_wire(request.adapter),
+        return_tokens=structured.given(request.return_pieces, False),
+        return_offsets=structured.given(request.return_spans, False),
+        truncate_input_tokens=structured.given(request.truncate_tokens, 0),
+        requests=[wire.TokenizeRequest(text=item) for item in request.prompts],
+    )
+    message_chunks = grpc.write(wire.encode_BatchedTokenizeRequest, message, context)
+    return GrpcRequest("/fmaas.GenerationService/Tokenize", messages=(message_chunks,))
+
+
+def tokenize_grpc_decode_reply(
+    answer: GrpcReply, request: operations.TokenizeRequest, context: Context
+) -> operations.TokenizeReply:
+    """What a runtime answers to /fmaas.GenerationService/Tokenize."""
+    message = grpc.read(wire.decode_BatchedTokenizeResponse, grpc.reply_message(answer, context), context)
+    return operations.TokenizeReply(
+        results=[_read_tokenize_grpc_reply_responses(item, context) for item in message.responses],
+    )
+
+
+def tokenize_grpc_encode_reply(
+    reply: operations.TokenizeReply, request: operations.TokenizeRequest, context: Context
+) -> GrpcReply:
+    """What a client of /fmaas.GenerationService/Tokenize gets."""
+    message = wire.BatchedTokenizeResponse(
+        responses=[_write_tokenize_grpc_reply_responses(item, context) for item in reply.results],
+    )
+    return GrpcReply(messages=(grpc.write(wire.encode_BatchedTokenizeResponse, message, context),))
+
+
+def model_info_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.ModelListRequest:
+    """/fmaas.GenerationService/ModelInfo to its operation."""
+    message = grpc.read(wire.decode_ModelInfoRequest, grpc.request_message(call), context)
+    return operations.ModelListRequest(
+        models=[message.model_id],
+    )
+
+
+def model_info_grpc_encode_request(request: operations.ModelListRequest, context: Context) -> GrpcRequest:
+    """The operation to /fmaas.GenerationService/ModelInfo."""
+    only_models = structured.only(request.models, "models", context)
+    message = wire.ModelInfoRequest(
+        model_id=only_models,
+    )
+    message_chunks = grpc.write(wire.encode_ModelInfoRequest, message, context)
+    return GrpcRequest("/fmaas.GenerationService/ModelInfo", messages=(message_chunks,))
+
+
+def model_info_grpc_decode_reply(
+    answer: GrpcReply, request: operations.ModelListRequest, context: Context
+) -> operations.ModelListReply:
+    """What a runtime answers to /fmaas.GenerationService/ModelInfo."""
+    message = grpc.read(wire.decode_ModelInfoResponse, grpc.reply_message(answer, context), context)
+    return operations.ModelListReply(
+        models=[
+            operations.Model(
+                encoder_decoder=converters.encoder_decoder_from_wire(message.model_kind),
+                max_length=structured.said(message.max_sequence_length, 0),
+                max_new_tokens=structured.said(message.max_new_tokens, 0),
+            )
+        ],
+    )
+
+
+def model_info_grpc_encode_reply(
+    reply: operations.ModelListReply, request: operations.ModelListRequest, context: Context
+) -> GrpcReply:
+    """What a client of /fmaas.GenerationService/ModelInfo gets."""
+    for item in reply.models:
+        if item.id:
+            context.note("models[].id")
+    only_models = structured.only(reply.models, "models", context)
+    message = wire.ModelInfoResponse(
+        model_kind=converters.encoder_decoder_to_wire(only_models.encoder_decoder),
+        max_sequence_length=structured.sayable(only_models.max_length, 0, 0, "max_length", context),
+        max_new_tokens=structured.sayable(only_models.max_new_tokens, 0, 0, "max_new_tokens", context),
+    )
+    return GrpcReply(messages=(grpc.write(wire.encode_ModelInfoResponse, message, context),))

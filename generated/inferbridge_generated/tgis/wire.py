@@ -1708,3 +1708,691 @@ def encode_TokenInfo_TopToken(
     """Write one message; raises `WireError` for a value that does not fit its field."""
     out: list[Buffer] = []
     return wire.chunks(out, _write_TokenInfo_TopToken(m, out))
+
+
+class BatchedTokenizeRequest(msgspec.Struct, gc=False):
+    """`fmaas.BatchedTokenizeRequest`."""
+
+    model_id: str = ""
+    requests: list[TokenizeRequest] = msgspec.field(default_factory=list)
+    return_tokens: bool = False
+    return_offsets: bool = False
+    truncate_input_tokens: int = 0
+    prefix_id: str | None = None
+    adapter_id: str | None = None
+
+
+_FIELDS_BatchedTokenizeRequest: dict[int, str] = {
+    1: "model_id",
+    2: "requests",
+    3: "return_tokens",
+    4: "return_offsets",
+    5: "truncate_input_tokens",
+    6: "prefix_id",
+    7: "adapter_id",
+}
+
+
+def _read_BatchedTokenizeRequest(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+    m: BatchedTokenizeRequest | None = None,
+) -> BatchedTokenizeRequest:
+    if m is None:
+        m = BatchedTokenizeRequest()
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 10:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.model_id = str(data[at:stop], "utf-8")
+                at = stop
+            elif tag == 18:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.requests.append(_read_TokenizeRequest(data, at, stop, depth + 1, unknown))
+                at = stop
+            elif tag == 24:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_varint(data, at - 1)
+                m.return_tokens = value != 0
+            elif tag == 32:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_varint(data, at - 1)
+                m.return_offsets = value != 0
+            elif tag == 40:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_integer(data, at - 1, wire.UINT32)
+                m.truncate_input_tokens = value
+            elif tag == 50:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.prefix_id = str(data[at:stop], "utf-8")
+                at = stop
+            elif tag == 58:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.adapter_id = str(data[at:stop], "utf-8")
+                at = stop
+            else:
+                at = wire.skip(data, at, end, tag, depth, "fmaas.BatchedTokenizeRequest", unknown)
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _FIELDS_BatchedTokenizeRequest, tag, at) from None
+    return m
+
+
+def _write_BatchedTokenizeRequest(
+    m: BatchedTokenizeRequest,
+    out: list[Buffer],
+) -> int:
+    total = 0
+    piece: Buffer
+    try:
+        if m.adapter_id is not None:
+            piece = m.adapter_id.encode()
+            size = len(piece)
+            head = _HEADS_58[size] if size < 128 else wire.head(58, size)
+            out += (piece, head)
+            total += size + len(head)
+        if m.prefix_id is not None:
+            piece = m.prefix_id.encode()
+            size = len(piece)
+            head = _HEADS_50[size] if size < 128 else wire.head(50, size)
+            out += (piece, head)
+            total += size + len(head)
+        if m.truncate_input_tokens:
+            head = wire.integer(
+                40, m.truncate_input_tokens, wire.UINT32, "BatchedTokenizeRequest.truncate_input_tokens"
+            )
+            out.append(head)
+            total += len(head)
+        if m.return_offsets:
+            out.append(b"\x20\x01")
+            total += 2
+        if m.return_tokens:
+            out.append(b"\x18\x01")
+            total += 2
+        for requests_item in reversed(m.requests):
+            size = _write_TokenizeRequest(requests_item, out)
+            head = _HEADS_18[size] if size < 128 else wire.head(18, size)
+            out.append(head)
+            total += len(head)
+            total += size
+        if m.model_id:
+            piece = m.model_id.encode()
+            size = len(piece)
+            head = _HEADS_10[size] if size < 128 else wire.head(10, size)
+            out += (piece, head)
+            total += size + len(head)
+    except UnicodeEncodeError as error:
+        raise wire.unsendable(error, m, "BatchedTokenizeRequest") from None
+    return total
+
+
+def decode_BatchedTokenizeRequest(
+    buffer: Buffer,
+    unknown: Unknown,
+) -> BatchedTokenizeRequest:
+    """Read one message; raises `WireError`. Fields that the codec does not know are added to `unknown`."""
+    data = wire.readable(buffer)
+    return _read_BatchedTokenizeRequest(data, 0, len(data), 0, unknown)
+
+
+def encode_BatchedTokenizeRequest(
+    m: BatchedTokenizeRequest,
+) -> list[Buffer]:
+    """Write one message; raises `WireError` for a value that does not fit its field."""
+    out: list[Buffer] = []
+    return wire.chunks(out, _write_BatchedTokenizeRequest(m, out))
+
+
+class BatchedTokenizeResponse(msgspec.Struct, gc=False):
+    """`fmaas.BatchedTokenizeResponse`."""
+
+    responses: list[TokenizeResponse] = msgspec.field(default_factory=list)
+
+
+_FIELDS_BatchedTokenizeResponse: dict[int, str] = {
+    1: "responses",
+}
+
+
+def _read_BatchedTokenizeResponse(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+    m: BatchedTokenizeResponse | None = None,
+) -> BatchedTokenizeResponse:
+    if m is None:
+        m = BatchedTokenizeResponse()
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 10:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.responses.append(_read_TokenizeResponse(data, at, stop, depth + 1, unknown))
+                at = stop
+            else:
+                at = wire.skip(data, at, end, tag, depth, "fmaas.BatchedTokenizeResponse", unknown)
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _FIELDS_BatchedTokenizeResponse, tag, at) from None
+    return m
+
+
+def _write_BatchedTokenizeResponse(
+    m: BatchedTokenizeResponse,
+    out: list[Buffer],
+) -> int:
+    total = 0
+    for responses_item in reversed(m.responses):
+        size = _write_TokenizeResponse(responses_item, out)
+        head = _HEADS_10[size] if size < 128 else wire.head(10, size)
+        out.append(head)
+        total += len(head)
+        total += size
+    return total
+
+
+def decode_BatchedTokenizeResponse(
+    buffer: Buffer,
+    unknown: Unknown,
+) -> BatchedTokenizeResponse:
+    """Read one message; raises `WireError`. Fields that the codec does not know are added to `unknown`."""
+    data = wire.readable(buffer)
+    return _read_BatchedTokenizeResponse(data, 0, len(data), 0, unknown)
+
+
+def encode_BatchedTokenizeResponse(
+    m: BatchedTokenizeResponse,
+) -> list[Buffer]:
+    """Write one message; raises `WireError` for a value that does not fit its field."""
+    out: list[Buffer] = []
+    return wire.chunks(out, _write_BatchedTokenizeResponse(m, out))
+
+
+class TokenizeRequest(msgspec.Struct, gc=False):
+    """`fmaas.TokenizeRequest`."""
+
+    text: str = ""
+
+
+_FIELDS_TokenizeRequest: dict[int, str] = {
+    1: "text",
+}
+
+
+def _read_TokenizeRequest(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+    m: TokenizeRequest | None = None,
+) -> TokenizeRequest:
+    if m is None:
+        m = TokenizeRequest()
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 10:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.text = str(data[at:stop], "utf-8")
+                at = stop
+            else:
+                at = wire.skip(data, at, end, tag, depth, "fmaas.TokenizeRequest", unknown)
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _FIELDS_TokenizeRequest, tag, at) from None
+    return m
+
+
+def _write_TokenizeRequest(
+    m: TokenizeRequest,
+    out: list[Buffer],
+) -> int:
+    total = 0
+    piece: Buffer
+    try:
+        if m.text:
+            piece = m.text.encode()
+            size = len(piece)
+            head = _HEADS_10[size] if size < 128 else wire.head(10, size)
+            out += (piece, head)
+            total += size + len(head)
+    except UnicodeEncodeError as error:
+        raise wire.unsendable(error, m, "TokenizeRequest") from None
+    return total
+
+
+def decode_TokenizeRequest(
+    buffer: Buffer,
+    unknown: Unknown,
+) -> TokenizeRequest:
+    """Read one message; raises `WireError`. Fields that the codec does not know are added to `unknown`."""
+    data = wire.readable(buffer)
+    return _read_TokenizeRequest(data, 0, len(data), 0, unknown)
+
+
+def encode_TokenizeRequest(
+    m: TokenizeRequest,
+) -> list[Buffer]:
+    """Write one message; raises `WireError` for a value that does not fit its field."""
+    out: list[Buffer] = []
+    return wire.chunks(out, _write_TokenizeRequest(m, out))
+
+
+class TokenizeResponse(msgspec.Struct, gc=False):
+    """`fmaas.TokenizeResponse`."""
+
+    token_count: int = 0
+    tokens: list[str] = msgspec.field(default_factory=list)
+    offsets: list[TokenizeResponse_Offset] = msgspec.field(default_factory=list)
+
+
+_FIELDS_TokenizeResponse: dict[int, str] = {
+    1: "token_count",
+    2: "tokens",
+    3: "offsets",
+}
+
+
+def _read_TokenizeResponse(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+    m: TokenizeResponse | None = None,
+) -> TokenizeResponse:
+    if m is None:
+        m = TokenizeResponse()
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 8:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_integer(data, at - 1, wire.UINT32)
+                m.token_count = value
+            elif tag == 18:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.tokens.append(str(data[at:stop], "utf-8"))
+                at = stop
+            elif tag == 26:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.offsets.append(_read_TokenizeResponse_Offset(data, at, stop, depth + 1, unknown))
+                at = stop
+            else:
+                at = wire.skip(data, at, end, tag, depth, "fmaas.TokenizeResponse", unknown)
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _FIELDS_TokenizeResponse, tag, at) from None
+    return m
+
+
+def _write_TokenizeResponse(
+    m: TokenizeResponse,
+    out: list[Buffer],
+) -> int:
+    total = 0
+    piece: Buffer
+    try:
+        for offsets_item in reversed(m.offsets):
+            size = _write_TokenizeResponse_Offset(offsets_item, out)
+            head = _HEADS_26[size] if size < 128 else wire.head(26, size)
+            out.append(head)
+            total += len(head)
+            total += size
+        for tokens_item in reversed(m.tokens):
+            piece = tokens_item.encode()
+            size = len(piece)
+            head = _HEADS_18[size] if size < 128 else wire.head(18, size)
+            out += (piece, head)
+            total += size + len(head)
+        if m.token_count:
+            head = wire.integer(8, m.token_count, wire.UINT32, "TokenizeResponse.token_count")
+            out.append(head)
+            total += len(head)
+    except UnicodeEncodeError as error:
+        raise wire.unsendable(error, m, "TokenizeResponse") from None
+    return total
+
+
+def decode_TokenizeResponse(
+    buffer: Buffer,
+    unknown: Unknown,
+) -> TokenizeResponse:
+    """Read one message; raises `WireError`. Fields that the codec does not know are added to `unknown`."""
+    data = wire.readable(buffer)
+    return _read_TokenizeResponse(data, 0, len(data), 0, unknown)
+
+
+def encode_TokenizeResponse(
+    m: TokenizeResponse,
+) -> list[Buffer]:
+    """Write one message; raises `WireError` for a value that does not fit its field."""
+    out: list[Buffer] = []
+    return wire.chunks(out, _write_TokenizeResponse(m, out))
+
+
+class TokenizeResponse_Offset(msgspec.Struct, gc=False):
+    """`fmaas.TokenizeResponse.Offset`."""
+
+    start: int = 0
+    end: int = 0
+
+
+_FIELDS_TokenizeResponse_Offset: dict[int, str] = {
+    1: "start",
+    2: "end",
+}
+
+
+def _read_TokenizeResponse_Offset(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+    m: TokenizeResponse_Offset | None = None,
+) -> TokenizeResponse_Offset:
+    if m is None:
+        m = TokenizeResponse_Offset()
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 8:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_integer(data, at - 1, wire.UINT32)
+                m.start = value
+            elif tag == 16:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_integer(data, at - 1, wire.UINT32)
+                m.end = value
+            else:
+                at = wire.skip(data, at, end, tag, depth, "fmaas.TokenizeResponse.Offset", unknown)
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _FIELDS_TokenizeResponse_Offset, tag, at) from None
+    return m
+
+
+def _write_TokenizeResponse_Offset(
+    m: TokenizeResponse_Offset,
+    out: list[Buffer],
+) -> int:
+    total = 0
+    if m.end:
+        head = wire.integer(16, m.end, wire.UINT32, "TokenizeResponse_Offset.end")
+        out.append(head)
+        total += len(head)
+    if m.start:
+        head = wire.integer(8, m.start, wire.UINT32, "TokenizeResponse_Offset.start")
+        out.append(head)
+        total += len(head)
+    return total
+
+
+def decode_TokenizeResponse_Offset(
+    buffer: Buffer,
+    unknown: Unknown,
+) -> TokenizeResponse_Offset:
+    """Read one message; raises `WireError`. Fields that the codec does not know are added to `unknown`."""
+    data = wire.readable(buffer)
+    return _read_TokenizeResponse_Offset(data, 0, len(data), 0, unknown)
+
+
+def encode_TokenizeResponse_Offset(
+    m: TokenizeResponse_Offset,
+) -> list[Buffer]:
+    """Write one message; raises `WireError` for a value that does not fit its field."""
+    out: list[Buffer] = []
+    return wire.chunks(out, _write_TokenizeResponse_Offset(m, out))
+
+
+class ModelInfoRequest(msgspec.Struct, gc=False):
+    """`fmaas.ModelInfoRequest`."""
+
+    model_id: str = ""
+
+
+_FIELDS_ModelInfoRequest: dict[int, str] = {
+    1: "model_id",
+}
+
+
+def _read_ModelInfoRequest(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+    m: ModelInfoRequest | None = None,
+) -> ModelInfoRequest:
+    if m is None:
+        m = ModelInfoRequest()
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 10:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.model_id = str(data[at:stop], "utf-8")
+                at = stop
+            else:
+                at = wire.skip(data, at, end, tag, depth, "fmaas.ModelInfoRequest", unknown)
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _FIELDS_ModelInfoRequest, tag, at) from None
+    return m
+
+
+def _write_ModelInfoRequest(
+    m: ModelInfoRequest,
+    out: list[Buffer],
+) -> int:
+    total = 0
+    piece: Buffer
+    try:
+        if m.model_id:
+            piece = m.model_id.encode()
+            size = len(piece)
+            head = _HEADS_10[size] if size < 128 else wire.head(10, size)
+            out += (piece, head)
+            total += size + len(head)
+    except UnicodeEncodeError as error:
+        raise wire.unsendable(error, m, "ModelInfoRequest") from None
+    return total
+
+
+def decode_ModelInfoRequest(
+    buffer: Buffer,
+    unknown: Unknown,
+) -> ModelInfoRequest:
+    """Read one message; raises `WireError`. Fields that the codec does not know are added to `unknown`."""
+    data = wire.readable(buffer)
+    return _read_ModelInfoRequest(data, 0, len(data), 0, unknown)
+
+
+def encode_ModelInfoRequest(
+    m: ModelInfoRequest,
+) -> list[Buffer]:
+    """Write one message; raises `WireError` for a value that does not fit its field."""
+    out: list[Buffer] = []
+    return wire.chunks(out, _write_ModelInfoRequest(m, out))
+
+
+class ModelInfoResponse(msgspec.Struct, gc=False):
+    """`fmaas.ModelInfoResponse`."""
+
+    model_kind: int = 0
+    max_sequence_length: int = 0
+    max_new_tokens: int = 0
+
+
+_FIELDS_ModelInfoResponse: dict[int, str] = {
+    1: "model_kind",
+    2: "max_sequence_length",
+    3: "max_new_tokens",
+}
+
+
+def _read_ModelInfoResponse(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+    m: ModelInfoResponse | None = None,
+) -> ModelInfoResponse:
+    if m is None:
+        m = ModelInfoResponse()
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 8:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_integer(data, at - 1, wire.INT32)
+                m.model_kind = value
+            elif tag == 16:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_integer(data, at - 1, wire.UINT32)
+                m.max_sequence_length = value
+            elif tag == 24:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_integer(data, at - 1, wire.UINT32)
+                m.max_new_tokens = value
+            else:
+                at = wire.skip(data, at, end, tag, depth, "fmaas.ModelInfoResponse", unknown)
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _FIELDS_ModelInfoResponse, tag, at) from None
+    return m
+
+
+def _write_ModelInfoResponse(
+    m: ModelInfoResponse,
+    out: list[Buffer],
+) -> int:
+    total = 0
+    if m.max_new_tokens:
+        head = wire.integer(24, m.max_new_tokens, wire.UINT32, "ModelInfoResponse.max_new_tokens")
+        out.append(head)
+        total += len(head)
+    if m.max_sequence_length:
+        head = wire.integer(16, m.max_sequence_length, wire.UINT32, "ModelInfoResponse.max_sequence_length")
+        out.append(head)
+        total += len(head)
+    if m.model_kind:
+        head = wire.integer(8, m.model_kind, wire.INT32, "ModelInfoResponse.model_kind")
+        out.append(head)
+        total += len(head)
+    return total
+
+
+def decode_ModelInfoResponse(
+    buffer: Buffer,
+    unknown: Unknown,
+) -> ModelInfoResponse:
+    """Read one message; raises `WireError`. Fields that the codec does not know are added to `unknown`."""
+    data = wire.readable(buffer)
+    return _read_ModelInfoResponse(data, 0, len(data), 0, unknown)
+
+
+def encode_ModelInfoResponse(
+    m: ModelInfoResponse,
+) -> list[Buffer]:
+    """Write one message; raises `WireError` for a value that does not fit its field."""
+    out: list[Buffer] = []
+    return wire.chunks(out, _write_ModelInfoResponse(m, out))

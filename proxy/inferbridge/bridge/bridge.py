@@ -23,7 +23,7 @@ from inferbridge.bridge.outgoing import parts, render_messages, write_defaults_o
 from inferbridge.bridge.registry import Api, Endpoint, GrpcHalf, RestHalf
 from inferbridge.bridge.rules import RULES
 from inferbridge.bridge.rules.base import MessageWriter, Rule
-from inferbridge.bridge.streams import EventSink, GrpcSink, GrpcSource, LineSink, RestSource, Sink, Source
+from inferbridge.bridge.streams import ArraySink, EventSink, GrpcSink, GrpcSource, LineSink, RestSource, Sink, Source
 from inferbridge.bridge.values import GrpcReply, GrpcRequest, Headers, HttpReply, HttpRequest
 
 LOST_HEADER = "x-inferbridge-lost"
@@ -110,7 +110,7 @@ class Bridge:
             return Crossing(request, context, self.unary, (leg,))
         if self.client.rule is not None:
             self.client.rule.received_request(request, context)
-        if not request.model and self.setting.default_model:
+        if self.setting.default_model and not getattr(request, "model", self.setting.default_model):
             request.model = self.setting.default_model
         context.stream = client.mode == "stream" or (client.mode == "either" and bool(request.stream))
         runtime = self.streaming if context.stream else self.unary
@@ -200,6 +200,9 @@ class Bridge:
             return GrpcSink(half, context)
         if "application/x-ndjson" in accept or "application/jsonl" in accept:
             return LineSink(half, self.client.dialect, context)
+        if "application/json" in accept and "text/event-stream" not in accept and self.client.endpoint.mode == "stream":
+            # not where the request decides: OpenAI's SDK says `Accept: application/json` and reads events
+            return ArraySink(half, self.client.dialect, context)
         return EventSink(half, self.client.dialect, context)
 
     def error(self, error: BridgeError) -> HttpReply | GrpcReply:

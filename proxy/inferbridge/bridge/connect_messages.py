@@ -185,11 +185,16 @@ def _detail_of(content: Any) -> Detail | None:
     """A detail, or None for what is none: a broken detail must not hide the error."""
     if not isinstance(content, dict) or not _is_texts([content.get("type"), content.get("value")]):
         return None
-    text = content["value"].rstrip("=")
     try:
-        return Detail(content["type"], binascii.a2b_base64(text + "=" * (-len(text) % 4), strict_mode=True))
+        return Detail(content["type"], from_base64(content["value"]))
     except ValueError:
         return None
+
+
+def from_base64(text: str) -> bytes:
+    """The bytes of a binary value, whose padding may be left out; ValueError for what is no base64."""
+    text = text.rstrip("=")
+    return binascii.a2b_base64(text + "=" * (-len(text) % 4), strict_mode=True)
 
 
 def _to_base64(value: bytes) -> str:

@@ -22,6 +22,8 @@ class RuntimeProfile:
     api: str
     variant: str = ""
     """The dialect of the proto it speaks; empty is the API's own."""
+    ports: dict[str, int] = field(default_factory=dict)
+    """Where it listens by itself: `rest` and `grpc`, those that it speaks."""
     parameter_types: frozenset[str] = frozenset({"bool", "int64", "uint64", "string", "double"})
     json_doubles: bool = False
     """Its REST side takes double parameters even where its gRPC side has no place for them."""

@@ -37,7 +37,7 @@ def text_or_list_from_wire(value: Any) -> list[str]:
         return [value]
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return value
-    raise invalid("only texts can be carried, as one string or a list of strings")
+    raise invalid("only texts can be carried, as one string or a list of strings: token ids need the model's tokenizer")
 
 
 def text_or_list_to_wire(value: list[str]) -> str | list[str] | msgspec.UnsetType:
@@ -60,19 +60,6 @@ def prompt_texts_to_wire(value: list[str]) -> str | list[str] | msgspec.UnsetTyp
     return text_or_list_to_wire(value)
 
 
-_COMPLETION_LIMIT = 16
-
-
-def completion_limit_from_wire(value: int | msgspec.UnsetType | None) -> int | None:
-    """`max_tokens` of completions: 16 where it is left out, and null is no limit but the model's."""
-    return _COMPLETION_LIMIT if isinstance(value, msgspec.UnsetType) else value
-
-
-def completion_limit_to_wire(value: int | None) -> int | None:
-    """No limit is said as null."""
-    return value
-
-
 def text_if_text_from_wire(value: Any) -> str:
     """vLLM's `stop_reason`: the stop string, or the id of a stop token, which is no text."""
     return value if isinstance(value, str) else ""
@@ -93,14 +80,25 @@ def embedding_from_wire(value: Any) -> list[float]:
         if len(data) % 4:
             raise invalid("embedding is no base64 of float32 numbers")
         return list(struct.unpack(f"<{len(data) // 4}f", data))
-    if isinstance(value, list) and all(type(item) in {float, int} for item in value):
-        return value
-    raise invalid("embedding is neither numbers nor base64")
+    kinds = set(map(type, value)) if isinstance(value, list) else {type(value)}
+    if not isinstance(value, list) or not kinds <= {float, int}:
+        raise invalid("embedding is neither numbers nor base64")
+    return value if kinds == {float} else [float(item) for item in value]
 
 
 def embedding_to_wire(value: list[float]) -> list[float]:
     """The numbers; the API's rule writes base64 where the client asked for it."""
     return value
+
+
+def encoder_decoder_from_wire(value: int) -> bool:
+    """fmaas' `ModelKind`: DECODER_ONLY (0) or ENCODER_DECODER (1)."""
+    return value == 1
+
+
+def encoder_decoder_to_wire(value: bool) -> int:
+    """The kind as a number."""
+    return int(value)
 
 
 def score_objects_from_wire(value: Any) -> list[float]:

@@ -18,8 +18,10 @@ from inferbridge.bridge.values import Buffer
 
 _EXACT = 2.0**53
 """Above it a double no longer tells neighbouring integers apart."""
-_DEPTH = 96
-"""Nested arrays and objects; a parser of protobuf gives up at a hundred messages."""
+_DEPTH = 90
+"""Messages in each other. Parsers of protobuf give up at a hundred, and these stand in others."""
+_OBJECT, _ARRAY = 3, 2
+"""An object is a Value, a Struct and an entry of its map, an array a Value and a ListValue."""
 
 
 def read_struct(data: Buffer | None) -> dict[str, Any] | None:
@@ -101,7 +103,7 @@ def _number(value: float) -> float | int:
 def _filled(message: Value, value: Any, name: str, context: Context, depth: int) -> Value:
     """`message` with a value."""
     if depth > _DEPTH:
-        raise context.inexpressible(f"{name}: nested more than {_DEPTH} deep")
+        raise context.inexpressible(f"{name}: nested too deep for google.protobuf.Value")
     if value is None:
         message.null_value = 0  # type: ignore[assignment]  # the only value of NullValue
     elif isinstance(value, bool):
@@ -113,11 +115,11 @@ def _filled(message: Value, value: Any, name: str, context: Context, depth: int)
     elif isinstance(value, dict):
         message.struct_value.SetInParent()
         for key, item in value.items():
-            _filled(message.struct_value.fields[key], item, f"{name}.{key}", context, depth + 1)
+            _filled(message.struct_value.fields[key], item, f"{name}.{key}", context, depth + _OBJECT)
     else:
         message.list_value.CopyFrom(ListValue())
         for position, item in enumerate(value):
-            _filled(message.list_value.values.add(), item, f"{name}[{position}]", context, depth + 1)
+            _filled(message.list_value.values.add(), item, f"{name}[{position}]", context, depth + _ARRAY)
     return message
 
 

@@ -271,7 +271,22 @@ def boolean_status(reply: HttpReply, context: Context) -> bool:
 
 def status_reply(value: bool, chunks: Chunks, context: Context) -> HttpReply:
     """The answer whose status carries a boolean."""
-    return HttpReply(200 if value else context.profile.not_ready[0], JSON_HEADERS, chunks)
+    return HttpReply(200 if value else _not_ready(context), JSON_HEADERS, chunks)
+
+
+def bare_status(value: bool, text: str, context: Context) -> HttpReply:
+    """The answer whose status says all; its body is a plain text, or empty."""
+    if not value:
+        return HttpReply(_not_ready(context), (), ())
+    return (
+        HttpReply(200, (("content-type", "text/plain; charset=utf-8"),), (text.encode(),)) if text else HttpReply(200)
+    )
+
+
+def _not_ready(context: Context) -> int:
+    """The status that clients of the runtime's own API know; others are told that it is unavailable."""
+    foreign = context.client_api not in {"", context.profile.api}
+    return 503 if foreign else context.profile.not_ready[0]
 
 
 def check_status(reply: HttpReply, context: Context) -> None:

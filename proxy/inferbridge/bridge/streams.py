@@ -18,6 +18,7 @@ from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.event_stream import EventReader
 from inferbridge.bridge.framing import GRPC_HEADERS, frame, quote_message
 from inferbridge.bridge.grpc_messages import MessageReader as GrpcMessageReader
+from inferbridge.bridge.json_lines import ArrayWriter
 from inferbridge.bridge.registry import GrpcHalf, RestHalf
 from inferbridge.bridge.rules.base import MessageReader
 from inferbridge.bridge.values import Buffer, GrpcReply, Headers, HttpReply, header
@@ -230,3 +231,26 @@ class LineSink:
     def keep_alive(self) -> Buffer:
         """An empty line, which readers of lines skip."""
         return b"\n"
+
+
+class ArraySink(LineSink):
+    """The elements of one JSON array, each as it comes."""
+
+    headers: Headers = (("content-type", "application/json"), ("cache-control", "no-cache"))
+
+    def __init__(self, half: RestHalf, dialect: Dialect, context: Context) -> None:
+        super().__init__(half, dialect, context)
+        self._array = ArrayWriter()
+
+    def write(self, messages: Iterable[Any]) -> Sequence[Buffer]:
+        """One element a message."""
+        return [self._array.encode(bytes(self._encode(message, self._context))) for message in messages]
+
+    def end(self) -> tuple[Sequence[Buffer], Headers]:
+        """The end of the array."""
+        return (self._array.end(),), ()
+
+    def fail(self, error: BridgeError) -> tuple[Sequence[Buffer], Headers]:
+        """The error as the last element."""
+        last = self._array.encode(self._dialect.event(error, self._context.profile))
+        return (last, self._array.end()), ()

@@ -25,6 +25,11 @@ def given[T](value: T | msgspec.UnsetType | None, default: T) -> T:
     return default if value is None or isinstance(value, msgspec.UnsetType) else value
 
 
+def left_out[T](value: T | msgspec.UnsetType, default: T) -> T:
+    """A JSON value where null and leaving out differ: null is None."""
+    return default if isinstance(value, msgspec.UnsetType) else value
+
+
 def said[T](value: T | None, unset: T) -> T | None:
     """A value without presence; None where it is the one that means "not said"."""
     return None if value == unset else value
@@ -136,9 +141,10 @@ def finite(value: float | None, name: str, context: Context) -> Any:
 
 def all_finite(values: list[float], name: str, context: Context) -> list[float]:
     """Numbers for JSON; a list has no place for null."""
-    for value in values:
-        if not math.isfinite(value):
-            raise context.inexpressible(f"{name}: JSON has no {value}")
+    if not math.isfinite(sum(values)):  # of many finite ones it may overflow, so each counts
+        for value in values:
+            if not math.isfinite(value):
+                raise context.inexpressible(f"{name}: JSON has no {value}")
     return values
 
 
@@ -155,12 +161,13 @@ def packed(values: Sequence[float], code: str, name: str, context: Context) -> b
         raise context.inexpressible(f"{name}: a value is beyond float32") from None
 
 
-def singles(values: Sequence[float]) -> bool:
-    """Whether every value is a float32."""
+def singles(values: list[float]) -> bytes | None:
+    """A packed field of float32, or None where that would change a value."""
     try:
-        return list(struct.unpack(f"<{len(values)}f", struct.pack(f"<{len(values)}f", *values))) == list(values)
+        made = struct.pack(f"<{len(values)}f", *values)
     except OverflowError:
-        return False
+        return None
+    return made if list(struct.unpack(f"<{len(values)}f", made)) == values else None
 
 
 def metadata(headers: Headers, name: str) -> str:

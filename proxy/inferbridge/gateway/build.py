@@ -1,6 +1,6 @@
 """Builds the gateway's application from the settings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -12,8 +12,12 @@ from inferbridge.bridge.routes import Match
 from inferbridge.config.load import load_settings
 from inferbridge.config.sources import Flags
 from inferbridge.config.values import Settings, Upstream
+from inferbridge.gateway.connect.calls import ConnectGateway
+from inferbridge.gateway.connect.methods import methods_of
 from inferbridge.gateway.local.health import ServiceStates
+from inferbridge.gateway.local.messages import grpc_services
 from inferbridge.gateway.local.services import LocalServices
+from inferbridge.gateway.rest_services.calls import RestServices
 from inferbridge.gateway.service import GatewayService
 from inferbridge.gateway.targets import Target
 from inferbridge.upstream.pool import open_pool
@@ -36,20 +40,41 @@ def settings(file: Path | None, environment: Mapping[str, str] | None = None, fl
 def application(settings: Settings) -> GatewayService:
     """The application; its pools connect on their first call."""
     targets = [target for upstream in settings.upstreams for target in _targets(upstream, settings)]
-    return GatewayService(targets, APIS, settings.policy, settings.limits, _local_services(targets))
-
-
-def _local_services(targets: Sequence[Target]) -> LocalServices:
-    """Health and reflection of the gRPC services for which there is an upstream, whatever protocol that speaks."""
     served = [api for api in APIS.values() if "grpc" in protocols(api) and _is_served(api, targets)]
+    rest_apis = [(api, _generated(api, "rest_service.binpb")) for api in APIS.values() if _serves_rest(api, targets)]
+    sets = [*(_generated(api, "protos.binpb") for api in served), *(data for _, data in rest_apis)]
+    service = GatewayService(targets, APIS, settings.policy, settings.limits, _local_services(served, rest_apis, sets))
+    methods = methods_of([grpc_services(), *sets], _idempotent(served).__contains__)
+    service.connect = ConnectGateway(methods, settings.limits, service.open)
+    service.rest_services = RestServices(rest_apis, settings.limits, service.open)
+    return service
+
+
+def _idempotent(apis: Iterable[Api]) -> frozenset[str]:
+    """Paths of the gRPC methods that may be called twice."""
+    endpoints = (endpoint for api in apis for endpoint in api.endpoints.values())
+    return frozenset(endpoint.grpc.rpc for endpoint in endpoints if endpoint.grpc and endpoint.idempotent)
+
+
+def _generated(api: Api, name: str) -> bytes:
+    return files("inferbridge_generated").joinpath(api.name.replace("-", "_"), name).read_bytes()
+
+
+def _serves_rest(api: Api, targets: Sequence[Target]) -> bool:
+    """Whether there is an upstream for a gRPC service made of an API's REST endpoints."""
+    matches = [Match(api, api.endpoints[method.endpoint], {}) for method in api.rest_methods]
+    return any(target.serving(APIS, match) for target in targets for match in matches)
+
+
+def _local_services(served: Iterable[Api], rest: Iterable[tuple[Api, bytes]], sets: Iterable[bytes]) -> LocalServices:
+    """Health and reflection of the gRPC services for which there is an upstream, whatever protocol that speaks."""
     services = {
         endpoint.grpc.rpc.split("/")[1]: _is_ready
         for api in served
         for endpoint in api.endpoints.values()
         if endpoint.grpc
     }
-    folder = files("inferbridge_generated")
-    sets = [folder.joinpath(api.name.replace("-", "_"), "protos.binpb").read_bytes() for api in served]
+    services |= {method.rpc.split("/")[1]: _is_ready for api, _ in rest for method in api.rest_methods}
     return LocalServices(sets, ServiceStates(services))
 
 

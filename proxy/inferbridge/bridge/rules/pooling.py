@@ -2,7 +2,9 @@
 
 * vLLM's and OpenAI's answers have an id, a time and the total of the tokens. A vector is written in base64 where the
   client asked for that, as OpenAI's own SDK always does.
-* A truncation to 0 tokens means none to caikit and an error to vLLM, so it is not sent there.
+* vLLM truncates to a number of tokens with the special ones included, caikit to a number besides two of them, whatever
+  the tokenizer adds; both take -1 for the model's most. 0 means no truncation to caikit and an error to vLLM, so it is
+  not sent there.
 * Caikit answers query, texts and whole documents with a ranking unless told not to. vLLM knows only texts, so for a
   caikit client they are taken from the request.
 * vLLM compares lists of equal length pair by pair, where caikit compares each with each: only one source can cross.
@@ -17,7 +19,10 @@ from inferbridge.bridge.context import Context
 from inferbridge.bridge.converters import document_text
 from inferbridge.bridge.errors import BridgeError, Code, invalid
 from inferbridge.bridge.rules.base import Rule
+from inferbridge.bridge.structured import all_finite
 
+_ENDS = 2
+"""Special tokens that caikit counts on."""
 _ENCODINGS = ("", "float", "base64")
 
 
@@ -59,10 +64,15 @@ class OpenAiEmbeddings(_Timed):
             raise invalid(f"encoding_format: {request.encoding!r} cannot be carried, use float or base64")
 
     def sent_request(self, request: Any, context: Context) -> Any:
-        """Numbers come back as numbers."""
+        """Base64 is as exact as the digits of a float32, and several times faster to read."""
         request = super().sent_request(request, context)
-        request.encoding = ""
+        request.encoding = "base64"
         return request
+
+    def received_reply(self, reply: Any, request: Any, context: Context) -> None:
+        """A vector for each text, in their order."""
+        reply.vectors.sort(key=lambda vector: vector.index)
+        _check_vectors(reply, request)
 
     def sent_reply(self, reply: Any, request: Any, context: Context) -> None:
         """Number the vectors, and write them as the client asked."""
@@ -71,6 +81,14 @@ class OpenAiEmbeddings(_Timed):
             vector.index = index
             if request.encoding == "base64":
                 vector.values = _base64(vector.values)
+            else:
+                all_finite(vector.values, "embedding", context)
+
+
+def _check_vectors(reply: Any, request: Any) -> None:
+    found = [vector for vector in reply.vectors if vector.values]
+    if len(found) != len(request.texts):
+        raise BridgeError(Code.INTERNAL, f"the runtime answered {len(found)} vectors for {len(request.texts)} texts")
 
 
 def _base64(values: list[float]) -> str:
@@ -108,7 +126,34 @@ class OpenAiRerank(_OpenAi):
         return request
 
 
-class CaikitRerank(Rule):
+class CaikitPooling(Rule):
+    """What all of caikit's pooling tasks share."""
+
+    def received_request(self, request: Any, context: Context) -> None:
+        """The special tokens belong to the number of tokens."""
+        if request.truncate_tokens is not None and request.truncate_tokens > 0:
+            request.truncate_tokens += _ENDS
+
+    def sent_request(self, request: Any, context: Context) -> Any:
+        """The special tokens come on top of the number of tokens."""
+        if request.truncate_tokens is None or request.truncate_tokens <= 0:
+            return request
+        if request.truncate_tokens <= _ENDS:
+            raise invalid(f"truncate_tokens: {context.profile.name} keeps one token besides {_ENDS} special ones")
+        request = copy(request)
+        request.truncate_tokens -= _ENDS
+        return request
+
+
+class CaikitEmbeddings(CaikitPooling):
+    """Caikit's embedding tasks."""
+
+    def received_reply(self, reply: Any, request: Any, context: Context) -> None:
+        """A vector for each text: caikit has a model of another task answer all the same, in that task's form."""
+        _check_vectors(reply, request)
+
+
+class CaikitRerank(CaikitPooling):
     """Caikit's rerank tasks."""
 
     def sent_reply(self, reply: Any, request: Any, context: Context) -> None:

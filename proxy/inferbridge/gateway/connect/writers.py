@@ -1,0 +1,176 @@
+"""Write an answer as the client asked for it: one JSON object, Connect's envelopes, lines, events, or an array.
+
+A failure before the first message is an answer of its own with the status that Connect gives the code, except among
+envelopes, which always come in a 200. Later it is told in the stream.
+"""
+
+from typing import Protocol
+
+import msgspec
+
+from inferbridge.bridge import connect_messages
+from inferbridge.bridge.bridge import LOST_HEADER
+from inferbridge.bridge.connect_messages import StreamEnd
+from inferbridge.bridge.errors import BridgeError, Code
+from inferbridge.bridge.event_stream import EventFraming
+from inferbridge.bridge.framing import frame
+from inferbridge.bridge.json_lines import ArrayWriter, LineFraming
+from inferbridge.bridge.values import Headers, HttpReply
+from inferbridge.gateway.application import Responder
+from inferbridge.gateway.connect.forms import Form
+
+
+class Writer(Protocol):
+    """Writes one answer."""
+
+    def message(self, text: bytes, metadata: Headers) -> None:
+        """The next message; `metadata` is the call's initial one."""
+
+    def end(self, metadata: Headers, trailers: Headers) -> None:
+        """All is well."""
+
+    def fail(self, end: StreamEnd) -> None:
+        """It is not."""
+
+
+class _Unary:
+    """One message, as the body."""
+
+    def __init__(self, form: Form, responder: Responder) -> None:
+        self._type = "application/json" if form.json else "application/proto"
+        self._responder = responder
+        self._texts: list[bytes] = []
+
+    def message(self, text: bytes, metadata: Headers) -> None:
+        self._texts.append(text)
+
+    def end(self, metadata: Headers, trailers: Headers) -> None:
+        if len(self._texts) != 1:
+            count = len(self._texts)
+            self.fail(StreamEnd(BridgeError(Code.INTERNAL, f"the runtime sent {count} messages instead of one")))
+            return
+        trailing = tuple((f"trailer-{name}", value) for name, value in trailers if name != LOST_HEADER)
+        self._responder.whole(200, (("content-type", self._type), *metadata, *trailing), self._texts)
+
+    def fail(self, end: StreamEnd) -> None:
+        _send_error(end, self._responder)
+
+
+def _send_error(end: StreamEnd, responder: Responder) -> None:
+    """The error as an answer of its own."""
+    assert end.error is not None
+    reply = connect_messages.error_reply(end.error, end.details)
+    if end.error.status is not None:
+        reply = HttpReply(end.error.status, reply.headers, reply.chunks)
+    responder.whole(reply.status, (*reply.headers, *end.metadata), reply.chunks)
+
+
+class _Envelopes:
+    """A stream as Connect has it: always a 200, the error in its last envelope."""
+
+    def __init__(self, form: Form, responder: Responder) -> None:
+        self._type = "application/connect+json" if form.json else "application/connect+proto"
+        self._responder = responder
+        self._begun = False
+
+    def _begin(self, metadata: Headers) -> None:
+        if not self._begun:
+            self._begun = True
+            self._responder.head(200, (("content-type", self._type), *metadata))
+
+    def message(self, text: bytes, metadata: Headers) -> None:
+        self._begin(metadata)
+        self._responder.data(b"".join(frame(((text,),))))
+
+    def end(self, metadata: Headers, trailers: Headers) -> None:
+        self._finish(StreamEnd(None, (), trailers), metadata)
+
+    def fail(self, end: StreamEnd) -> None:
+        self._finish(end, ())
+
+    def _finish(self, end: StreamEnd, metadata: Headers) -> None:
+        self._begin(metadata)
+        self._responder.data(connect_messages.encode_end(end))
+        self._responder.end()
+
+
+class _Framing(Protocol):
+    def encode(self, data: bytes) -> bytes:
+        """A message."""
+
+    def encode_error(self, data: bytes) -> bytes:
+        """An error after messages."""
+
+    def end(self) -> bytes:
+        """What stands after the last of either."""
+
+
+class _Events(EventFraming):
+    def __init__(self) -> None:
+        super().__init__(error_event="error")
+
+    def end(self) -> bytes:
+        return b""
+
+
+class _Lines(LineFraming):
+    def __init__(self) -> None:
+        super().__init__(error_key="error")
+
+    def end(self) -> bytes:
+        return b""
+
+
+class _Array(ArrayWriter):
+    def encode_error(self, data: bytes) -> bytes:
+        return self.encode(b'{"error":%s}' % data)
+
+
+class _Plain:
+    """A stream for clients without a protocol of their own."""
+
+    def __init__(self, framing: _Framing, content_type: str, responder: Responder) -> None:
+        self._framing = framing
+        self._headers: Headers = (("content-type", content_type), ("cache-control", "no-cache"))
+        self._responder = responder
+        self._begun = False
+
+    def _begin(self, metadata: Headers) -> None:
+        if not self._begun:
+            self._begun = True
+            self._responder.head(200, (*self._headers, *metadata))
+
+    def message(self, text: bytes, metadata: Headers) -> None:
+        self._begin(metadata)
+        self._responder.data(self._framing.encode(text))
+
+    def end(self, metadata: Headers, trailers: Headers) -> None:
+        self._begin(metadata)
+        self._finish(b"")
+
+    def fail(self, end: StreamEnd) -> None:
+        if not self._begun:
+            _send_error(end, self._responder)
+            return
+        assert end.error is not None
+        text = msgspec.json.encode(connect_messages.error_object(end.error, end.details))
+        self._finish(self._framing.encode_error(text))
+
+    def _finish(self, last: bytes) -> None:
+        rest = last + self._framing.end()
+        if rest:
+            self._responder.data(rest)
+        self._responder.end()
+
+
+def writer(form: Form, responder: Responder) -> Writer:
+    """The writer of a form."""
+    if form.shape == "unary":
+        return _Unary(form, responder)
+    if form.shape == "connect":
+        return _Envelopes(form, responder)
+    if form.shape == "events":
+        return _Plain(_Events(), "text/event-stream; charset=utf-8", responder)
+    if form.shape == "array":
+        return _Plain(_Array(), _Array.content_type, responder)
+    return _Plain(_Lines(), _Lines.content_type, responder)
