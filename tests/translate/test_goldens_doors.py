@@ -68,7 +68,6 @@ REFUSED_BY_FMAAS = {
     "errors/method_put": "",
 }  # fmt: skip
 REFUSED_BY_VLLM = {
-    "generate/time_limit_batch": "time_limit:",
     "generate/sample_typical_p": "typical_p:", "errors/typical_p_big": "typical_p:",
     "errors/stream_typical_p": "typical_p:",
     "generate/all_response_options": "return_ranks:", "generate_stream/all_response_options": "return_ranks:",

@@ -19,7 +19,7 @@ from inferbridge.bridge.context import Context, Policy, RuntimeFault, RuntimePro
 from inferbridge.bridge.dialects import DIALECTS, OPEN_INFERENCE, Dialect, error_reply
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.folding import FOLDS, UNFOLDS, joined
-from inferbridge.bridge.outgoing import parts, render_messages, write_defaults_out
+from inferbridge.bridge.outgoing import own_time_limit, parts, render_messages, write_defaults_out
 from inferbridge.bridge.registry import Api, Endpoint, GrpcHalf, RestHalf
 from inferbridge.bridge.rules import RULES
 from inferbridge.bridge.rules.base import MessageWriter, Rule
@@ -67,6 +67,8 @@ class Crossing:
     runtime: End
     legs: tuple[Leg, ...]
     """More than one where a batch was fanned out."""
+    time_limit: float | None = None
+    """Seconds after which the texts end as they are, where the runtime knows no such limit."""
 
     @property
     def call(self) -> HttpRequest | GrpcRequest:
@@ -81,8 +83,7 @@ class Crossing:
     @property
     def streamed(self) -> bool:
         """Whether the runtime's answer is a stream."""
-        mode = self.runtime.endpoint.mode
-        return mode == "stream" or (mode == "either" and self.context.stream)
+        return self.context.streamed
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +117,13 @@ class Bridge:
         runtime = self.streaming if context.stream else self.unary
         if runtime.api is not self.client.api:
             write_defaults_out(request, self.client.half.defaults, runtime.half)
+        limit = own_time_limit(request, runtime.endpoint, runtime.half)
+        context.streamed = runtime.endpoint.mode == "stream"
+        if runtime.endpoint.mode == "either":  # a text can only end early that comes piece by piece
+            context.streamed = context.stream or limit is not None
         render_messages(request, runtime.half, context)
         legs = [_leg(part, runtime, context) for part in parts(request, runtime.endpoint, runtime.half)]
-        return Crossing(request, context, runtime, tuple(legs))
+        return Crossing(request, context, runtime, tuple(legs), limit)
 
     def model(self, call: HttpRequest | GrpcRequest) -> str:
         """The model that a client's call names; empty for none."""
@@ -179,6 +184,10 @@ class Bridge:
             raise BridgeError(Code.UNIMPLEMENTED, f"the answer of {operation} cannot be streamed")
         return UNFOLDS[operation](reply, self.setting.operations)
 
+    def out_of_time(self) -> Any:
+        """The message that ends a text at its time limit."""
+        return self.setting.operations.GenerateMessage(text="", finish_reason="time_limit")
+
     def source(self, crossing: Crossing, leg: Leg, limit: int) -> Source:
         """Reads the streamed answer of one leg; `limit` in bytes for each message."""
         end, context = crossing.runtime, crossing.context
@@ -215,9 +224,9 @@ class Bridge:
 def _leg(request: Any, runtime: End, context: Context) -> Leg:
     rule = runtime.rule
     sent = rule.sent_request(request, context) if rule is not None else request
-    if runtime.endpoint.mode == "either" and sent.stream is not context.stream:
+    if runtime.endpoint.mode == "either" and sent.stream is not context.streamed:
         sent = copy(sent)
-        sent.stream = context.stream
+        sent.stream = context.streamed
     return Leg(runtime.half.encode_request(sent, context), request)
 
 

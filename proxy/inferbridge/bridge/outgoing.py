@@ -19,6 +19,15 @@ def write_defaults_out(request: Any, defaults: Mapping[str, Any], runtime: RestH
             setattr(request, name, value)
 
 
+def own_time_limit(request: Any, endpoint: Endpoint, half: RestHalf | GrpcHalf) -> float | None:
+    """Seconds that we see to ourselves: a runtime without a time limit can be stopped when it streams."""
+    limit: float | None = getattr(request, "time_limit", None)
+    if limit is None or "time_limit" in half.fields or endpoint.mode == "unary":
+        return None
+    request.time_limit = None
+    return limit
+
+
 def render_messages(request: Any, half: RestHalf | GrpcHalf, context: Context) -> None:
     """A chat becomes a prompt where the runtime's endpoint takes no messages."""
     if "messages" in half.fields or getattr(request, "messages", None) is None:

@@ -67,7 +67,7 @@ class OpenAi(Rule):
         request.guided_json_object = request.guided_json_object or None
         if request.adapter:
             request.model, request.adapter = request.adapter, ""
-        if context.stream:
+        if context.streamed:
             request.usage_in_stream = request.usage_in_messages = True
         return request
 
@@ -118,7 +118,7 @@ class OpenAiCompletions(OpenAi):
             sent.echo = request.echo or request.return_prompt_tokens
             if context.client_api != context.profile.api:
                 context.note(logprobs.TEXT)
-            if not request.return_tokens and not context.stream:
+            if not request.return_tokens and not context.streamed:
                 sent.return_ranks = None  # those of the prompt are told
         sent.return_tokens = sent.return_prompt_tokens = sent.return_logprobs = None
         return sent
