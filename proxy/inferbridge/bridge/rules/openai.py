@@ -90,6 +90,8 @@ class OpenAi(Rule):
         reply.total_tokens = reply.prompt_tokens + reply.completion_tokens
         for position, choice in enumerate(reply.choices):
             choice.index = position
+            if choice.finish_reason != "stop_sequence":
+                choice.stop_sequence = ""  # fmaas names the text of the end token here
 
     def reader(self, request: Any, context: Context) -> MessageReader:
         """Puts reasons right, and what is known of the prompt first."""
@@ -109,6 +111,7 @@ class OpenAiCompletions(OpenAi):
         if request.top_n_tokens is not None:
             request.return_tokens = request.return_logprobs = True
             request.return_prompt_tokens = request.echo
+            _note_text(context)
 
     def sent_request(self, request: Any, context: Context) -> Any:
         """Lists of tokens are asked for as `logprobs`."""
@@ -116,8 +119,7 @@ class OpenAiCompletions(OpenAi):
         if request.return_prompt_tokens or request.return_tokens:
             sent.top_n_tokens = request.top_n_tokens or 0
             sent.echo = request.echo or request.return_prompt_tokens
-            if context.client_api != context.profile.api:
-                context.note(logprobs.TEXT)
+            _note_text(context)
             if not request.return_tokens and not context.streamed:
                 sent.return_ranks = None  # those of the prompt are told
         sent.return_tokens = sent.return_prompt_tokens = sent.return_logprobs = None
@@ -153,6 +155,7 @@ class OpenAiChat(OpenAi):
         super().received_request(request, context)
         if request.return_logprobs:
             request.return_tokens = True
+            _note_text(context)
         elif request.top_n_tokens:
             raise invalid("top_logprobs: logprobs must be true beside it")
 
@@ -173,6 +176,12 @@ class OpenAiChat(OpenAi):
     def writer(self, request: Any, context: Context) -> MessageWriter:
         """Ids and usage, and a first message that gives the role."""
         return ChunkWriter(self.prefix, request, context, chat=True)
+
+
+def _note_text(context: Context) -> None:
+    """Said before the answer begins, so that the head of a stream can tell it."""
+    if context.client_api != context.profile.api:
+        context.note(logprobs.TEXT)
 
 
 def _check_counts(request: Any) -> None:

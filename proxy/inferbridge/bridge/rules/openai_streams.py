@@ -129,6 +129,8 @@ class ChunkWriter(MessageWriter):
             or message.logprobs is not None
         ):
             message.id, message.created = self._id, self._created
+            if message.finish_reason != "stop_sequence":
+                message.stop_sequence = ""  # fmaas names the text of the end token here
             message.model = message.model or self._request.model
             message.prompt_tokens = message.completion_tokens = message.total_tokens = None
             for name, count in self._counts(message.index).items():
