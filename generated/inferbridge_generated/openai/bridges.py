@@ -436,7 +436,7 @@ def _write_chat_rest_reply_choices(item: operations.Choice, context: Context) ->
         message=structured.filled_json(
             schemas.ChatMessage(
                 role="assistant",
-                content=rest.optional(item.text),
+                content=item.text,
                 tool_calls=structured.json(item.tool_calls),
                 reasoning=rest.optional(item.reasoning),
             ),
@@ -750,7 +750,7 @@ def chat_rest_encode_message(neutral: operations.GenerateMessage, context: Conte
                 delta=structured.filled_json(
                     schemas.ChatMessage(
                         role=rest.optional(neutral.role),
-                        content=rest.optional(neutral.text),
+                        content=neutral.text,
                         tool_calls=structured.json(neutral.tool_calls),
                         reasoning=rest.optional(neutral.reasoning),
                     ),

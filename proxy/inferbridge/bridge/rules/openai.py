@@ -153,6 +153,8 @@ class OpenAiChat(OpenAi):
     def received_request(self, request: Any, context: Context) -> None:
         """`logprobs` lists the generated tokens."""
         super().received_request(request, context)
+        if not request.messages:
+            raise invalid("messages: a chat cannot be empty")
         if request.return_logprobs:
             request.return_tokens = True
             _note_text(context)
