@@ -136,6 +136,10 @@ PROFILES: Mapping[str, tuple[RuntimeProfile, ...]] = {
             ports={"grpc": 8033},
             status={},
             codes={},
+            details=(
+                ("Unexpected <class 'vllm.exceptions.VLLMValidationError'>: ", Code.INVALID_ARGUMENT),
+                ("Unexpected <class 'ValueError'>: ", Code.INVALID_ARGUMENT),
+            ),
             not_ready=(503,),
         ),
     ),
@@ -186,6 +190,10 @@ PROFILES: Mapping[str, tuple[RuntimeProfile, ...]] = {
             ports={"grpc": 8033},
             status={},
             codes={},
+            details=(
+                ("Unexpected <class 'vllm.exceptions.VLLMValidationError'>: ", Code.INVALID_ARGUMENT),
+                ("Unexpected <class 'ValueError'>: ", Code.INVALID_ARGUMENT),
+            ),
             not_ready=(503,),
         ),
     ),
@@ -206,6 +214,10 @@ PROFILES: Mapping[str, tuple[RuntimeProfile, ...]] = {
             ports={"grpc": 8033},
             status={},
             codes={},
+            details=(
+                ("Unexpected <class 'vllm.exceptions.VLLMValidationError'>: ", Code.INVALID_ARGUMENT),
+                ("Unexpected <class 'ValueError'>: ", Code.INVALID_ARGUMENT),
+            ),
             not_ready=(503,),
         ),
     ),
@@ -226,6 +238,10 @@ PROFILES: Mapping[str, tuple[RuntimeProfile, ...]] = {
             ports={"grpc": 8033},
             status={},
             codes={},
+            details=(
+                ("Unexpected <class 'vllm.exceptions.VLLMValidationError'>: ", Code.INVALID_ARGUMENT),
+                ("Unexpected <class 'ValueError'>: ", Code.INVALID_ARGUMENT),
+            ),
             not_ready=(503,),
         ),
     ),

@@ -219,7 +219,9 @@ def test_what_means_nothing_is_no_loss(extra: dict[str, Any]) -> None:
 
 def test_a_chat_without_a_template_says_what_to_configure() -> None:
     """A chat to a runtime of prompts needs the model's template."""
-    made = translate_call("openai/rest", "tgis/grpc", _post("/v1/chat/completions", {"messages": []}))
+    made = translate_call(
+        "openai/rest", "tgis/grpc", _post("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}]})
+    )
     assert made["error"]["status"] == 400
     assert "chat_template" in made["error"]["body"]
 
