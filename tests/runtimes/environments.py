@@ -95,6 +95,7 @@ RECIPES = {
         Recipe("caikit", ("3.11", "3.10")),
         Recipe("tritonclient", ("3.11", "3.12", "3.13")),
         Recipe("kserve", ("3.11", "3.12", "3.13")),
+        Recipe("openai", ("3.11", "3.12", "3.13")),
         Recipe("envoy", ("3.13", "3.12", "3.11"), for_tests=False),  # for tests/perf
     )
 }

@@ -11,8 +11,16 @@ from runtimes.programs import Client, Proxy, run_client, run_proxy
 from runtimes.routes import Route
 from runtimes.servers import Server, run_caikit, run_mlserver, run_triton
 
-RUN_SERVER = {"triton": run_triton, "mlserver": run_mlserver, "caikit-tgis": run_caikit}
-ENVIRONMENTS = {"caikit-tgis": "caikit"}  # where the runtime's name is not the environment's
+RUN_SERVER = {
+    "triton": run_triton,
+    "mlserver": run_mlserver,
+    "caikit-tgis": run_caikit,
+    "caikit-standalone": run_caikit,
+}
+ENVIRONMENTS = {
+    "caikit-tgis": "caikit",
+    "caikit-standalone": "caikit",
+}  # where the runtime's name is not the environment's
 
 
 def environment(name: str) -> Environment:
