@@ -4,7 +4,7 @@
 from collections.abc import Mapping
 
 from inferbridge.bridge.event_stream import EventFraming
-from inferbridge.bridge.registry import Api, Endpoint, GrpcHalf, RestHalf
+from inferbridge.bridge.registry import Api, Endpoint, GrpcHalf, RestHalf, RestMethod
 
 from .caikit import bridges as caikit
 from .open_inference import bridges as open_inference
@@ -485,6 +485,16 @@ APIS: Mapping[str, Api] = {
             ),
         },
         variants={},
+        rest_methods=(
+            RestMethod(
+                "/inferbridge.caikit.CaikitService/Health",
+                "health",
+                streams=False,
+                path=[],
+                query=[],
+                status="ready",
+            ),
+        ),
     ),
     "open-inference": Api(
         name="open-inference",
@@ -1020,6 +1030,112 @@ APIS: Mapping[str, Api] = {
             ),
         },
         variants={},
+        rest_methods=(
+            RestMethod(
+                "/inferbridge.openai.OpenaiService/Completions",
+                "completions",
+                streams=False,
+                path=[],
+                query=[],
+                status="",
+            ),
+            RestMethod(
+                "/inferbridge.openai.OpenaiService/CompletionsStream",
+                "completions",
+                streams=True,
+                path=[],
+                query=[],
+                status="",
+            ),
+            RestMethod(
+                "/inferbridge.openai.OpenaiService/Chat",
+                "chat",
+                streams=False,
+                path=[],
+                query=[],
+                status="",
+            ),
+            RestMethod(
+                "/inferbridge.openai.OpenaiService/ChatStream",
+                "chat",
+                streams=True,
+                path=[],
+                query=[],
+                status="",
+            ),
+            RestMethod(
+                "/inferbridge.openai.OpenaiService/Embeddings",
+                "embeddings",
+                streams=False,
+                path=[],
+                query=[],
+                status="",
+            ),
+            RestMethod(
+                "/inferbridge.openai.OpenaiService/Score",
+                "score",
+                streams=False,
+                path=[],
+                query=[],
+                status="",
+            ),
+            RestMethod(
+                "/inferbridge.openai.OpenaiService/Rerank",
+                "rerank",
+                streams=False,
+                path=[],
+                query=[],
+                status="",
+            ),
+            RestMethod(
+                "/inferbridge.openai.OpenaiService/Tokenize",
+                "tokenize",
+                streams=False,
+                path=[],
+                query=[],
+                status="",
+            ),
+            RestMethod(
+                "/inferbridge.openai.OpenaiService/Detokenize",
+                "detokenize",
+                streams=False,
+                path=[],
+                query=[],
+                status="",
+            ),
+            RestMethod(
+                "/inferbridge.openai.OpenaiService/Models",
+                "models",
+                streams=False,
+                path=[],
+                query=[],
+                status="",
+            ),
+            RestMethod(
+                "/inferbridge.openai.OpenaiService/Version",
+                "version",
+                streams=False,
+                path=[],
+                query=[],
+                status="",
+            ),
+            RestMethod(
+                "/inferbridge.openai.OpenaiService/Health",
+                "health",
+                streams=False,
+                path=[],
+                query=[],
+                status="ready",
+            ),
+            RestMethod(
+                "/inferbridge.openai.OpenaiService/Ping",
+                "ping",
+                streams=False,
+                path=[],
+                query=[],
+                status="live",
+            ),
+        ),
     ),
     "tgis": Api(
         name="tgis",

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 
 from inferbridge_codegen.model.types import Api, Dialect, Model
 from inferbridge_codegen.places import default_specs
+from inferbridge_codegen.render import rest_services
 from inferbridge_codegen.render.bridges import render_bridges
 from inferbridge_codegen.render.descriptor_sets import render_grpc_services, without_comments
 from inferbridge_codegen.render.environment import render
-from inferbridge_codegen.render.lines import formatted
+from inferbridge_codegen.render.lines import formatted, literal
 from inferbridge_codegen.render.messages import render_messages
 from inferbridge_codegen.render.pages import render_pages
 from inferbridge_codegen.render.registry import render_registry
@@ -44,13 +45,18 @@ def _text(value: str) -> str:
 def _quirk(value: object) -> str:
     if isinstance(value, tuple):
         return "frozenset({" + ", ".join(f'"{item}"' for item in value) + "})"
-    return f'"{value}"' if isinstance(value, str) else repr(value)
+    return literal(value)
 
 
 def _api(api: Api) -> FileSet:
     files = _dialect(api, api.own, api.package, 2)
     if api.schemas:
         files[f"{api.package}/rest.py"] = render_schemas(api).encode()
+    if rest_services.methods(api):
+        files[rest_services.file_name(api)] = rest_services.render_proto(api).encode()
+        files[f"{api.package}/rest_service.binpb"] = rest_services.descriptors(api).SerializeToString(
+            deterministic=True
+        )
     for variant in api.variants:
         files.update(_dialect(api, variant, f"{api.package}/{variant.name}", 3))
     return files

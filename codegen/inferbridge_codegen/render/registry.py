@@ -3,7 +3,8 @@
 from inferbridge_codegen.model.tree import Message, Tree
 from inferbridge_codegen.model.types import Endpoint, GrpcBinding, Model, RestBinding
 from inferbridge_codegen.render.environment import render
-from inferbridge_codegen.render.lines import formatted
+from inferbridge_codegen.render.lines import formatted, literal
+from inferbridge_codegen.render.rest_services import methods
 
 _REPLY = ("decode_reply", "encode_reply")
 _MESSAGE = ("decode_message", "encode_message")
@@ -12,7 +13,10 @@ _MESSAGE = ("decode_message", "encode_message")
 def render_registry(model: Model) -> str:
     """Source of the table."""
     framings = any(endpoint.rest and endpoint.rest.framing for api in model.apis for endpoint in api.own.endpoints)
-    source = render("registry.py.jinja", apis=model.apis, parts=_parts, facts=_facts, framings=framings)
+    rest_methods = {api.name: methods(api) for api in model.apis}
+    source = render(
+        "registry.py.jinja", apis=model.apis, parts=_parts, facts=_facts, framings=framings, rest_methods=rest_methods
+    )
     return formatted(source)
 
 
@@ -37,7 +41,7 @@ def _facts(binding: RestBinding | GrpcBinding) -> list[str]:
             f"fields=frozenset({{{', '.join(f'"{name}"' for name in names)}}})," if names else "fields=frozenset(),"
         )
         if request.defaults:
-            values = ", ".join(f'"{name}": {value!r}' for name, value in request.defaults).replace("'", '"')
+            values = ", ".join(f'"{name}": {literal(value)}' for name, value in request.defaults)
             lines.append(f"defaults={{{values}}},")
     if isinstance(binding, RestBinding) and binding.message is not None:
         framing = binding.framing
@@ -45,7 +49,7 @@ def _facts(binding: RestBinding | GrpcBinding) -> list[str]:
             (framing.event, framing.crlf, framing.done, framing.error_event) if framing else ("", False, "", "")
         )
         newline = "\\r\\n" if crlf else "\\n"
-        lines.append(f'framing=EventFraming("{event}", "{newline}", "{done}", "{error}"),')
+        lines.append(f'framing=EventFraming({literal(event)}, "{newline}", {literal(done)}, {literal(error)}),')
     return lines
 
 

@@ -1,6 +1,6 @@
 """The shapes of the generated tables: which APIs, endpoints and half-bridges there are."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,6 +70,20 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class RestMethod:
+    """A gRPC method that the generator made for an endpoint with a REST binding alone, see `rest_service.proto`."""
+
+    rpc: str
+    endpoint: str
+    streams: bool
+    path: Sequence[str] = ()
+    """Fields of its request that stand in the path."""
+    query: Sequence[str] = ()
+    status: str = ""
+    """The field of its reply that is true where the HTTP status is 200; empty: the reply is the body."""
+
+
+@dataclass(frozen=True, slots=True)
 class Api:
     """A family of endpoints; `variants` replace the gRPC halves of some of them."""
 
@@ -77,6 +91,7 @@ class Api:
     errors: str
     endpoints: Mapping[str, Endpoint]
     variants: Mapping[str, Mapping[str, GrpcHalf]]
+    rest_methods: Sequence[RestMethod] = ()
 
     def grpc_half(self, endpoint: str, variant: str) -> GrpcHalf | None:
         """The gRPC half of an endpoint as the variant speaks it."""

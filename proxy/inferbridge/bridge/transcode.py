@@ -22,6 +22,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from inferbridge.bridge.errors import BridgeError, invalid
 from inferbridge.bridge.framing import too_large
+from inferbridge.bridge.transcode_known import known_part
 from inferbridge.bridge.transcode_read import fill
 from inferbridge.bridge.transcode_scalars import Misfit, real
 from inferbridge.bridge.transcode_write import Style, to_value
@@ -42,7 +43,17 @@ def open_pool(descriptor_set: bytes) -> DescriptorPool:
 
 def to_message(text: Buffer, descriptor: Descriptor, *, limit: int = LIMIT) -> bytes:
     """The wire bytes of a JSON text; fields go by their lowerCamelCase or their original names."""
-    value = _parsed(text, limit)
+    return _wire_of(_parsed(text, limit), descriptor, limit)
+
+
+def to_known_message(text: Buffer, descriptor: Descriptor, *, limit: int = LIMIT) -> tuple[bytes, list[str]]:
+    """The wire bytes of what the descriptor knows of a JSON text, and the places of the rest, where it is not null."""
+    lost: list[str] = []
+    value = known_part(_parsed(text, limit), descriptor, "", lost)
+    return _wire_of(value, descriptor, limit), lost
+
+
+def _wire_of(value: Any, descriptor: Descriptor, limit: int) -> bytes:
     message = GetMessageClass(descriptor)()
     try:
         fill(message, value, 1)

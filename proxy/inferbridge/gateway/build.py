@@ -17,6 +17,7 @@ from inferbridge.gateway.connect.methods import methods_of
 from inferbridge.gateway.local.health import ServiceStates
 from inferbridge.gateway.local.messages import grpc_services
 from inferbridge.gateway.local.services import LocalServices
+from inferbridge.gateway.rest_services.calls import RestServices
 from inferbridge.gateway.service import GatewayService
 from inferbridge.gateway.targets import Target
 from inferbridge.upstream.pool import open_pool
@@ -40,11 +41,12 @@ def application(settings: Settings) -> GatewayService:
     """The application; its pools connect on their first call."""
     targets = [target for upstream in settings.upstreams for target in _targets(upstream, settings)]
     served = [api for api in APIS.values() if "grpc" in protocols(api) and _is_served(api, targets)]
-    folder = files("inferbridge_generated")
-    sets = [folder.joinpath(api.name.replace("-", "_"), "protos.binpb").read_bytes() for api in served]
-    service = GatewayService(targets, APIS, settings.policy, settings.limits, _local_services(served, sets))
+    rest_apis = [(api, _generated(api, "rest_service.binpb")) for api in APIS.values() if _serves_rest(api, targets)]
+    sets = [*(_generated(api, "protos.binpb") for api in served), *(data for _, data in rest_apis)]
+    service = GatewayService(targets, APIS, settings.policy, settings.limits, _local_services(served, rest_apis, sets))
     methods = methods_of([grpc_services(), *sets], _idempotent(served).__contains__)
     service.connect = ConnectGateway(methods, settings.limits, service.open)
+    service.rest_services = RestServices(rest_apis, settings.limits, service.open)
     return service
 
 
@@ -54,7 +56,17 @@ def _idempotent(apis: Iterable[Api]) -> frozenset[str]:
     return frozenset(endpoint.grpc.rpc for endpoint in endpoints if endpoint.grpc and endpoint.idempotent)
 
 
-def _local_services(served: Iterable[Api], sets: Iterable[bytes]) -> LocalServices:
+def _generated(api: Api, name: str) -> bytes:
+    return files("inferbridge_generated").joinpath(api.name.replace("-", "_"), name).read_bytes()
+
+
+def _serves_rest(api: Api, targets: Sequence[Target]) -> bool:
+    """Whether there is an upstream for a gRPC service made of an API's REST endpoints."""
+    matches = [Match(api, api.endpoints[method.endpoint], {}) for method in api.rest_methods]
+    return any(target.serving(APIS, match) for target in targets for match in matches)
+
+
+def _local_services(served: Iterable[Api], rest: Iterable[tuple[Api, bytes]], sets: Iterable[bytes]) -> LocalServices:
     """Health and reflection of the gRPC services for which there is an upstream, whatever protocol that speaks."""
     services = {
         endpoint.grpc.rpc.split("/")[1]: _is_ready
@@ -62,6 +74,7 @@ def _local_services(served: Iterable[Api], sets: Iterable[bytes]) -> LocalServic
         for endpoint in api.endpoints.values()
         if endpoint.grpc
     }
+    services |= {method.rpc.split("/")[1]: _is_ready for api, _ in rest for method in api.rest_methods}
     return LocalServices(sets, ServiceStates(services))
 
 

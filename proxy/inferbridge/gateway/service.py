@@ -39,6 +39,7 @@ from inferbridge.gateway.application import RequestHead, RequestSink, Responder
 from inferbridge.gateway.connect.calls import ConnectGateway
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.local.services import LocalServices
+from inferbridge.gateway.rest_services.calls import RestServices
 from inferbridge.gateway.targets import Target, able, choose
 from inferbridge.gateway.translating import Cancellable, StreamedAnswer, WholeAnswer
 from inferbridge.upstream.api import UpstreamRequest
@@ -93,6 +94,8 @@ class GatewayService:
         """What the gateway answers itself."""
         self.connect: ConnectGateway | None = None
         """Makes gRPC calls of plain JSON."""
+        self.rest_services: RestServices | None = None
+        """Makes REST calls of gRPC, for APIs that are REST alone."""
         self.targets = targets
         self.policy = policy
         self.limits = limits
@@ -117,6 +120,9 @@ class GatewayService:
         connect = self.connect.find(head) if self.connect is not None else None
         if connect is not None:
             return connect(head, responder)
+        rest = self.rest_services.find(head) if self.rest_services is not None else None
+        if rest is not None:
+            return rest(head, responder)
         exchange = Exchange(self, head, responder)
         exchange.begin()
         return exchange
