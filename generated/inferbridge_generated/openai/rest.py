@@ -314,7 +314,7 @@ class ChatRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     user: str | UnsetType | None = UNSET
     request_id: str | UnsetType | None = UNSET
     best_of: int | UnsetType | None = UNSET
-    logprobs: Any = UNSET
+    logprobs: bool | UnsetType | None = UNSET
     prompt_logprobs: int | UnsetType | None = UNSET
     bad_words: Any = UNSET
     allowed_token_ids: Any = UNSET
