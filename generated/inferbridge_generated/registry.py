@@ -219,7 +219,7 @@ APIS: Mapping[str, Api] = {
                 name="sentence_similarity_tasks",
                 operation="similarity",
                 idempotent=True,
-                rule="caikit_pooling",
+                rule="caikit_similarity",
                 rest=RestHalf(
                     "POST",
                     ("/api/v1/task/sentence-similarity-tasks",),
@@ -242,7 +242,7 @@ APIS: Mapping[str, Api] = {
                 name="sentence_similarity",
                 operation="similarity",
                 idempotent=True,
-                rule="caikit_pooling",
+                rule="caikit_similarity",
                 fan_out="sources",
                 rest=RestHalf(
                     "POST",
@@ -914,7 +914,7 @@ APIS: Mapping[str, Api] = {
                     encode_request=openai.score_rest_encode_request,
                     decode_reply=openai.score_rest_decode_reply,
                     encode_reply=openai.score_rest_encode_reply,
-                    fields=frozenset({"model", "sentences", "sources", "truncate_tokens", "user"}),
+                    fields=frozenset({"model", "sentences", "sources", "truncate_tokens", "use_activation", "user"}),
                 ),
                 grpc=None,
             ),
@@ -931,7 +931,9 @@ APIS: Mapping[str, Api] = {
                     encode_request=openai.rerank_rest_encode_request,
                     decode_reply=openai.rerank_rest_decode_reply,
                     encode_reply=openai.rerank_rest_encode_reply,
-                    fields=frozenset({"documents", "model", "queries", "top_n", "truncate_tokens", "user"}),
+                    fields=frozenset(
+                        {"documents", "model", "queries", "top_n", "truncate_tokens", "use_activation", "user"}
+                    ),
                 ),
                 grpc=None,
             ),

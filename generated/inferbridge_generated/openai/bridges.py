@@ -904,26 +904,34 @@ def score_rest_decode_request(call: HttpRequest, context: Context) -> operations
     body = rest.read_json(_READ_SCORE_REQUEST, bytes(rest.body_of(call)))
     structured.lose_set(
         (
-            ("data_1", body.data_1),
-            ("data_2", body.data_2),
-            ("items", body.items),
             ("priority", body.priority),
             ("activation", body.activation),
-            ("use_activation", body.use_activation),
+            ("padding", body.padding),
+            ("truncation_side", body.truncation_side),
+            ("cache_salt", body.cache_salt),
             ("mm_processor_kwargs", body.mm_processor_kwargs),
             ("instruction", body.instruction),
+            ("chat_template_kwargs", body.chat_template_kwargs),
+            ("max_tokens_per_query", body.max_tokens_per_query),
+            ("max_tokens_per_doc", body.max_tokens_per_doc),
         ),
         context,
     )
     return operations.SimilarityRequest(
         sources=structured.first(
-            converters.text_or_list_from_wire(body.text_1), converters.text_or_list_from_wire(body.queries)
+            converters.text_or_list_from_wire(body.text_1),
+            converters.text_or_list_from_wire(body.queries),
+            converters.text_or_list_from_wire(body.data_1),
         ),
         sentences=structured.first(
-            converters.text_or_list_from_wire(body.text_2), converters.text_or_list_from_wire(body.documents)
+            converters.text_or_list_from_wire(body.text_2),
+            converters.text_or_list_from_wire(body.documents),
+            converters.text_or_list_from_wire(body.items),
+            converters.text_or_list_from_wire(body.data_2),
         ),
         model=structured.given(body.model, ""),
         truncate_tokens=structured.given(body.truncate_prompt_tokens, None),
+        use_activation=structured.given(body.use_activation, None),
         user=structured.given(body.user, ""),
     )
 
@@ -936,6 +944,7 @@ def score_rest_encode_request(request: operations.SimilarityRequest, context: Co
         text_2=converters.text_or_list_to_wire(request.sentences),
         model=rest.optional(request.model),
         truncate_prompt_tokens=structured.json(request.truncate_tokens),
+        use_activation=structured.json(request.use_activation),
         user=rest.optional(request.user),
     )
     return rest.call("POST", path, (rest.encode(body),))
@@ -1001,9 +1010,9 @@ def _read_rerank_rest_reply_results(item: schemas.RerankItem, context: Context) 
         context,
     )
     return operations.RankedDocument(
-        index=structured.given(item.index, 0),
-        score=structured.given(item.relevance_score, 0.0),
-        text=structured.given(in_document.text, ""),
+        index=item.index,
+        score=item.relevance_score,
+        text=structured.given(in_document.text, None),
     )
 
 
@@ -1016,7 +1025,7 @@ def _write_rerank_rest_reply_results(item: operations.RankedDocument, context: C
         relevance_score=structured.finite(item.score, "relevance_score", context),
         document=structured.filled_json(
             schemas.RerankDocument(
-                text=rest.optional(item.text),
+                text=structured.json(item.text),
             ),
             _NO_SCHEMAS_RerankDocument,
         ),
@@ -1030,20 +1039,25 @@ def rerank_rest_decode_request(call: HttpRequest, context: Context) -> operation
         (
             ("priority", body.priority),
             ("activation", body.activation),
-            ("use_activation", body.use_activation),
             ("max_tokens_per_doc", body.max_tokens_per_doc),
+            ("padding", body.padding),
+            ("truncation_side", body.truncation_side),
+            ("cache_salt", body.cache_salt),
             ("mm_processor_kwargs", body.mm_processor_kwargs),
             ("instruction", body.instruction),
+            ("chat_template_kwargs", body.chat_template_kwargs),
+            ("max_tokens_per_query", body.max_tokens_per_query),
         ),
         context,
     )
     return operations.RerankRequest(
-        queries=converters.text_or_list_from_wire(body.query),
         documents=converters.text_documents_from_wire(body.documents),
         model=structured.given(body.model, ""),
         top_n=structured.given(body.top_n, None),
         truncate_tokens=structured.given(body.truncate_prompt_tokens, None),
+        use_activation=structured.given(body.use_activation, None),
         user=structured.given(body.user, ""),
+        queries=[body.query],
     )
 
 
@@ -1055,13 +1069,15 @@ def rerank_rest_encode_request(request: operations.RerankRequest, context: Conte
         context.lose("return_queries", "the other side has no place for it")
     if request.return_text is not None:
         context.lose("return_text", "the other side has no place for it")
+    only_queries = structured.only(request.queries, "queries", context)
     path = "/rerank"
     body = schemas.RerankRequest(
-        query=converters.text_or_list_to_wire(request.queries),
+        query=only_queries,
         documents=converters.text_documents_to_wire(request.documents),
         model=rest.optional(request.model),
         top_n=structured.json(request.top_n),
         truncate_prompt_tokens=structured.json(request.truncate_tokens),
+        use_activation=structured.json(request.use_activation),
         user=rest.optional(request.user),
     )
     return rest.call("POST", path, (rest.encode(body),))
@@ -1094,7 +1110,7 @@ def rerank_rest_encode_reply(
 ) -> HttpReply:
     """What a client of POST /rerank gets."""
     for item in reply.rankings:
-        if item.query:
+        if item.query is not None:
             context.note("rankings[].query")
     only_rankings = structured.only(reply.rankings, "rankings", context)
     body = schemas.Rerank(
