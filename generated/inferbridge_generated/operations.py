@@ -558,8 +558,6 @@ class SimilarityRequest(msgspec.Struct, kw_only=True):
     """What to compare."""
     truncate_tokens: int | None = None
     """As in `embed`."""
-    use_activation: bool | None = None
-    """Finish scores as the model is made to."""
     user: str = ""
     """Who asks."""
 
@@ -598,8 +596,6 @@ class RerankRequest(msgspec.Struct, kw_only=True):
     """How many documents to answer; all without it, or when not positive."""
     truncate_tokens: int | None = None
     """As in `embed`."""
-    use_activation: bool | None = None
-    """Finish scores as the model is made to."""
     return_documents: bool | None = None
     """Answer the documents."""
     return_queries: bool | None = None

@@ -914,7 +914,7 @@ APIS: Mapping[str, Api] = {
                     encode_request=openai.score_rest_encode_request,
                     decode_reply=openai.score_rest_decode_reply,
                     encode_reply=openai.score_rest_encode_reply,
-                    fields=frozenset({"model", "sentences", "sources", "truncate_tokens", "use_activation", "user"}),
+                    fields=frozenset({"model", "sentences", "sources", "truncate_tokens", "user"}),
                 ),
                 grpc=None,
             ),
@@ -931,9 +931,7 @@ APIS: Mapping[str, Api] = {
                     encode_request=openai.rerank_rest_encode_request,
                     decode_reply=openai.rerank_rest_decode_reply,
                     encode_reply=openai.rerank_rest_encode_reply,
-                    fields=frozenset(
-                        {"documents", "model", "queries", "top_n", "truncate_tokens", "use_activation", "user"}
-                    ),
+                    fields=frozenset({"documents", "model", "queries", "top_n", "truncate_tokens", "user"}),
                 ),
                 grpc=None,
             ),

@@ -1440,8 +1440,6 @@ def sentence_similarity_tasks_rest_encode_request(
     request: operations.SimilarityRequest, context: Context
 ) -> HttpRequest:
     """The operation to POST /api/v1/task/sentence-similarity-tasks."""
-    if request.use_activation not in (None, True):
-        context.lose("use_activation", "the other side has no place for it")
     path = "/api/v1/task/sentence-similarity-tasks"
     body = schemas.SimilaritiesRequest(
         model_id=request.model,
@@ -1530,8 +1528,6 @@ def sentence_similarity_tasks_grpc_encode_request(
     request: operations.SimilarityRequest, context: Context
 ) -> GrpcRequest:
     """The operation to /caikit.runtime.Nlp.NlpService/SentenceSimilarityTasksPredict."""
-    if request.use_activation not in (None, True):
-        context.lose("use_activation", "the other side has no place for it")
     message = wire.SentenceSimilarityTasksRequest(
         source_sentences=request.sources,
         sentences=request.sentences,
@@ -1592,8 +1588,6 @@ def sentence_similarity_rest_decode_request(call: HttpRequest, context: Context)
 
 def sentence_similarity_rest_encode_request(request: operations.SimilarityRequest, context: Context) -> HttpRequest:
     """The operation to POST /api/v1/task/sentence-similarity."""
-    if request.use_activation not in (None, True):
-        context.lose("use_activation", "the other side has no place for it")
     only_sources = structured.only(request.sources, "sources", context)
     path = "/api/v1/task/sentence-similarity"
     body = schemas.SimilarityRequest(
@@ -1671,8 +1665,6 @@ def sentence_similarity_grpc_decode_request(call: GrpcRequest, context: Context)
 
 def sentence_similarity_grpc_encode_request(request: operations.SimilarityRequest, context: Context) -> GrpcRequest:
     """The operation to /caikit.runtime.Nlp.NlpService/SentenceSimilarityTaskPredict."""
-    if request.use_activation not in (None, True):
-        context.lose("use_activation", "the other side has no place for it")
     only_sources = structured.only(request.sources, "sources", context)
     message = wire.SentenceSimilarityTaskRequest(
         source_sentence=only_sources,
@@ -1785,8 +1777,6 @@ def rerank_tasks_rest_decode_request(call: HttpRequest, context: Context) -> ope
 
 def rerank_tasks_rest_encode_request(request: operations.RerankRequest, context: Context) -> HttpRequest:
     """The operation to POST /api/v1/task/rerank-tasks."""
-    if request.use_activation not in (None, True):
-        context.lose("use_activation", "the other side has no place for it")
     path = "/api/v1/task/rerank-tasks"
     body = schemas.ReranksRequest(
         model_id=request.model,
@@ -1896,8 +1886,6 @@ def rerank_tasks_grpc_decode_request(call: GrpcRequest, context: Context) -> ope
 
 def rerank_tasks_grpc_encode_request(request: operations.RerankRequest, context: Context) -> GrpcRequest:
     """The operation to /caikit.runtime.Nlp.NlpService/RerankTasksPredict."""
-    if request.use_activation not in (None, True):
-        context.lose("use_activation", "the other side has no place for it")
     message = wire.RerankTasksRequest(
         queries=request.queries,
         documents=json_messages.write_structs(request.documents, "documents", context),
@@ -1986,8 +1974,6 @@ def rerank_rest_decode_request(call: HttpRequest, context: Context) -> operation
 
 def rerank_rest_encode_request(request: operations.RerankRequest, context: Context) -> HttpRequest:
     """The operation to POST /api/v1/task/rerank."""
-    if request.use_activation not in (None, True):
-        context.lose("use_activation", "the other side has no place for it")
     only_queries = structured.only(request.queries, "queries", context)
     path = "/api/v1/task/rerank"
     body = schemas.RerankRequest(
@@ -2097,8 +2083,6 @@ def rerank_grpc_decode_request(call: GrpcRequest, context: Context) -> operation
 
 def rerank_grpc_encode_request(request: operations.RerankRequest, context: Context) -> GrpcRequest:
     """The operation to /caikit.runtime.Nlp.NlpService/RerankTaskPredict."""
-    if request.use_activation not in (None, True):
-        context.lose("use_activation", "the other side has no place for it")
     only_queries = structured.only(request.queries, "queries", context)
     message = wire.RerankTaskRequest(
         query=only_queries,

@@ -98,37 +98,37 @@ def completions_rest_decode_request(call: HttpRequest, context: Context) -> oper
     body = rest.read_json(_READ_COMPLETION_REQUEST, bytes(rest.body_of(call)))
     in_structured_outputs = body.structured_outputs or _NO_SCHEMAS_StructuredOutputs
     in_stream_options = body.stream_options or _NO_SCHEMAS_StreamOptions
-    structured.lose_set(
+    structured.lose_given(
         (
-            ("suffix", body.suffix),
-            ("prompt_embeds", body.prompt_embeds),
-            ("response_format", body.response_format),
-            ("best_of", body.best_of),
-            ("logprobs", body.logprobs),
-            ("prompt_logprobs", body.prompt_logprobs),
-            ("bad_words", body.bad_words),
-            ("allowed_token_ids", body.allowed_token_ids),
-            ("length_penalty", body.length_penalty),
-            ("use_beam_search", body.use_beam_search),
-            ("spaces_between_special_tokens", body.spaces_between_special_tokens),
-            ("add_special_tokens", body.add_special_tokens),
-            ("priority", body.priority),
-            ("logits_processors", body.logits_processors),
-            ("return_tokens_as_token_ids", body.return_tokens_as_token_ids),
-            ("return_token_ids", body.return_token_ids),
-            ("cache_salt", body.cache_salt),
-            ("kv_transfer_params", body.kv_transfer_params),
-            ("vllm_xargs", body.vllm_xargs),
+            ("suffix", body.suffix, None),
+            ("prompt_embeds", body.prompt_embeds, None),
+            ("response_format", body.response_format, None),
+            ("best_of", body.best_of, 1),
+            ("logprobs", body.logprobs, None),
+            ("prompt_logprobs", body.prompt_logprobs, None),
+            ("bad_words", body.bad_words, None),
+            ("allowed_token_ids", body.allowed_token_ids, None),
+            ("length_penalty", body.length_penalty, 1.0),
+            ("use_beam_search", body.use_beam_search, False),
+            ("spaces_between_special_tokens", body.spaces_between_special_tokens, True),
+            ("add_special_tokens", body.add_special_tokens, True),
+            ("priority", body.priority, 0),
+            ("logits_processors", body.logits_processors, None),
+            ("return_tokens_as_token_ids", body.return_tokens_as_token_ids, False),
+            ("return_token_ids", body.return_token_ids, False),
+            ("cache_salt", body.cache_salt, None),
+            ("kv_transfer_params", body.kv_transfer_params, None),
+            ("vllm_xargs", body.vllm_xargs, None),
         ),
         context,
     )
-    structured.lose_set(
+    structured.lose_given(
         (
-            ("disable_fallback", in_structured_outputs.disable_fallback),
-            ("disable_any_whitespace", in_structured_outputs.disable_any_whitespace),
-            ("disable_additional_properties", in_structured_outputs.disable_additional_properties),
-            ("whitespace_pattern", in_structured_outputs.whitespace_pattern),
-            ("structural_tag", in_structured_outputs.structural_tag),
+            ("disable_fallback", in_structured_outputs.disable_fallback, False),
+            ("disable_any_whitespace", in_structured_outputs.disable_any_whitespace, False),
+            ("disable_additional_properties", in_structured_outputs.disable_additional_properties, False),
+            ("whitespace_pattern", in_structured_outputs.whitespace_pattern, None),
+            ("structural_tag", in_structured_outputs.structural_tag, None),
         ),
         context,
     )
@@ -431,41 +431,41 @@ def chat_rest_decode_request(call: HttpRequest, context: Context) -> operations.
     body = rest.read_json(_READ_CHAT_REQUEST, bytes(rest.body_of(call)))
     in_structured_outputs = body.structured_outputs or _NO_SCHEMAS_StructuredOutputs
     in_stream_options = body.stream_options or _NO_SCHEMAS_StreamOptions
-    structured.lose_set(
+    structured.lose_given(
         (
-            ("top_logprobs", body.top_logprobs),
-            ("include_reasoning", body.include_reasoning),
-            ("reasoning_effort", body.reasoning_effort),
-            ("echo", body.echo),
-            ("continue_final_message", body.continue_final_message),
-            ("mm_processor_kwargs", body.mm_processor_kwargs),
-            ("response_format", body.response_format),
-            ("best_of", body.best_of),
-            ("logprobs", body.logprobs),
-            ("prompt_logprobs", body.prompt_logprobs),
-            ("bad_words", body.bad_words),
-            ("allowed_token_ids", body.allowed_token_ids),
-            ("length_penalty", body.length_penalty),
-            ("use_beam_search", body.use_beam_search),
-            ("spaces_between_special_tokens", body.spaces_between_special_tokens),
-            ("add_special_tokens", body.add_special_tokens),
-            ("priority", body.priority),
-            ("logits_processors", body.logits_processors),
-            ("return_tokens_as_token_ids", body.return_tokens_as_token_ids),
-            ("return_token_ids", body.return_token_ids),
-            ("cache_salt", body.cache_salt),
-            ("kv_transfer_params", body.kv_transfer_params),
-            ("vllm_xargs", body.vllm_xargs),
+            ("top_logprobs", body.top_logprobs, 0),
+            ("include_reasoning", body.include_reasoning, True),
+            ("reasoning_effort", body.reasoning_effort, None),
+            ("echo", body.echo, False),
+            ("continue_final_message", body.continue_final_message, False),
+            ("mm_processor_kwargs", body.mm_processor_kwargs, None),
+            ("response_format", body.response_format, None),
+            ("best_of", body.best_of, 1),
+            ("logprobs", body.logprobs, False),
+            ("prompt_logprobs", body.prompt_logprobs, None),
+            ("bad_words", body.bad_words, None),
+            ("allowed_token_ids", body.allowed_token_ids, None),
+            ("length_penalty", body.length_penalty, 1.0),
+            ("use_beam_search", body.use_beam_search, False),
+            ("spaces_between_special_tokens", body.spaces_between_special_tokens, True),
+            ("add_special_tokens", body.add_special_tokens, False),
+            ("priority", body.priority, 0),
+            ("logits_processors", body.logits_processors, None),
+            ("return_tokens_as_token_ids", body.return_tokens_as_token_ids, False),
+            ("return_token_ids", body.return_token_ids, False),
+            ("cache_salt", body.cache_salt, None),
+            ("kv_transfer_params", body.kv_transfer_params, None),
+            ("vllm_xargs", body.vllm_xargs, None),
         ),
         context,
     )
-    structured.lose_set(
+    structured.lose_given(
         (
-            ("disable_fallback", in_structured_outputs.disable_fallback),
-            ("disable_any_whitespace", in_structured_outputs.disable_any_whitespace),
-            ("disable_additional_properties", in_structured_outputs.disable_additional_properties),
-            ("whitespace_pattern", in_structured_outputs.whitespace_pattern),
-            ("structural_tag", in_structured_outputs.structural_tag),
+            ("disable_fallback", in_structured_outputs.disable_fallback, False),
+            ("disable_any_whitespace", in_structured_outputs.disable_any_whitespace, False),
+            ("disable_additional_properties", in_structured_outputs.disable_additional_properties, False),
+            ("whitespace_pattern", in_structured_outputs.whitespace_pattern, None),
+            ("structural_tag", in_structured_outputs.structural_tag, None),
         ),
         context,
     )
@@ -810,15 +810,15 @@ def _write_embeddings_rest_reply_data(item: operations.Vector, context: Context)
 def embeddings_rest_decode_request(call: HttpRequest, context: Context) -> operations.EmbedRequest:
     """POST /v1/embeddings to its operation."""
     body = rest.read_json(_READ_EMBEDDING_REQUEST, bytes(rest.body_of(call)))
-    structured.lose_set(
+    structured.lose_given(
         (
-            ("priority", body.priority),
-            ("embed_dtype", body.embed_dtype),
-            ("endianness", body.endianness),
-            ("truncation_side", body.truncation_side),
-            ("mm_processor_kwargs", body.mm_processor_kwargs),
-            ("cache_salt", body.cache_salt),
-            ("messages", body.messages),
+            ("priority", body.priority, 0),
+            ("embed_dtype", body.embed_dtype, "float32"),
+            ("endianness", body.endianness, "native"),
+            ("truncation_side", body.truncation_side, "right"),
+            ("mm_processor_kwargs", body.mm_processor_kwargs, None),
+            ("cache_salt", body.cache_salt, None),
+            ("messages", body.messages, None),
         ),
         context,
     )
@@ -902,18 +902,19 @@ def embeddings_rest_encode_reply(
 def score_rest_decode_request(call: HttpRequest, context: Context) -> operations.SimilarityRequest:
     """POST /score to its operation."""
     body = rest.read_json(_READ_SCORE_REQUEST, bytes(rest.body_of(call)))
-    structured.lose_set(
+    structured.lose_given(
         (
-            ("priority", body.priority),
-            ("activation", body.activation),
-            ("padding", body.padding),
-            ("truncation_side", body.truncation_side),
-            ("cache_salt", body.cache_salt),
-            ("mm_processor_kwargs", body.mm_processor_kwargs),
-            ("instruction", body.instruction),
-            ("chat_template_kwargs", body.chat_template_kwargs),
-            ("max_tokens_per_query", body.max_tokens_per_query),
-            ("max_tokens_per_doc", body.max_tokens_per_doc),
+            ("priority", body.priority, 0),
+            ("activation", body.activation, True),
+            ("use_activation", body.use_activation, True),
+            ("padding", body.padding, "do_not_pad"),
+            ("truncation_side", body.truncation_side, "right"),
+            ("cache_salt", body.cache_salt, None),
+            ("mm_processor_kwargs", body.mm_processor_kwargs, None),
+            ("instruction", body.instruction, None),
+            ("chat_template_kwargs", body.chat_template_kwargs, None),
+            ("max_tokens_per_query", body.max_tokens_per_query, 0),
+            ("max_tokens_per_doc", body.max_tokens_per_doc, 0),
         ),
         context,
     )
@@ -931,7 +932,6 @@ def score_rest_decode_request(call: HttpRequest, context: Context) -> operations
         ),
         model=structured.given(body.model, ""),
         truncate_tokens=structured.given(body.truncate_prompt_tokens, None),
-        use_activation=structured.given(body.use_activation, None),
         user=structured.given(body.user, ""),
     )
 
@@ -944,7 +944,6 @@ def score_rest_encode_request(request: operations.SimilarityRequest, context: Co
         text_2=converters.text_or_list_to_wire(request.sentences),
         model=rest.optional(request.model),
         truncate_prompt_tokens=structured.json(request.truncate_tokens),
-        use_activation=structured.json(request.use_activation),
         user=rest.optional(request.user),
     )
     return rest.call("POST", path, (rest.encode(body),))
@@ -1035,18 +1034,19 @@ def _write_rerank_rest_reply_results(item: operations.RankedDocument, context: C
 def rerank_rest_decode_request(call: HttpRequest, context: Context) -> operations.RerankRequest:
     """POST /rerank to its operation."""
     body = rest.read_json(_READ_RERANK_REQUEST, bytes(rest.body_of(call)))
-    structured.lose_set(
+    structured.lose_given(
         (
-            ("priority", body.priority),
-            ("activation", body.activation),
-            ("max_tokens_per_doc", body.max_tokens_per_doc),
-            ("padding", body.padding),
-            ("truncation_side", body.truncation_side),
-            ("cache_salt", body.cache_salt),
-            ("mm_processor_kwargs", body.mm_processor_kwargs),
-            ("instruction", body.instruction),
-            ("chat_template_kwargs", body.chat_template_kwargs),
-            ("max_tokens_per_query", body.max_tokens_per_query),
+            ("priority", body.priority, 0),
+            ("activation", body.activation, True),
+            ("use_activation", body.use_activation, True),
+            ("padding", body.padding, "do_not_pad"),
+            ("truncation_side", body.truncation_side, "right"),
+            ("cache_salt", body.cache_salt, None),
+            ("mm_processor_kwargs", body.mm_processor_kwargs, None),
+            ("instruction", body.instruction, None),
+            ("chat_template_kwargs", body.chat_template_kwargs, None),
+            ("max_tokens_per_query", body.max_tokens_per_query, 0),
+            ("max_tokens_per_doc", body.max_tokens_per_doc, 0),
         ),
         context,
     )
@@ -1055,7 +1055,6 @@ def rerank_rest_decode_request(call: HttpRequest, context: Context) -> operation
         model=structured.given(body.model, ""),
         top_n=structured.given(body.top_n, None),
         truncate_tokens=structured.given(body.truncate_prompt_tokens, None),
-        use_activation=structured.given(body.use_activation, None),
         user=structured.given(body.user, ""),
         queries=[body.query],
     )
@@ -1077,7 +1076,6 @@ def rerank_rest_encode_request(request: operations.RerankRequest, context: Conte
         model=rest.optional(request.model),
         top_n=structured.json(request.top_n),
         truncate_prompt_tokens=structured.json(request.truncate_tokens),
-        use_activation=structured.json(request.use_activation),
         user=rest.optional(request.user),
     )
     return rest.call("POST", path, (rest.encode(body),))
@@ -1131,14 +1129,14 @@ def rerank_rest_encode_reply(
 def tokenize_rest_decode_request(call: HttpRequest, context: Context) -> operations.TokenizeRequest:
     """POST /tokenize to its operation."""
     body = rest.read_json(_READ_TOKENIZE_REQUEST, bytes(rest.body_of(call)))
-    structured.lose_set(
+    structured.lose_given(
         (
-            ("add_generation_prompt", body.add_generation_prompt),
-            ("continue_final_message", body.continue_final_message),
-            ("chat_template", body.chat_template),
-            ("chat_template_kwargs", body.chat_template_kwargs),
-            ("mm_processor_kwargs", body.mm_processor_kwargs),
-            ("tools", body.tools),
+            ("add_generation_prompt", body.add_generation_prompt, True),
+            ("continue_final_message", body.continue_final_message, False),
+            ("chat_template", body.chat_template, None),
+            ("chat_template_kwargs", body.chat_template_kwargs, None),
+            ("mm_processor_kwargs", body.mm_processor_kwargs, None),
+            ("tools", body.tools, None),
         ),
         context,
     )

@@ -147,7 +147,6 @@ class RerankRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     priority: int | UnsetType | None = UNSET
     activation: bool | UnsetType | None = UNSET
     use_activation: bool | UnsetType | None = UNSET
-    max_tokens_per_doc: int | UnsetType | None = UNSET
     padding: str | UnsetType | None = UNSET
     truncation_side: str | UnsetType | None = UNSET
     cache_salt: str | UnsetType | None = UNSET
@@ -155,6 +154,7 @@ class RerankRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     instruction: str | UnsetType | None = UNSET
     chat_template_kwargs: Any = UNSET
     max_tokens_per_query: int | UnsetType | None = UNSET
+    max_tokens_per_doc: int | UnsetType | None = UNSET
 
 
 class RerankUsage(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -325,7 +325,7 @@ class ChatRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     user: str | UnsetType | None = UNSET
     request_id: str | UnsetType | None = UNSET
     best_of: int | UnsetType | None = UNSET
-    logprobs: Any = UNSET
+    logprobs: bool | UnsetType | None = UNSET
     prompt_logprobs: int | UnsetType | None = UNSET
     bad_words: Any = UNSET
     allowed_token_ids: Any = UNSET
