@@ -116,12 +116,13 @@ class Structured:
         for inner in message.messages:
             # two underscores: `a.b` must not meet a field that is called `a_b`
             local = f"{name}__{inner.label}" if name.startswith("in_") else f"in_{inner.label}"
-            empty = self._empty(inner)
             place = f"{name}.{inner.wire}"
             if inner.first:
-                lines.append(f'{local} = structured.alone({place}, {empty}, "{inner.label}", context)')
+                lines.append(f'{local} = structured.alone({place}, {self._empty(inner)}, "{inner.label}", context)')
+            elif inner.required:
+                lines.append(f"{local} = {place}")
             else:
-                lines.append(f"{local} = {place} or {empty}")
+                lines.append(f"{local} = {place} or {self._empty(inner)}")
             more, deeper = self._locals(inner, local)
             lines += more
             places += deeper

@@ -904,23 +904,31 @@ def score_rest_decode_request(call: HttpRequest, context: Context) -> operations
     body = rest.read_json(_READ_SCORE_REQUEST, bytes(rest.body_of(call)))
     structured.lose_given(
         (
-            ("data_1", body.data_1, None),
-            ("data_2", body.data_2, None),
-            ("items", body.items, None),
             ("priority", body.priority, 0),
             ("activation", body.activation, True),
             ("use_activation", body.use_activation, True),
+            ("padding", body.padding, "do_not_pad"),
+            ("truncation_side", body.truncation_side, "right"),
+            ("cache_salt", body.cache_salt, None),
             ("mm_processor_kwargs", body.mm_processor_kwargs, None),
             ("instruction", body.instruction, None),
+            ("chat_template_kwargs", body.chat_template_kwargs, None),
+            ("max_tokens_per_query", body.max_tokens_per_query, 0),
+            ("max_tokens_per_doc", body.max_tokens_per_doc, 0),
         ),
         context,
     )
     return operations.SimilarityRequest(
         sources=structured.first(
-            converters.text_or_list_from_wire(body.text_1), converters.text_or_list_from_wire(body.queries)
+            converters.text_or_list_from_wire(body.text_1),
+            converters.text_or_list_from_wire(body.queries),
+            converters.text_or_list_from_wire(body.data_1),
         ),
         sentences=structured.first(
-            converters.text_or_list_from_wire(body.text_2), converters.text_or_list_from_wire(body.documents)
+            converters.text_or_list_from_wire(body.text_2),
+            converters.text_or_list_from_wire(body.documents),
+            converters.text_or_list_from_wire(body.items),
+            converters.text_or_list_from_wire(body.data_2),
         ),
         model=structured.given(body.model, ""),
         truncate_tokens=structured.given(body.truncate_prompt_tokens, None),
@@ -1001,9 +1009,9 @@ def _read_rerank_rest_reply_results(item: schemas.RerankItem, context: Context) 
         context,
     )
     return operations.RankedDocument(
-        index=structured.given(item.index, 0),
-        score=structured.given(item.relevance_score, 0.0),
-        text=structured.given(in_document.text, ""),
+        index=item.index,
+        score=item.relevance_score,
+        text=structured.given(in_document.text, None),
     )
 
 
@@ -1016,7 +1024,7 @@ def _write_rerank_rest_reply_results(item: operations.RankedDocument, context: C
         relevance_score=structured.finite(item.score, "relevance_score", context),
         document=structured.filled_json(
             schemas.RerankDocument(
-                text=rest.optional(item.text),
+                text=structured.json(item.text),
             ),
             _NO_SCHEMAS_RerankDocument,
         ),
@@ -1031,19 +1039,24 @@ def rerank_rest_decode_request(call: HttpRequest, context: Context) -> operation
             ("priority", body.priority, 0),
             ("activation", body.activation, True),
             ("use_activation", body.use_activation, True),
-            ("max_tokens_per_doc", body.max_tokens_per_doc, 0),
+            ("padding", body.padding, "do_not_pad"),
+            ("truncation_side", body.truncation_side, "right"),
+            ("cache_salt", body.cache_salt, None),
             ("mm_processor_kwargs", body.mm_processor_kwargs, None),
             ("instruction", body.instruction, None),
+            ("chat_template_kwargs", body.chat_template_kwargs, None),
+            ("max_tokens_per_query", body.max_tokens_per_query, 0),
+            ("max_tokens_per_doc", body.max_tokens_per_doc, 0),
         ),
         context,
     )
     return operations.RerankRequest(
-        queries=converters.text_or_list_from_wire(body.query),
         documents=converters.text_documents_from_wire(body.documents),
         model=structured.given(body.model, ""),
         top_n=structured.given(body.top_n, None),
         truncate_tokens=structured.given(body.truncate_prompt_tokens, None),
         user=structured.given(body.user, ""),
+        queries=[body.query],
     )
 
 
@@ -1055,9 +1068,10 @@ def rerank_rest_encode_request(request: operations.RerankRequest, context: Conte
         context.lose("return_queries", "the other side has no place for it")
     if request.return_text is not None:
         context.lose("return_text", "the other side has no place for it")
+    only_queries = structured.only(request.queries, "queries", context)
     path = "/rerank"
     body = schemas.RerankRequest(
-        query=converters.text_or_list_to_wire(request.queries),
+        query=only_queries,
         documents=converters.text_documents_to_wire(request.documents),
         model=rest.optional(request.model),
         top_n=structured.json(request.top_n),
@@ -1094,7 +1108,7 @@ def rerank_rest_encode_reply(
 ) -> HttpReply:
     """What a client of POST /rerank gets."""
     for item in reply.rankings:
-        if item.query:
+        if item.query is not None:
             context.note("rankings[].query")
     only_rankings = structured.only(reply.rankings, "rankings", context)
     body = schemas.Rerank(
