@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from inferbridge.commands.call import call
+from inferbridge.commands.mock import mock
+
 if TYPE_CHECKING:
     from inferbridge_codegen.model.types import Model
 
@@ -196,6 +199,9 @@ def demo(keep: bool, listen: str | None) -> None:
 
     sys.exit(run_tour(listen, keep=keep))
 
+
+main.add_command(call)
+main.add_command(mock)
 
 if __name__ == "__main__":
     main()

@@ -1,6 +1,7 @@
 """gRPC messages out of a stream of bytes."""
 
 import gzip
+import time
 
 import pytest
 from hypothesis import given
@@ -31,6 +32,16 @@ def test_compressed_messages_are_inflated_within_the_limit() -> None:
     assert caught.value.code is Code.RESOURCE_EXHAUSTED
     with pytest.raises(BridgeError):
         MessageReader(1000).feed(body)
+
+
+def test_a_large_message_costs_no_more_for_its_many_pieces() -> None:
+    """The pieces of a message are joined once: a reader that kept joining them would copy gigabytes here."""
+    reader, piece, count = MessageReader(1 << 26), b"x" * 1000, 40_000
+    began = time.process_time()
+    reader.feed(b"\0" + (count * len(piece)).to_bytes(4))
+    found = [message for _ in range(count) for message in reader.feed(piece)]
+    assert [len(message) for message in found] == [count * len(piece)]
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize("body", [b"\0\0\0\3\xe9", b"\2\0\0\0\0"], ids=["too large", "no flag"])

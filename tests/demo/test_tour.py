@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from inferbridge.config.values import Listener, Settings
-from inferbridge.demo.tour import STOPS, run_demo
+from inferbridge.demo.scenes import SCENES
+from inferbridge.demo.tour import run_demo
 from inferbridge.run import running
 
 PATHS = [str(Path(__file__).parents[2] / folder) for folder in ("codegen", "proxy", "generated")]
@@ -27,11 +28,19 @@ async def test_every_answer_of_the_tour_is_right(tmp_path: Path, monkeypatch: py
     assert await run_demo(running, out) == 0
     text = out.getvalue()
     assert "✗" not in text
-    assert all(f"\n{number}. " in text for number in range(1, len(STOPS) + 1))
-    assert "gRPC /inference.GRPCInferenceService/ModelInfer" in text
-    assert "POST /v2/models/echo/infer" in text
-    assert "toys" in text
-    assert "curl -s http://127.0.0.1:" in text
+    assert all(f"\n{number}. " in text for number in range(1, len(SCENES) + 1))
+    for seen in (
+        "gRPC /fmaas.GenerationService/GenerateStream",  # of an OpenAI client's chat
+        "POST /v1/completions",  # of a TGIS client
+        "gRPC /caikit.runtime.Nlp.NlpService/TextGenerationTas",
+        "gRPC /inference.GRPCInferenceService/ModelInfer",
+        "POST /v2/models/echo-rest/infer",
+        "mm-model-id: poet-caikit",
+        '{"generated_token_count":2,"text":" be"}',
+        "toys",
+        "curl -sN http://127.0.0.1:",
+    ):
+        assert seen in text
 
 
 async def test_a_dead_proxy_fails_the_tour() -> None:
@@ -45,7 +54,7 @@ async def test_a_dead_proxy_fails_the_tour() -> None:
 
     out = io.StringIO()
     assert await run_demo(nobody, out) == 1
-    assert out.getvalue().count("✗ this is not the answer it should be") == len(STOPS)
+    assert out.getvalue().count("✗ this is not the answer it should be") == len(SCENES)
     assert "no usable answer" in out.getvalue()
 
 

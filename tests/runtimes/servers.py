@@ -1,4 +1,4 @@
-"""Real inference servers as child processes: Triton and MLServer on free loopback ports, serving our own models."""
+"""Real inference servers as child processes on free loopback ports, serving our own models."""
 
 import os
 import shutil
@@ -21,6 +21,28 @@ READY_PATHS = tuple(f"/v2/models/{model}/ready" for model in LOADED_MODELS)
 START_SECONDS = 90.0  # a loaded machine; an idle one needs 2 to 6
 STOP_SECONDS = 10.0
 ATTEMPTS = 3  # a port found free may be taken before the server binds it
+
+VLLM_MODEL = "tiny"
+VLLM_START_SECONDS = 300.0  # an idle machine needs 40
+VLLM_OPTIONS = (
+    f"--served-model-name={VLLM_MODEL}",
+    "--host=127.0.0.1",
+    "--dtype=float32",  # greedy texts come out the same every time
+    "--max-model-len=256",
+    "--max-num-seqs=8",
+    "--max-new-tokens=100",
+    "--enforce-eager",  # compiling takes longer than the tests
+)
+VLLM_VARIABLES = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB, the least there is
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "OMP_NUM_THREADS": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
 
 
 class ServerFailed(Exception):
@@ -54,6 +76,7 @@ class Launch:
     command: Sequence[str | Path]
     variables: Mapping[str, str]
     ready_paths: Sequence[str] = READY_PATHS  # REST paths that answer 200 once the server has all it needs
+    start_seconds: float = START_SECONDS
 
 
 Launcher = Callable[[int, int], Launch]  # from a REST and a gRPC port
@@ -106,6 +129,25 @@ def run_caikit(environment: Environment, folder: Path) -> Iterator[Server]:
         return Launch([environment.python, library / "start.py"], variables, ("/health",))
 
     with _run("caikit", launch, folder) as server:
+        yield server
+
+
+@contextmanager
+def run_vllm(environment: Environment, folder: Path) -> Iterator[Server]:
+    """Run vLLM with the fmaas adapter in one process: REST and gRPC in front of one engine with a tiny model.
+
+    The model is made anew in `folder` / "tiny", with its chat template.
+    """
+    model = folder / VLLM_MODEL
+    make = [environment.python, MODELS / "vllm" / "make_model.py", model]
+    subprocess.run(make, check=True, capture_output=True, env=os.environ | VLLM_VARIABLES)
+
+    def launch(rest_port: int, grpc_port: int) -> Launch:
+        command = [environment.python, MODELS / "vllm" / "start.py", f"--model={model}", *VLLM_OPTIONS]
+        ports = [f"--port={rest_port}", f"--grpc-port={grpc_port}"]
+        return Launch([*command, *ports], VLLM_VARIABLES, ("/health",), VLLM_START_SECONDS)
+
+    with _run("vllm", launch, folder) as server:
         yield server
 
 
@@ -189,7 +231,7 @@ def _start(name: str, launch: Launcher, folder: Path) -> tuple[Server, subproces
         server = Server(name, rest_port, grpc_port, log)
         started = launch(server.rest_port, server.grpc_port)
         process = _spawn(started, folder, log)
-        problem = _await_ready(server, process, started.ready_paths)
+        problem = _await_ready(server, process, started)
         if problem is None:
             return server, process
         stop_group(process)
@@ -211,16 +253,16 @@ def _spawn(launch: Launch, folder: Path, log: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def _await_ready(server: Server, process: subprocess.Popen[bytes], paths: Sequence[str]) -> str | None:
+def _await_ready(server: Server, process: subprocess.Popen[bytes], launch: Launch) -> str | None:
     """Poll until the server has all its models; else what went wrong."""
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + launch.start_seconds
     while time.monotonic() < deadline:
         if process.poll() is not None:
             return f"ended with {process.returncode} while starting"
-        if _is_ready(server, paths):
+        if _is_ready(server, launch.ready_paths):
             return None
         time.sleep(0.05)
-    return f"was not ready after {START_SECONDS:.0f} s"
+    return f"was not ready after {launch.start_seconds:.0f} s"
 
 
 def _is_ready(server: Server, paths: Sequence[str]) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from inferbridge_codegen.model.tree import Items, Message, Part, Special, Target, Tree, Value
 from inferbridge_codegen.model.types import Field, class_name
 from inferbridge_codegen.model.wire_view import json_attribute, python_attribute
-from inferbridge_codegen.render.lines import Lines, call, indented, wrapped
+from inferbridge_codegen.render.lines import Lines, call, indented, literal, wrapped
 
 _ZEROS = {
     "string": '""',
@@ -134,10 +134,12 @@ class Structured:
 
     def _refuse_unmapped(self, message: Message, place: str) -> Lines:
         names = [field for field in message.unmapped if field.loss != "ignore"]
-        if not names or (self.is_rest and not self.is_request):
+        if not names:
             return []
+        # a runtime's JSON grows by version: what is declared and not mapped is treated as what is not known
+        treat = "note_set" if self.is_rest and not self.is_request else "lose_set"
         pairs = [f'("{field.name}", {place}.{_attribute(field, self.is_rest)}),' for field in names]
-        return ["structured.lose_set(", "    (", *indented(indented(pairs)), "    ),", "    context,", ")"]
+        return [f"structured.{treat}(", "    (", *indented(indented(pairs)), "    ),", "    context,", ")"]
 
     def _demand(self, value: Value, place: str) -> Lines:
         if self.is_rest or not isinstance(value.constant, bool):
@@ -158,8 +160,9 @@ class Structured:
         if value.converter:
             return f"converters.{value.converter}_from_wire({raw})"
         if value.entries:
-            table = self._table(value, "IN", {repr(wire): repr(neutral) for wire, neutral in reversed(value.entries)})
-            said = f"structured.said({raw}, {value.unset!r})" if value.unset is not None else raw
+            entries = {literal(wire): literal(neutral) for wire, neutral in reversed(value.entries)}
+            table = self._table(value, "IN", entries)
+            said = f"structured.said({raw}, {literal(value.unset)})" if value.unset is not None else raw
             return f'structured.named({table}, {said}, "{value.label}", context)'
         if value.is_list and value.kind in {"float32", "double"} and not self.is_rest:
             return f'structured.floats({raw}, "{"f" if value.kind == "float32" else "d"}")'
@@ -167,7 +170,7 @@ class Structured:
             return f"json_messages.{_JSON_READERS[value.kind]}{'s' if value.is_list else ''}({raw})"
         if value.unset is not None:
             plain = f"structured.given({raw}, None)" if self.is_rest else raw
-            raw = f"structured.said({plain}, {value.unset!r})"
+            raw = f"structured.said({plain}, {literal(value.unset)})"
         elif self._needs_default(value):
             raw = f"structured.given({raw}, {value.target.field.default})"
         if value.unit:
@@ -183,7 +186,7 @@ class Structured:
         wire = "int" if value.kind == "enum" else "str"
         neutral = f"operations.{class_name(value.target.field.type.base)}"
         kind = f"dict[{wire}, {neutral}]" if direction == "IN" else f"dict[str, {wire}]"
-        lines = ", ".join(f"{key}: {text}" for key, text in entries.items()).replace("'", '"')
+        lines = ", ".join(f"{key}: {text}" for key, text in entries.items())
         self.constants[f"{name}: {kind}"] = "{" + lines + "}"
         return name
 
@@ -327,7 +330,7 @@ class Structured:
 
     def _write_value(self, value: Value, scope: str) -> str:
         if value.target is None:
-            return repr(value.constant).replace("'", '"')
+            return literal(value.constant)
         return self._encoded(value, self._place(value, scope), value.target.field)
 
     def _place(self, value: Value, scope: str) -> str:
@@ -345,7 +348,8 @@ class Structured:
         if value.converter:
             return f"converters.{value.converter}_to_wire({place})"
         if value.entries:
-            table = self._table(value, "OUT", {repr(neutral): repr(wire) for wire, neutral in reversed(value.entries)})
+            entries = {literal(neutral): literal(wire) for wire, neutral in reversed(value.entries)}
+            table = self._table(value, "OUT", entries)
             missing = (
                 ("None" if value.nullable else "msgspec.UNSET") if self.is_rest else ("None" if value.presence else "0")
             )
@@ -353,7 +357,7 @@ class Structured:
         if value.unit == "ms":
             place = f"structured.whole({place}, {_MS})"
         if self.is_rest and value.always and value.unset is not None:
-            return f"structured.given({place}, {value.unset!r})"
+            return f"structured.given({place}, {literal(value.unset)})"
         if self.is_rest and value.kind == "double":
             finite = "all_finite" if value.is_list else "finite"
             place = f'structured.{finite}({place}, "{value.label}", context)'
@@ -368,7 +372,7 @@ class Structured:
             return place
         zero = _ZEROS[value.kind]
         if value.unset is not None:
-            return f'structured.sayable({place}, {value.unset!r}, {zero}, "{declared.name}", context)'
+            return f'structured.sayable({place}, {literal(value.unset)}, {zero}, "{declared.name}", context)'
         return f"structured.given({place}, {zero})"
 
     def _json(self, value: Value, place: str, declared: Field) -> str:
@@ -452,6 +456,6 @@ def _writes(message: Message) -> bool:
 
 def _is_set(declared: Field, place: str) -> str:
     if declared.off is not None:
-        off = repr(declared.off).replace("'", '"')
+        off = literal(declared.off)
         return f"{place} not in (None, {off})" if declared.type.is_optional else f"{place} != {off}"
     return f"{place} is not None" if declared.type.is_optional or declared.type.base == "any" else place

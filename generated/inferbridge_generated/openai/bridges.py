@@ -57,6 +57,16 @@ _NO_SCHEMAS_Usage = schemas.Usage()
 
 def _read_completions_rest_reply_choices(item: schemas.CompletionChoice, context: Context) -> operations.Choice:
     """One of `choices`."""
+    structured.note_set(
+        (
+            ("logprobs", item.logprobs),
+            ("token_ids", item.token_ids),
+            ("prompt_logprobs", item.prompt_logprobs),
+            ("prompt_token_ids", item.prompt_token_ids),
+            ("routed_experts", item.routed_experts),
+        ),
+        context,
+    )
     return operations.Choice(
         index=structured.given(item.index, 0),
         text=structured.given(item.text, ""),
@@ -251,6 +261,10 @@ def completions_rest_decode_reply(
     rest.check_status(answer, context)
     body = rest.read_reply(_READ_COMPLETION, bytes(rest.body_of(answer)), context)
     in_usage = body.usage or _NO_SCHEMAS_Usage
+    structured.note_set(
+        (("kv_transfer_params", body.kv_transfer_params),),
+        context,
+    )
     return operations.GenerateReply(
         choices=[_read_completions_rest_reply_choices(item, context) for item in body.choices],
         id=structured.given(body.id, ""),
@@ -289,6 +303,20 @@ def completions_rest_decode_message(data: Buffer, context: Context) -> operation
     body = rest.read_reply(_READ_COMPLETION, bytes(data), context)
     in_choices = structured.alone(body.choices, _NO_SCHEMAS_CompletionChoice, "choices", context)
     in_usage = body.usage or _NO_SCHEMAS_Usage
+    structured.note_set(
+        (("kv_transfer_params", body.kv_transfer_params),),
+        context,
+    )
+    structured.note_set(
+        (
+            ("logprobs", in_choices.logprobs),
+            ("token_ids", in_choices.token_ids),
+            ("prompt_logprobs", in_choices.prompt_logprobs),
+            ("prompt_token_ids", in_choices.prompt_token_ids),
+            ("routed_experts", in_choices.routed_experts),
+        ),
+        context,
+    )
     return operations.GenerateMessage(
         usage_only=not body.choices,
         id=structured.given(body.id, ""),
@@ -346,13 +374,33 @@ def completions_rest_encode_message(neutral: operations.GenerateMessage, context
 def _read_chat_rest_reply_choices(item: schemas.ChatChoice, context: Context) -> operations.Choice:
     """One of `choices`."""
     in_message = item.message or _NO_SCHEMAS_ChatMessage
+    structured.note_set(
+        (
+            ("delta", item.delta),
+            ("logprobs", item.logprobs),
+            ("token_ids", item.token_ids),
+            ("routed_experts", item.routed_experts),
+        ),
+        context,
+    )
+    structured.note_set(
+        (
+            ("refusal", in_message.refusal),
+            ("annotations", in_message.annotations),
+            ("audio", in_message.audio),
+            ("function_call", in_message.function_call),
+        ),
+        context,
+    )
     return operations.Choice(
         index=structured.given(item.index, 0),
         finish_reason=structured.named(_FINISH_REASON_SCHEMAS_IN, item.finish_reason, "finish_reason", context),
         stop_sequence=converters.text_if_text_from_wire(item.stop_reason),
         text=structured.given(in_message.content, ""),
         tool_calls=structured.given(in_message.tool_calls, None),
-        reasoning=structured.given(in_message.reasoning, ""),
+        reasoning=structured.first(
+            structured.given(in_message.reasoning, ""), structured.given(in_message.reasoning_content, "")
+        ),
     )
 
 
@@ -552,6 +600,15 @@ def chat_rest_decode_reply(
     rest.check_status(answer, context)
     body = rest.read_reply(_READ_CHAT, bytes(rest.body_of(answer)), context)
     in_usage = body.usage or _NO_SCHEMAS_Usage
+    structured.note_set(
+        (
+            ("prompt_logprobs", body.prompt_logprobs),
+            ("prompt_token_ids", body.prompt_token_ids),
+            ("prompt_text", body.prompt_text),
+            ("kv_transfer_params", body.kv_transfer_params),
+        ),
+        context,
+    )
     return operations.GenerateReply(
         choices=[_read_chat_rest_reply_choices(item, context) for item in body.choices],
         id=structured.given(body.id, ""),
@@ -591,6 +648,33 @@ def chat_rest_decode_message(data: Buffer, context: Context) -> operations.Gener
     in_choices = structured.alone(body.choices, _NO_SCHEMAS_ChatChoice, "choices", context)
     in_choices__delta = in_choices.delta or _NO_SCHEMAS_ChatMessage
     in_usage = body.usage or _NO_SCHEMAS_Usage
+    structured.note_set(
+        (
+            ("prompt_logprobs", body.prompt_logprobs),
+            ("prompt_token_ids", body.prompt_token_ids),
+            ("prompt_text", body.prompt_text),
+            ("kv_transfer_params", body.kv_transfer_params),
+        ),
+        context,
+    )
+    structured.note_set(
+        (
+            ("message", in_choices.message),
+            ("logprobs", in_choices.logprobs),
+            ("token_ids", in_choices.token_ids),
+            ("routed_experts", in_choices.routed_experts),
+        ),
+        context,
+    )
+    structured.note_set(
+        (
+            ("refusal", in_choices__delta.refusal),
+            ("annotations", in_choices__delta.annotations),
+            ("audio", in_choices__delta.audio),
+            ("function_call", in_choices__delta.function_call),
+        ),
+        context,
+    )
     return operations.GenerateMessage(
         usage_only=not body.choices,
         id=structured.given(body.id, ""),
@@ -602,7 +686,9 @@ def chat_rest_decode_message(data: Buffer, context: Context) -> operations.Gener
         role=structured.given(in_choices__delta.role, ""),
         text=structured.given(in_choices__delta.content, ""),
         tool_calls=structured.given(in_choices__delta.tool_calls, None),
-        reasoning=structured.given(in_choices__delta.reasoning, ""),
+        reasoning=structured.first(
+            structured.given(in_choices__delta.reasoning, ""), structured.given(in_choices__delta.reasoning_content, "")
+        ),
         prompt_tokens=structured.given(in_usage.prompt_tokens, None),
         total_tokens=structured.given(in_usage.total_tokens, None),
         completion_tokens=structured.given(in_usage.completion_tokens, None),
@@ -773,6 +859,13 @@ def embeddings_rest_decode_reply(
     rest.check_status(answer, context)
     body = rest.read_reply(_READ_EMBEDDINGS, bytes(rest.body_of(answer)), context)
     in_usage = body.usage or _NO_SCHEMAS_PromptUsage
+    structured.note_set(
+        (
+            ("prompt_tokens_details", in_usage.prompt_tokens_details),
+            ("completion_tokens_details", in_usage.completion_tokens_details),
+        ),
+        context,
+    )
     return operations.EmbedReply(
         vectors=[_read_embeddings_rest_reply_data(item, context) for item in structured.given(body.data, [])],
         id=structured.given(body.id, ""),
@@ -855,6 +948,13 @@ def score_rest_decode_reply(
     rest.check_status(answer, context)
     body = rest.read_reply(_READ_SCORES, bytes(rest.body_of(answer)), context)
     in_usage = body.usage or _NO_SCHEMAS_PromptUsage
+    structured.note_set(
+        (
+            ("prompt_tokens_details", in_usage.prompt_tokens_details),
+            ("completion_tokens_details", in_usage.completion_tokens_details),
+        ),
+        context,
+    )
     return operations.SimilarityReply(
         id=structured.given(body.id, ""),
         created=structured.given(body.created, None),
@@ -896,6 +996,10 @@ def score_rest_encode_reply(
 def _read_rerank_rest_reply_results(item: schemas.RerankItem, context: Context) -> operations.RankedDocument:
     """One of `results`."""
     in_document = item.document or _NO_SCHEMAS_RerankDocument
+    structured.note_set(
+        (("multi_modal", in_document.multi_modal),),
+        context,
+    )
     return operations.RankedDocument(
         index=structured.given(item.index, 0),
         score=structured.given(item.relevance_score, 0.0),
@@ -1125,6 +1229,10 @@ def detokenize_rest_encode_reply(
 
 def _read_models_rest_reply_data(item: schemas.ModelCard, context: Context) -> operations.Model:
     """One of `data`."""
+    structured.note_set(
+        (("permission", item.permission),),
+        context,
+    )
     return operations.Model(
         id=structured.given(item.id, ""),
         created=structured.given(item.created, None),

@@ -64,7 +64,7 @@ class ChatMessage(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     function_call: Any = UNSET
     tool_calls: Any = UNSET
     reasoning: str | UnsetType | None = UNSET
-    reasoning_content: Any = UNSET
+    reasoning_content: str | UnsetType | None = UNSET
 
 
 class EmbeddingRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

@@ -180,3 +180,10 @@ def lose_set(fields: Iterable[tuple[str, Any]], context: Context) -> None:
     for name, value in fields:
         if value is not None and value is not msgspec.UNSET and value not in _NOTHING:
             context.lose(name, "the other side has no place for it")
+
+
+def note_set(fields: Iterable[tuple[str, Any]], context: Context) -> None:
+    """Name each of some fields of an answer that is set; the client's question was answered without it."""
+    for name, value in fields:
+        if value is not None and value is not msgspec.UNSET and value not in _NOTHING:
+            context.note(name)

@@ -1,64 +1,46 @@
-"""The clients of the tour: awaitable calls on the upstream pools."""
+"""The client of the tour: one call at a time on the upstream pools, its answer message by message."""
 
 import asyncio
-from dataclasses import dataclass
-from urllib.parse import unquote
+from dataclasses import dataclass, field
 
-from inferbridge.bridge.errors import BridgeError
-from inferbridge.bridge.values import Buffer, Headers, header
-from inferbridge.upstream.api import Pool, UpstreamRequest
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back; gRPC has its trailers."""
-
-    status: int
-    headers: Headers
-    body: bytes
-    trailers: Headers
-
-    @property
-    def grpc_status(self) -> int:
-        """The gRPC code; an answer without trailers carries it in its headers."""
-        return int(header(self.trailers or self.headers, "grpc-status") or 2)
-
-    @property
-    def grpc_message(self) -> str:
-        """What a failed gRPC call says."""
-        return unquote(header(self.trailers or self.headers, "grpc-message") or "")
+from inferbridge.bridge.values import Headers
+from inferbridge.calling.asking import Spoken
+from inferbridge.calling.reading import Ears, GrpcAnswer, Message, Outcome, RestAnswer
+from inferbridge.protos import methods
+from inferbridge.upstream.api import Pool, Receiver, UpstreamRequest
 
 
-class _Collector:
-    """Gathers an answer; `done` is its future."""
+@dataclass(slots=True)
+class Got:
+    """What came back; messages are JSON, with the bytes of a binary body behind it."""
 
-    def __init__(self) -> None:
-        self.done: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._status = 0
-        self._headers: Headers = ()
-        self._body = bytearray()
-
-    def on_head(self, status: int, headers: Headers) -> None:
-        self._status, self._headers = status, headers
-
-    def on_data(self, data: Buffer) -> None:
-        self._body += data
-
-    def on_end(self, trailers: Headers) -> None:
-        if not self.done.done():
-            self.done.set_result(Answer(self._status, self._headers, bytes(self._body), trailers))
-
-    def on_failure(self, error: BridgeError) -> None:
-        if not self.done.done():
-            self.done.set_exception(error)
+    status: int = 0
+    headers: Headers = ()
+    messages: list[bytes] = field(default_factory=list)
+    outcome: Outcome | None = None
 
 
-async def call(pool: Pool, request: UpstreamRequest, seconds: float) -> Answer:
-    """The answer to one request; raises `BridgeError` when there is none within `seconds`."""
-    collector = _Collector()
-    pending = pool.send(request, collector, seconds)
+async def call(pool: Pool, ask: Spoken, request: UpstreamRequest, seconds: float) -> Got:
+    """The answer to one request, whatever it is; there is always one within `seconds`."""
+    got, over = Got(), asyncio.Event()
+
+    def head(status: int, headers: Headers) -> None:
+        got.status, got.headers = status, headers
+
+    def message(message: Message) -> None:
+        got.messages.append(message.text)
+
+    def end(outcome: Outcome) -> None:
+        got.outcome = outcome
+        over.set()
+
+    ears = Ears(head, message, end)
+    grpc = ask.protocol == "grpc"
+    receiver: Receiver = GrpcAnswer(ears, methods(ask.api.name), request.path) if grpc else RestAnswer(ears)
+    pending = pool.send(request, receiver, seconds)
     try:
-        return await collector.done
+        await over.wait()
     except asyncio.CancelledError:
         pending.cancel()
         raise
+    return got

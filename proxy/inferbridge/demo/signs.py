@@ -3,24 +3,26 @@
 import json
 
 from inferbridge.config.values import Listener
+from inferbridge.demo.scenes import TEXT
 from inferbridge.demo.view import Screen
 
-DOUBLE_PATH = "/v2/models/double/infer"
-_BODY = json.dumps({"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1.5, 2]}]})
+_CHAT = json.dumps({"model": "poet-tgis", "stream": True, "messages": [{"role": "user", "content": TEXT}]})
+_INFER = json.dumps({"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1.5, 2]}]})
 _WELCOME = """\
 inferbridge demo
 
-Two demo runtimes run in this process; they are toys with one model each, not inference servers:
-  double   FP32 x becomes y = 2x    speaks gRPC only
-  echo     what goes in comes out   speaks REST only
+Five mocked runtimes run in this process; they are toys, not inference servers: models repeat what they are given.
+  poet-tgis     TGIS        speaks gRPC only          echo-grpc   Triton      speaks gRPC only
+  poet-vllm     vLLM        speaks REST only          echo-rest   MLServer    speaks REST only
+  poet-caikit   Caikit      speaks gRPC only
 The proxy in front of them listens on {address} for REST and gRPC alike."""
 _CURL = """\
-curl -s http://{address}{path} -d '{body}'
-curl -s http://{address}/v2/models/double"""
+curl -sN http://{address}/v1/chat/completions -d '{chat}'
+curl -s http://{address}/v2/models/echo-grpc/infer -d '{infer}'"""
 _PYTHON = """\
 import tritonclient.grpc as grpc, numpy as np          # pip install 'tritonclient[grpc]'
 x = grpc.InferInput("number", [2], "INT64"); x.set_data_from_numpy(np.array([1, 2]))
-print(grpc.InferenceServerClient("{address}").infer("echo", [x]).as_numpy("number"))"""
+print(grpc.InferenceServerClient("{address}").infer("echo-rest", [x]).as_numpy("number"))"""
 
 
 def welcome(screen: Screen, address: Listener) -> None:
@@ -31,8 +33,8 @@ def welcome(screen: Screen, address: Listener) -> None:
 def farewell(screen: Screen, address: Listener, *, serving: bool) -> None:
     """Say what to try next."""
     screen.title("Try it" if serving else f"Try it, with `inferbridge demo --serve --listen {address}` running")
-    screen.text("REST to the gRPC-only runtime:\n")
-    screen.text(_indented(_CURL.format(address=address, path=DOUBLE_PATH, body=_BODY)))
+    screen.text("REST to the gRPC-only runtimes:\n")
+    screen.text(_indented(_CURL.format(address=address, chat=_CHAT, infer=_INFER)))
     screen.text("\ngRPC to the REST-only runtime, in Python:\n")
     screen.text(_indented(_PYTHON.format(address=address)))
     if serving:

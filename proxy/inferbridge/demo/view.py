@@ -16,7 +16,7 @@ from inferbridge.bridge.values import Headers
 type Line = tuple[str, str]
 """Name and value; equal names stand on the same row."""
 type Lines = list[Line]
-_SHOWN_HEADERS = ("content-type", "inference-header-content-length", "grpc-status", "grpc-message")
+_SHOWN_HEADERS = ("content-type", "inference-header-content-length", "grpc-status", "grpc-message", "mm-model-id")
 _SHOWN_BYTES = 8
 _NESTED = (Mapping, msgspec.Struct, bytes, bytearray, memoryview)
 _CELL_LINES = 3

@@ -136,6 +136,7 @@ class _Writer(MessageWriter):
         self._created = int(context.now())
         self._model = request.model
         self._usage = bool(request.usage_in_stream)
+        self._usage_in_messages = bool(request.usage_in_messages)
         self._chat = chat
         self._begun: set[int] = set()
         self._prompt: dict[int, int] = {}
@@ -148,7 +149,7 @@ class _Writer(MessageWriter):
             return ()
         made = []
         if self._chat and message.index not in self._begun:
-            made.append(self._chunk(index=message.index, text="", role="assistant"))
+            made.append(self._chunk(index=message.index, text="", role="assistant", **self._so_far(message.index)))
         self._begun.add(message.index)
         if (
             message.text
@@ -158,12 +159,20 @@ class _Writer(MessageWriter):
             or message.tokens
         ):
             message.id, message.created, message.model = self._id, self._created, message.model or self._model
-            message.prompt_tokens = message.completion_tokens = message.total_tokens = None
+            for name, count in self._so_far(message.index).items():
+                setattr(message, name, count)
             made.append(message)
         return made
 
     def _chunk(self, **values: Any) -> Any:
         return self._message(id=self._id, created=self._created, model=self._model, **values)
+
+    def _so_far(self, index: int) -> dict[str, int | None]:
+        """The counts that a message of this choice has: none, unless the client wants them in every message."""
+        if not self._usage_in_messages:
+            return dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens"))
+        prompt, completion = self._prompt.get(index, 0), self._completion.get(index, 0)
+        return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
     def _count(self, message: Any) -> None:
         if message.prompt_tokens is not None:

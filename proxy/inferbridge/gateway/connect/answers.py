@@ -12,10 +12,12 @@ from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from inferbridge.bridge import connect_messages, grpc
+from inferbridge.bridge.bridge import LOST_HEADER
 from inferbridge.bridge.connect_messages import Detail, StreamEnd
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.grpc_messages import MessageReader
 from inferbridge.bridge.values import Buffer, Chunks, Headers, header
+from inferbridge.bridge.wire import Unknown
 from inferbridge.gateway.application import Responder
 from inferbridge.gateway.connect.forms import Form
 from inferbridge.gateway.connect.methods import Method
@@ -39,6 +41,7 @@ class GrpcAnswer:
         self._headers: Headers = ()
         self._messages: MessageReader | None = None
         self._done = False
+        self._unknown: Unknown = []
         self.cancel: Callable[[], None] = lambda: None
 
     def head(self, status: int, headers: Headers) -> None:
@@ -52,8 +55,8 @@ class GrpcAnswer:
             return
         try:
             for message in self._messages.feed(data):
-                text = self._form.write(message, self._method.reply, self._limit)
-                self._writer.message(text, _metadata(self._headers))
+                text = self._form.write(message, self._method.descriptor.output_type, self._limit, self._unknown)
+                self._writer.message(text, (*_metadata(self._headers), *self._lost()))
         except BridgeError as error:
             self.fail(BridgeError(Code.INTERNAL, f"the answer cannot be written as JSON: {error.message}"))
             self.cancel()
@@ -75,7 +78,13 @@ class GrpcAnswer:
             self.fail(BridgeError(known, text), _details(header(fields, _DETAILS)), _metadata(fields))
         else:
             self._done = True
-            self._writer.end(_metadata(self._headers), _metadata(trailers))
+            lost = self._lost()
+            self._writer.end((*_metadata(self._headers), *lost), (*_metadata(trailers), *lost))
+
+    def _lost(self) -> Headers:
+        """Fields that no proto of ours knows have no name in JSON."""
+        names = ", ".join(f"{name}#{number}" for name, number in self._unknown)
+        return ((LOST_HEADER, names),) if names else ()
 
     def fail(self, error: BridgeError, details: tuple[Detail, ...] = (), metadata: Headers = ()) -> None:
         """End with an error."""

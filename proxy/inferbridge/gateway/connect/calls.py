@@ -108,7 +108,7 @@ class ConnectCall:
             self._limits.message_bytes,
             messages_of(self._head, self._form, self._body, self._limits.message_bytes),
         )
-        if not self._method.streams_in and len(messages) != 1:
+        if not self._method.descriptor.client_streaming and len(messages) != 1:
             raise BridgeError(Code.UNIMPLEMENTED, f"{self._method.rpc} takes one message, got {len(messages)}")
-        wire = [self._form.read(message, self._method.request, limit) for message in messages]
+        wire = [self._form.read(message, self._method.descriptor.input_type, limit) for message in messages]
         return b"".join(frame((message,) for message in wire))

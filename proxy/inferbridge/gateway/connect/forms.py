@@ -19,6 +19,7 @@ from inferbridge.bridge.connect_messages import EnvelopeReader
 from inferbridge.bridge.errors import BridgeError, Code, invalid
 from inferbridge.bridge.framing import inflate
 from inferbridge.bridge.values import Buffer, Headers, header, join
+from inferbridge.bridge.wire import Unknown
 from inferbridge.gateway.application import RequestHead
 from inferbridge.gateway.connect.methods import Method
 
@@ -45,11 +46,13 @@ class Form:
         """A message on the wire."""
         return transcode.to_message(message or b"{}", descriptor, limit=limit) if self.json else message
 
-    def write(self, message: Buffer, descriptor: Descriptor, limit: int) -> bytes:
-        """A message as the client reads it, in ProtoJSON's own names and forms."""
+    def write(self, message: Buffer, descriptor: Descriptor, limit: int, unknown: Unknown) -> bytes:
+        """A message as the client reads it, in ProtoJSON's own names and forms; `unknown` takes what has no name."""
         if not self.json:
             return bytes(message)
-        return transcode.to_json(message, descriptor, original_names=False, plain_integers=False, limit=limit)
+        return transcode.to_json(
+            message, descriptor, original_names=False, plain_integers=False, limit=limit, unknown=unknown
+        )
 
 
 def form_of(head: RequestHead, method: Method) -> Form:
@@ -59,15 +62,15 @@ def form_of(head: RequestHead, method: Method) -> Form:
     kind = (header(head.headers, "content-type") or "").partition(";")[0].strip().lower()
     if kind in _STREAM_TYPES:
         return Form("connect", _STREAM_TYPES[kind], True)
-    if kind == "application/proto" and not (method.streams_in or method.streams_out):
+    if kind == "application/proto" and not method.streams:
         return Form("unary", False)
     if kind not in _JSON_TYPES:
         raise BridgeError(Code.INVALID_ARGUMENT, f"content type {kind!r} is none of {_ACCEPTED}", status=415)
-    return Form(_shape(header(head.headers, "accept") or "") if method.streams_out else "unary", True)
+    return Form(_shape(header(head.headers, "accept") or "") if method.descriptor.server_streaming else "unary", True)
 
 
 def _get_form(head: RequestHead, method: Method) -> Form:
-    if not method.idempotent or method.streams_in or method.streams_out:
+    if not method.idempotent or method.streams:
         raise BridgeError(Code.INVALID_ARGUMENT, f"{method.rpc} is called with POST", status=405)
     encoding = _query(head).get("encoding", "json")
     if encoding not in {"json", "proto"}:

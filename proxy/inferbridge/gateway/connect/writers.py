@@ -9,6 +9,7 @@ from typing import Protocol
 import msgspec
 
 from inferbridge.bridge import connect_messages
+from inferbridge.bridge.bridge import LOST_HEADER
 from inferbridge.bridge.connect_messages import StreamEnd
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.event_stream import EventFraming
@@ -48,7 +49,7 @@ class _Unary:
             count = len(self._texts)
             self.fail(StreamEnd(BridgeError(Code.INTERNAL, f"the runtime sent {count} messages instead of one")))
             return
-        trailing = tuple((f"trailer-{name}", value) for name, value in trailers)
+        trailing = tuple((f"trailer-{name}", value) for name, value in trailers if name != LOST_HEADER)
         self._responder.whole(200, (("content-type", self._type), *metadata, *trailing), self._texts)
 
     def fail(self, end: StreamEnd) -> None:

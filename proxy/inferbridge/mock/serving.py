@@ -1,0 +1,110 @@
+"""Mocked runtimes on sockets: one port for each that the spec names, all in one event loop."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from inferbridge.bridge.context import RuntimeProfile
+from inferbridge.bridge.matching import protocols
+from inferbridge.gateway.connection import ClientConnection
+from inferbridge.mock.exchange import Observer
+from inferbridge.mock.runtime import NO_SCENARIO, MockRuntime
+from inferbridge.mock.script import Scenario
+from inferbridge_generated.registry import APIS
+from inferbridge_generated.runtimes import PROFILES
+
+SCHEMES = {"rest": "http", "grpc": "grpc"}
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """Where a mock listens: `rest` and `grpc` replace the ports of the spec, 0 is any free one."""
+
+    host: str = "127.0.0.1"
+    rest: int | None = None
+    grpc: int | None = None
+
+
+class _Connection(asyncio.Protocol):
+    """One client connection of either version of HTTP, without TLS."""
+
+    def __init__(self, runtime: MockRuntime) -> None:
+        self._client = ClientConnection(runtime, runtime.limits, self._wake)
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has connected."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of the client."""
+        self._client.receive(data)
+        output = self._client.take_output()
+        if self._transport is None or self._transport.is_closing():
+            return
+        if output:
+            self._transport.write(output)
+        if self._client.closing:
+            self._transport.close()
+
+    def _wake(self) -> None:
+        self._loop.call_soon(self.data_received, b"")
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The connection is gone."""
+        self._client.lost()
+
+    def close(self) -> None:
+        """End the connection after what was written."""
+        if self._transport is not None:
+            self._transport.close()
+
+
+@asynccontextmanager
+async def listening(runtime: MockRuntime, host: str, port: int) -> AsyncIterator[int]:
+    """Serve one mock; the value is its port."""
+    connections: set[_Connection] = set()
+
+    def connect() -> _Connection:
+        connection = _Connection(runtime)
+        connections.add(connection)
+        return connection
+
+    server = await asyncio.get_running_loop().create_server(connect, host, port)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        runtime.close()
+        server.close()
+        for connection in connections:
+            connection.close()
+        await server.wait_closed()
+
+
+@asynccontextmanager
+async def mocking(
+    name: str, doors: Doors, scenario: Scenario = NO_SCENARIO, observer: Observer = lambda seen: None
+) -> AsyncIterator[list[str]]:
+    """Serve a runtime by its name; the value is its URLs."""
+    async with AsyncExitStack() as stack:
+        urls = []
+        for protocol, port, profiles in _ports(PROFILES[name], doors):
+            runtime = MockRuntime(profiles, protocol, scenario, observer)
+            bound = await stack.enter_async_context(listening(runtime, doors.host, port))
+            host = f"[{doors.host}]" if ":" in doors.host else doors.host
+            urls.append(f"{SCHEMES[protocol]}://{host}:{bound}")
+        yield urls
+
+
+def _ports(profiles: tuple[RuntimeProfile, ...], doors: Doors) -> Iterator[tuple[str, int, list[RuntimeProfile]]]:
+    """Protocol, port, and what is spoken there. A spec that names no port at all leaves all to chance."""
+    for protocol, told in (("rest", doors.rest), ("grpc", doors.grpc)):
+        spoken: dict[int, list[RuntimeProfile]] = {}
+        for profile in profiles:
+            ports = profile.ports or dict.fromkeys(protocols(APIS[profile.api]), 0)
+            if protocol in ports:
+                spoken.setdefault(ports[protocol] if told is None else told, []).append(profile)
+        yield from ((protocol, port, some) for port, some in spoken.items())

@@ -1,0 +1,19 @@
+"""The protos of the generated APIs, for what reads and writes gRPC messages as JSON."""
+
+from functools import cache
+from importlib.resources import files
+
+from inferbridge.bridge.transcode_methods import Methods
+
+
+def descriptor_set(api: str, variant: str = "") -> bytes:
+    """The serialized `FileDescriptorSet` of an API, or of one of its variants."""
+    folder = files("inferbridge_generated").joinpath(api.replace("-", "_"))
+    own = folder.joinpath(variant, "protos.binpb") if variant else folder.joinpath("protos.binpb")
+    return (own if own.is_file() else folder.joinpath("protos.binpb")).read_bytes()
+
+
+@cache
+def methods(api: str, variant: str = "") -> Methods:
+    """Its methods."""
+    return Methods(descriptor_set(api, variant))
