@@ -1,4 +1,4 @@
-"""Models, versions and readiness: what a runtime says of itself, for clients of every other API, on recorded answers."""
+"""Models, versions and readiness: what a runtime says of itself, to clients of other APIs, on recorded answers."""
 
 import base64
 import json
