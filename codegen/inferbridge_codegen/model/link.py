@@ -206,7 +206,8 @@ class Linker:
         return Endpoint(document.name, operation, rest, grpc, document.mode, document.rule, document.fan_out)
 
     def _rest(self, document: RestDocument, operation: Operation, api: ApiDocument) -> RestBinding:
-        variables = tuple(dict.fromkeys(name for path in document.paths for name in path.variables))
+        paths = (*document.paths, *document.aliases)
+        variables = tuple(dict.fromkeys(name for path in paths for name in path.variables))
 
         def side(part: SideDocument, struct: Struct, names: tuple[str, ...]) -> Side | Tree:
             schema = self._schema(api.schemas, part.schema.base, part.schema.mark) if part.schema else None
@@ -222,6 +223,7 @@ class Linker:
             side(document.reply, operation.reply, ()),
             self._message(document.message, operation, lambda part, struct: side(part, struct, ())),
             document.framing,
+            document.aliases,
         )
 
     def _message(

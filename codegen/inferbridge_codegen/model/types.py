@@ -161,6 +161,8 @@ class RestBinding:
     reply: "Side | Tree"
     message: "Tree | None" = None
     framing: FramingDocument | None = None
+    aliases: tuple[PathTemplate, ...] = ()
+    """Further paths that clients may use; nothing is ever sent there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,6 +162,8 @@ class RestDocument:
     message: SideDocument | None = None
     """One event of a streamed answer."""
     framing: FramingDocument | None = None
+    aliases: tuple[PathTemplate, ...] = ()
+    """Further paths that clients may use; nothing is ever sent there."""
 
 
 @dataclass(frozen=True, slots=True)

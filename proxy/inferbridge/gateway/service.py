@@ -40,7 +40,7 @@ from inferbridge.gateway.connect.calls import ConnectGateway
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.local.services import LocalServices
 from inferbridge.gateway.rest_services.calls import RestServices
-from inferbridge.gateway.targets import Target, able, choose
+from inferbridge.gateway.targets import Target, able, choose, owner
 from inferbridge.gateway.translating import Cancellable, StreamedAnswer, WholeAnswer
 from inferbridge.upstream.api import UpstreamRequest
 
@@ -108,7 +108,7 @@ class GatewayService:
             for api in reversed(list(apis.values()))
             for endpoint in api.endpoints.values()
             if endpoint.rest is not None
-            for path in endpoint.rest.paths
+            for path in (*endpoint.rest.paths, *endpoint.rest.aliases)
         }
         self._bridges: dict[tuple[str, ...], Bridge] = {}
 
@@ -147,7 +147,10 @@ class GatewayService:
 
     def _find_route(self, head: RequestHead) -> Route:
         grpc, limits = is_grpc(head), self.limits
-        match = self._rpc(head.target) if grpc else self._rest(head.method, head.target)
+        if grpc:
+            match = self._rpc(head.target)
+        else:
+            match = owner(self._rest(head.method, head.target), self.targets, self._apis)
         text = header(head.headers, "grpc-timeout")
         timeout = limits.call_seconds if text is None else min(limits.call_seconds, parse_timeout(text))
         crossing = crossing_headers(head.headers)
