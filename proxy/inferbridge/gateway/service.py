@@ -129,6 +129,8 @@ class GatewayService:
 
     def refuse(self, error: BridgeError, head: RequestHead | None, responder: Responder) -> None:
         """Answer an error in the dialect that the head asks for."""
+        if head is not None and self.connect is not None and self.connect.refuse(error, head, responder):
+            return
         rest = head is None or not is_grpc(head)
         answer(error_reply(error, rest=rest, dialect=self._dialect(head) if head is not None else ""), responder)
 
