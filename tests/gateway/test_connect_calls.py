@@ -68,7 +68,7 @@ def test_a_field_that_has_no_name_is_told_of(monkeypatch: pytest.MonkeyPatch) ->
     """What a newer runtime answers beyond our proto cannot be written as JSON, so it is named in a header."""
     client = answered(GENERATE, JSON, b'{"requests":[{"text":"a"}]}', [UNKNOWN], monkeypatch)
     assert (client.status, client.body) == (200, b"{}")
-    assert ("x-inferbridge-lost", "fmaas.BatchedGenerationResponse field 127") in client.headers
+    assert ("x-inferbridge-lost", "fmaas.BatchedGenerationResponse#127") in client.headers
 
 
 @pytest.mark.parametrize("accept", ["*/*", "text/event-stream", "application/json"])
@@ -78,7 +78,7 @@ def test_in_a_stream_the_trailers_tell_of_it(accept: str, monkeypatch: pytest.Mo
     headers = (*JSON, ("accept", accept))
     client = answered(STREAM, headers, b'{"request":{"text":"a"}}', [message, message], monkeypatch)
     assert client.body.count(b'{"text":"x"}') == 2
-    assert client.trailers == (("x-inferbridge-lost", "fmaas.GenerationResponse field 127"),)
+    assert client.trailers == (("x-inferbridge-lost", "fmaas.GenerationResponse#127"),)
 
 
 def test_among_envelopes_the_last_one_tells_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +87,7 @@ def test_among_envelopes_the_last_one_tells_of_it(monkeypatch: pytest.MonkeyPatc
     reader = EnvelopeReader(1000, reply=True)
     assert [bytes(each) for each in reader.feed(client.body)] == [b"{}"]
     assert reader.end is not None
-    assert reader.end.metadata == (("x-inferbridge-lost", "fmaas.GenerationResponse field 127"),)
+    assert reader.end.metadata == (("x-inferbridge-lost", "fmaas.GenerationResponse#127"),)
 
 
 def test_the_runtimes_own_dialect_of_a_proto_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

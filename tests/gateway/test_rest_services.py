@@ -193,6 +193,17 @@ async def test_a_status_is_a_bool(gateway: tuple[Vllm, grpc.aio.Channel], status
     assert vllm.asked[0][:2] == ("GET", "/health")
 
 
+async def test_a_field_of_a_newer_proto_is_refused(gateway: tuple[Vllm, grpc.aio.Channel]) -> None:
+    """What the schema does not know is no member of a body, so the call is refused by number."""
+    vllm, channel = gateway
+    stub = channel.unary_unary(f"/{SERVICE}/Version", response_deserializer=decoder("Version"))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub(b"\x98\x06\x01")
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "VersionCall#99" in str(caught.value.details())
+    assert vllm.asked == []
+
+
 async def test_two_messages_are_refused(gateway: tuple[Vllm, grpc.aio.Channel]) -> None:
     """The methods take one message."""
     _, channel = gateway

@@ -62,8 +62,8 @@ class GrpcAnswer:
 
     def _text(self, message: Buffer) -> bytes:
         unknown: Unknown = []
-        text = self._form.write(message, self._method.reply, self._limit, unknown)
-        self._lost |= {f"{name} field {number}": None for name, number in unknown}
+        text = self._form.write(message, self._method.descriptor.output_type, self._limit, unknown)
+        self._lost |= {f"{name}#{number}": None for name, number in unknown}
         return text
 
     def end(self, trailers: Headers = ()) -> None:

@@ -98,14 +98,14 @@ class ConnectCall:
     def _send(self, messages: Iterable[Buffer]) -> None:
         for message in messages:
             self._count += 1
-            if self._count > 1 and not self._method.streams_in:
+            if self._count > 1 and not self._method.descriptor.client_streaming:
                 raise BridgeError(Code.UNIMPLEMENTED, f"{self._method.rpc} takes one message, got more")
-            wire = self._form.read(message, self._method.request, self._limits.message_bytes)
+            wire = self._form.read(message, self._method.descriptor.input_type, self._limits.message_bytes)
             self._opened().on_data(b"".join(frame(((wire,),))))
 
     def _finish(self) -> None:
         self._send(self._body.finish())
-        if not self._count and not self._method.streams_in:
+        if not self._count and not self._method.descriptor.client_streaming:
             raise BridgeError(Code.UNIMPLEMENTED, f"{self._method.rpc} takes one message, got none")
         self._opened().on_end()
 

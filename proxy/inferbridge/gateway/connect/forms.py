@@ -67,15 +67,18 @@ def form_of(head: RequestHead, method: Method) -> Form:
     kind = (header(head.headers, "content-type") or "").partition(";")[0].strip().lower()
     if kind in _STREAM_TYPES:
         return Form("connect", _STREAM_TYPES[kind], True)
-    if kind == "application/proto" and not (method.streams_in or method.streams_out):
+    if kind == "application/proto" and not method.streams:
         return Form("unary", False)
     if kind not in _JSON_TYPES:
         raise BridgeError(Code.INVALID_ARGUMENT, f"content type {kind!r} is none of {_ACCEPTED}", status=415)
-    return Form(stream_form(header(head.headers, "accept") or "", "lines") if method.streams_out else "unary", True)
+    return Form(
+        stream_form(header(head.headers, "accept") or "", "lines") if method.descriptor.server_streaming else "unary",
+        True,
+    )
 
 
 def _get_form(head: RequestHead, method: Method) -> Form:
-    if not method.idempotent or method.streams_in or method.streams_out:
+    if not method.idempotent or method.streams:
         raise BridgeError(Code.INVALID_ARGUMENT, f"{method.rpc} is called with POST", status=405)
     encoding = _query(head).get("encoding", "json")
     if encoding not in {"json", "proto"}:
