@@ -165,3 +165,15 @@ def test_the_message_is_the_one_that_was_meant(monkeypatch: pytest.MonkeyPatch) 
     sent = [unframe(b"".join(map(bytes, request.chunks)), "identity", 1000) for request, _ in pool.calls]
     assert sent[0] == sent[1]
     assert wire.decode_BatchedGenerationRequest(sent[0][0][0], []).model_id == "m"
+
+
+def test_the_clients_deadline_is_the_runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`connect-timeout-ms` goes on as `grpc-timeout`; what belongs to HTTP stays behind, metadata cross."""
+    service, pool = gateway("tgis=grpc://127.0.0.1:1", monkeypatch)
+    headers = (*JSON, ("connect-timeout-ms", "1500"), ("accept-encoding", "br"), ("x-trace", "7"))
+    _, sink = opened(service, GENERATE, headers)
+    sink.on_data(b"{}")
+    sink.on_end()
+    sent = dict(pool.calls[0][0].headers)
+    assert (sent["content-type"], sent["grpc-timeout"], sent["x-trace"]) == ("application/grpc", "1500m", "7")
+    assert not {"connect-timeout-ms", "accept-encoding"} & sent.keys()

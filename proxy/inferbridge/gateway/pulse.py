@@ -23,10 +23,10 @@ class Pulse:
         self._timer = asyncio.get_running_loop().call_later(SECONDS, self._due)
 
     def _due(self) -> None:
+        self._wait()
         if self._quiet:
             self._beat()
         self._quiet = True
-        self._wait()
 
     def heard(self) -> None:
         """Something else was sent."""
