@@ -692,6 +692,30 @@ APIS: Mapping[str, Api] = {
                     encode_reply=open_inference.model_unload_grpc_encode_reply,
                 ),
             ),
+            "infer_stream": Endpoint(
+                name="infer_stream",
+                operation="infer",
+                idempotent=False,
+                mode="stream",
+                rest=RestHalf(
+                    "POST",
+                    ("/v2/models/{model}/infer_stream", "/v2/models/{model}/versions/{version}/infer_stream"),
+                    decode_request=open_inference.infer_stream_rest_decode_request,
+                    encode_request=open_inference.infer_stream_rest_encode_request,
+                    decode_message=open_inference.infer_stream_rest_decode_message,
+                    encode_message=open_inference.infer_stream_rest_encode_message,
+                    framing=EventFraming("", "\n", "", ""),
+                ),
+                grpc=GrpcHalf(
+                    "/inference.GRPCInferenceService/ModelStreamInfer",
+                    decode_request=open_inference.infer_stream_grpc_decode_request,
+                    encode_request=open_inference.infer_stream_grpc_encode_request,
+                    decode_message=open_inference.infer_stream_grpc_decode_message,
+                    encode_message=open_inference.infer_stream_grpc_encode_message,
+                    encode_error=open_inference.infer_stream_grpc_encode_error,
+                    client_streaming=True,
+                ),
+            ),
         },
         variants={
             "mlserver": {
@@ -702,6 +726,14 @@ APIS: Mapping[str, Api] = {
                     decode_reply=open_inference_mlserver.model_metadata_grpc_decode_reply,
                     encode_reply=open_inference_mlserver.model_metadata_grpc_encode_reply,
                     fields=frozenset({"model", "version"}),
+                ),
+                "infer_stream": GrpcHalf(
+                    "/inference.GRPCInferenceService/ModelStreamInfer",
+                    decode_request=open_inference_mlserver.infer_stream_grpc_decode_request,
+                    encode_request=open_inference_mlserver.infer_stream_grpc_encode_request,
+                    decode_message=open_inference_mlserver.infer_stream_grpc_decode_message,
+                    encode_message=open_inference_mlserver.infer_stream_grpc_encode_message,
+                    client_streaming=True,
                 ),
             },
             "kserve": {

@@ -139,8 +139,8 @@ def _check_either(document: EndpointDocument, problems: Problems) -> None:
 
 
 def check_method(document: GrpcDocument, client_streams: bool, server_streams: bool, problems: Problems) -> None:
-    """A method streams as its binding says."""
-    if client_streams:
+    """A method streams as its binding says. Where the client streams too, each of its messages is a request."""
+    if client_streams and not server_streams:
         problems.add(document.method_mark, f"{document.method} takes a stream of requests, which no mode is for")
     elif server_streams is not (document.message is not None):
         side, mode = ("message", "stream") if server_streams else ("reply", "unary")

@@ -152,6 +152,13 @@ def parameters_of(values: Any, where: str) -> dict[str, Any]:
     return check_json_parameters({key: values[key] for key in values if key not in BINARY_PARAMETERS}, where)
 
 
+def message_parameters_of(values: Any, where: str) -> dict[str, Any]:
+    """As `parameters_of`, of an event; MLServer adds an object `headers`: what a whole answer has as HTTP headers."""
+    if isinstance(values, dict) and isinstance(values.get("headers"), dict):
+        values = {key: value for key, value in values.items() if key != "headers"}
+    return parameters_of(values, where)
+
+
 def binary_flag(values: Any, key: str, where: str) -> bool | None:
     """`binary_data` of an output or `binary_data_output` of a request; None when not said."""
     if values is msgspec.UNSET or not values or key not in values:

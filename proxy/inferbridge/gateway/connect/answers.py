@@ -99,6 +99,12 @@ class GrpcAnswer:
             self.data(chunk)
         self.end()
 
+    def hold(self) -> None:
+        """The request is complete."""
+
+    def resume(self) -> None:
+        """As `hold`."""
+
     def abort(self) -> None:
         """The runtime's answer broke off."""
         self.fail(BridgeError(Code.UNAVAILABLE, "the runtime's answer broke off"))
