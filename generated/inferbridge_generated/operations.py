@@ -272,6 +272,8 @@ class GenerateRequest(msgspec.Struct, kw_only=True):
 
     model: str = ""
     """Name of the model."""
+    version: str = ""
+    """Version of the model; empty lets the runtime choose."""
     adapter: str = ""
     """LoRA adapter or tuned prompt."""
     prompts: list[str] = []

@@ -22,7 +22,8 @@ from inferbridge_codegen.spec.documents import (
 RULES = (
     "caikit", "caikit_embeddings", "caikit_pooling", "caikit_rerank", "openai_chat", "openai_completions",
     "openai_embeddings", "openai_rerank", "openai_models", "openai_score", "openai_tokenize", "tgis",
-    "tgis_model_info", "tgis_tokenize",
+    "tgis_model_info", "tgis_tokenize", "triton_generate",
+    "triton_generate_stream",
 )  # fmt: skip
 """Names that `inferbridge.bridge.rules` knows."""
 _LITERALS: Mapping[str, tuple[type, ...]] = {

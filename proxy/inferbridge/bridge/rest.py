@@ -297,8 +297,8 @@ def _not_ready(context: Context) -> int:
 
 
 def check_status(reply: HttpReply, context: Context) -> None:
-    """Raise what a failed reply says."""
-    if not 200 <= reply.status < 300:
+    """Raise what a failed reply says; Triton's `generate` fails with 200 when a model gives no answer, or several."""
+    if not 200 <= reply.status < 300 or (reply.chunks and bytes(reply.chunks[0][:9]) == b'{"error":'):
         raise error_of(reply, context)
 
 
@@ -310,7 +310,7 @@ def error_of(reply: HttpReply, context: Context) -> BridgeError:
 
 
 def _error_text(reply: HttpReply) -> str:
-    body = bytes(body_of(reply))
+    body = bytes(body_of(reply)).removeprefix(b"data: ")  # Triton's streams fail with an event
     try:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError):

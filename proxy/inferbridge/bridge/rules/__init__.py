@@ -15,6 +15,7 @@ from inferbridge.bridge.rules.pooling import (
 )
 from inferbridge.bridge.rules.tgis import Tgis
 from inferbridge.bridge.rules.tokens import OpenAiModels, OpenAiTokenize, TgisModelInfo, TgisTokenize
+from inferbridge.bridge.rules.triton import TritonGenerate, TritonGenerateStream
 
 RULES: Mapping[str, Rule] = {
     "caikit": Caikit(),
@@ -31,4 +32,6 @@ RULES: Mapping[str, Rule] = {
     "tgis": Tgis(),
     "tgis_model_info": TgisModelInfo(),
     "tgis_tokenize": TgisTokenize(),
+    "triton_generate": TritonGenerate(),
+    "triton_generate_stream": TritonGenerateStream(),
 }
