@@ -50,7 +50,7 @@ def _endpoint(rpc: str, method: MethodDescriptor, name: str, skeleton: Skeleton)
 
 
 def _side(message: Descriptor, endpoint: Endpoint, skeleton: Skeleton) -> Side:
-    return Side(places=list(_places(message, "", (), endpoint, skeleton)))
+    return Side(places=list(_places(message, "", (message.full_name,), endpoint, skeleton)))
 
 
 def _places(
@@ -75,9 +75,9 @@ def _fault(message: Descriptor, within: tuple[str, ...]) -> str:
     if message.GetOptions().map_entry:
         return "a map"
     if message.full_name in within:
-        return f"a {message.full_name} within itself"
+        return f"{message.full_name} within itself"
     if message.full_name.startswith("google.protobuf."):
-        return f"a {message.full_name}"
+        return message.full_name
     return ""
 
 

@@ -92,7 +92,7 @@ def _endpoint(endpoint: Endpoint, guesses: Guesses) -> Iterator[str]:
     if endpoint.rpc:
         yield from ("    grpc:", f"      method: {endpoint.rpc}")
     else:
-        yield from ("    rest:", f"      method: {endpoint.verb}", f"      paths: [{endpoint.path}]")
+        yield from ("    rest:", f"      method: {endpoint.verb}", f"      paths: [{json.dumps(endpoint.path)}]")
     for name, side in sides_of(endpoint):
         yield from _side(
             name, side, [_line(place, guesses.field(guess, name, place)) for place in side.places], endpoint

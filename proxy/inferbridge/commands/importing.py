@@ -74,13 +74,18 @@ def _imported(source: str, name: str | None, proto_path: Path | None) -> "Import
 
 
 def _fetched(url: str) -> bytes:
+    from urllib.error import HTTPError
     from urllib.request import urlopen
 
     from inferbridge_codegen.importing.sources import MAX_DOCUMENT
 
-    with urlopen(url, timeout=30) as answer:
-        content: bytes = answer.read(MAX_DOCUMENT + 1)
-        return content
+    try:
+        with urlopen(url, timeout=30) as answer:
+            content: bytes = answer.read(MAX_DOCUMENT + 1)
+            return content
+    except HTTPError as error:
+        error.close()  # it holds the connection
+        raise
 
 
 def _write(imported: "Imported", out: Path, force: bool) -> None:
