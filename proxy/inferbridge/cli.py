@@ -7,17 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from inferbridge.commands import SPECS_VARIABLE, own_specs
+from inferbridge.commands import BAD_INPUT, FAILURE, SPECS_VARIABLE, own_specs
 from inferbridge.commands.call import call
 from inferbridge.commands.importing import import_spec
 from inferbridge.commands.mock import mock
 
 if TYPE_CHECKING:
     from inferbridge_codegen.model.types import Model
-
-FAILURE = 1
-BAD_INPUT = 100
-"""Exit code for problems found in the user's input."""
 
 
 def specs_option[F: Callable[..., None]](command: F) -> F:

@@ -8,10 +8,11 @@ import hashlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import inferbridge_codegen
+from inferbridge.commands import SPECS_VARIABLE
 from inferbridge_codegen.files import write
 from inferbridge_codegen.model.link import load_model
 from inferbridge_codegen.places import default_specs
@@ -32,6 +33,13 @@ def use(folders: Sequence[Path]) -> None:
         raise RuntimeError(f"{PACKAGE} is loaded already, without the specs of {', '.join(map(str, folders))}")
     if str(place) not in sys.path:
         sys.path.insert(0, str(place))
+
+
+def use_environments(environment: Mapping[str, str]) -> None:
+    """As `use`, with the folders that the environment names, if any."""
+    folders = [Path(text) for text in environment.get(SPECS_VARIABLE, "").split(os.pathsep) if text]
+    if folders:
+        use(folders)
 
 
 def made(folders: Sequence[Path]) -> Path:

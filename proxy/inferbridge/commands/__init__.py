@@ -10,7 +10,7 @@ FAILURE = 1
 BAD_INPUT = 100
 """Exit code for problems found in the user's input."""
 SPECS_VARIABLE = "INFERBRIDGE_SPECS"
-"""Environment variable that names own spec folders, as `--specs` does."""
+"""Environment variable that names own spec folders, as `--specs` does; several are separated as in PATH."""
 
 
 def own_specs[F: Callable[..., None]](command: F) -> F:
