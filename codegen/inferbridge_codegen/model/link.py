@@ -50,11 +50,13 @@ DIALECTS = ("open-inference", "openai", "caikit", "grpc-status")
 """Forms of error answers that `inferbridge.bridge.dialects` knows."""
 
 
-def load_model(root: Path) -> Model:
-    """The model of the spec folder `root`; raises `SpecError` with all problems found."""
+def load_model(root: Path, *more: Path) -> Model:
+    """The model of the spec folder `root` and of those that stand on it; raises `SpecError` with all problems found."""
     problems = Problems()
-    specs = load_specs(root, problems)
-    model = Linker(root, specs, problems).link()
+    specs = load_specs(root, problems, more)
+    if specs.undecided:
+        problems.raise_any()  # what follows from a question is no problem of its own
+    model = Linker(specs, problems).link()
     problems.raise_any()
     return model
 
@@ -66,8 +68,7 @@ def _fields(documents: Iterable[FieldDocument]) -> tuple[Field, ...]:
 class Linker:
     """Holds what every step needs; `link` runs the steps."""
 
-    def __init__(self, root: Path, specs: SpecSet, problems: Problems) -> None:
-        self._root = root
+    def __init__(self, specs: SpecSet, problems: Problems) -> None:
         self._specs = specs
         self._problems = problems
         self._enums = {name: enum.values for name, enum in specs.enums.items()}
@@ -180,7 +181,8 @@ class Linker:
     def _dialect(
         self, api: ApiDocument, name: str, protos: tuple[str, ...], endpoints: tuple[EndpointDocument, ...]
     ) -> Dialect | None:
-        descriptors = compile_protos(self._root, protos, self._problems, api.mark)
+        root = self._specs.roots[api.name]
+        descriptors = compile_protos(root.path, protos, self._problems, api.mark, root.shown)
         if descriptors is None:
             return None
         index = ProtoIndex(descriptors, JSON_MESSAGES)
