@@ -192,7 +192,7 @@ def _completion(text: str, count: int) -> dict[str, Any]:
 
 LOST = {
     "logit_bias": ("completions", {"logit_bias": {"5": 1}}),
-    "n": ("completions", {"n": 2}),
+    "n": ("completions", {"n": 2, "seed": 1}),
     "suffix": ("completions", {"suffix": "x"}),
     "tools": ("chat/completions", {"tools": [{"type": "function"}]}),
     "min_p": ("completions", {"min_p": 0.5}),
@@ -219,7 +219,9 @@ def test_what_means_nothing_is_no_loss(extra: dict[str, Any]) -> None:
 
 def test_a_chat_without_a_template_says_what_to_configure() -> None:
     """A chat to a runtime of prompts needs the model's template."""
-    made = translate_call("openai/rest", "tgis/grpc", _post("/v1/chat/completions", {"messages": []}))
+    made = translate_call(
+        "openai/rest", "tgis/grpc", _post("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}]})
+    )
     assert made["error"]["status"] == 400
     assert "chat_template" in made["error"]["body"]
 

@@ -2,6 +2,8 @@
 
 * The decoding method is always said: greedy unless SAMPLE. Sampling parameters beside GREEDY have no effect there and
   are dropped, as the servers do it; an explicit temperature of 0 with SAMPLE is greedy.
+* Details of tokens need a list of tokens, and a choice needs two texts at least: the servers say so, and so do we where
+  another API would not.
 * In a stream the input's count, seed and tokens come in a first message of their own, without a generated count.
 """
 
@@ -10,6 +12,7 @@ from copy import copy
 from typing import Any
 
 from inferbridge.bridge.context import Context
+from inferbridge.bridge.errors import invalid
 from inferbridge.bridge.rules.base import MessageWriter, Rule
 
 SAMPLING = ("temperature", "top_k", "top_p", "typical_p", "seed")
@@ -26,9 +29,14 @@ class Tgis(Rule):
                 setattr(request, name, None)
         elif request.temperature == 0:
             request.method, request.temperature = "greedy", None
+        check_details(request)
 
     def sent_request(self, request: Any, context: Context) -> Any:
         """Greedy needs no sampling; an adapter's own default is never relied on."""
+        if len(request.guided_choice) == 1:
+            raise invalid(f"guided_choice: {context.profile.name} takes two choices or more")
+        if request.truncate_tokens == -1:
+            raise invalid(f"truncate_tokens: {context.profile.name} cannot be told to truncate to what the model takes")
         if request.method != "greedy":
             return request
         request = copy(request)
@@ -48,6 +56,13 @@ class Tgis(Rule):
         return InputFirst(context)
 
 
+def check_details(request: Any) -> None:
+    """What is asked of tokens makes no sense where none are listed."""
+    details = request.return_logprobs or request.return_ranks or request.top_n_tokens
+    if details and not (request.return_tokens or request.return_prompt_tokens):
+        raise invalid("must request input and/or generated tokens to request extra token detail")
+
+
 def _either(first: int | None, second: int | None) -> int | None:
     return second if first is None else first
 
@@ -64,15 +79,19 @@ class InputFirst(MessageWriter):
         """The messages for one of the operation's."""
         if message.usage_only:
             return ()
-        made = [] if self._begun else [self._first(message)]
+        if self._begun:
+            return (self._counted(message),) if _says_something(message) else ()
         self._begun = True
-        if message.text or message.tokens or message.finish_reason is not None:
+        if message.prompt_tokens is not None and message.completion_tokens is None and message.finish_reason is None:
+            return (self._first(message, message.text),)  # it is of the input alone; the text is an echo
+        made = [self._first(message)]
+        if _says_something(message):
             made.append(self._counted(message))
         return made
 
-    def _first(self, message: Any) -> Any:
+    def _first(self, message: Any, text: str = "") -> Any:
         return self._message(
-            prompt_tokens=message.prompt_tokens, seed=message.seed, prompt_details=message.prompt_details
+            text=text, prompt_tokens=message.prompt_tokens, seed=message.seed, prompt_details=message.prompt_details
         )
 
     def _counted(self, message: Any) -> Any:
@@ -87,3 +106,7 @@ class InputFirst(MessageWriter):
             tool_calls=message.tool_calls,
             reasoning=message.reasoning,
         )
+
+
+def _says_something(message: Any) -> bool:
+    return bool(message.text or message.tokens or message.finish_reason is not None)
