@@ -45,6 +45,7 @@ _FINISH_REASON_SCHEMAS_OUT: dict[str, str] = {
     "eos_token": "stop",
 }
 _NO_SCHEMAS_ChatChoice = schemas.ChatChoice()
+_NO_SCHEMAS_ChatDelta = schemas.ChatDelta()
 _NO_SCHEMAS_ChatMessage = schemas.ChatMessage()
 _NO_SCHEMAS_CompletionChoice = schemas.CompletionChoice()
 _NO_SCHEMAS_PromptUsage = schemas.PromptUsage()
@@ -646,7 +647,7 @@ def chat_rest_decode_message(data: Buffer, context: Context) -> operations.Gener
     """One event of the answer to POST /v1/chat/completions."""
     body = rest.read_reply(_READ_CHAT, bytes(data), context)
     in_choices = structured.alone(body.choices, _NO_SCHEMAS_ChatChoice, "choices", context)
-    in_choices__delta = in_choices.delta or _NO_SCHEMAS_ChatMessage
+    in_choices__delta = in_choices.delta or _NO_SCHEMAS_ChatDelta
     in_usage = body.usage or _NO_SCHEMAS_Usage
     structured.note_set(
         (
@@ -716,13 +717,13 @@ def chat_rest_encode_message(neutral: operations.GenerateMessage, context: Conte
                 ),
                 stop_reason=converters.text_if_text_to_wire(neutral.stop_sequence),
                 delta=structured.filled_json(
-                    schemas.ChatMessage(
+                    schemas.ChatDelta(
                         role=rest.optional(neutral.role),
-                        content=rest.optional(neutral.text),
+                        content=neutral.text,
                         tool_calls=structured.json(neutral.tool_calls),
                         reasoning=rest.optional(neutral.reasoning),
                     ),
-                    _NO_SCHEMAS_ChatMessage,
+                    _NO_SCHEMAS_ChatDelta,
                 ),
             )
         ],

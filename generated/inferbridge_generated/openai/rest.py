@@ -67,6 +67,20 @@ class ChatMessage(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     reasoning_content: str | UnsetType | None = UNSET
 
 
+class ChatDelta(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The JSON object ChatDelta."""
+
+    role: str | UnsetType | None = UNSET
+    content: str | UnsetType | None = UNSET
+    refusal: Any = UNSET
+    annotations: Any = UNSET
+    audio: Any = UNSET
+    function_call: Any = UNSET
+    tool_calls: Any = UNSET
+    reasoning: str | UnsetType | None = UNSET
+    reasoning_content: str | UnsetType | None = UNSET
+
+
 class EmbeddingRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The JSON object EmbeddingRequest."""
 
@@ -351,7 +365,7 @@ class ChatChoice(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     index: int | UnsetType | None = UNSET
     message: ChatMessage | UnsetType | None = UNSET
-    delta: ChatMessage | UnsetType | None = UNSET
+    delta: ChatDelta | UnsetType | None = UNSET
     logprobs: Any = UNSET
     finish_reason: str | UnsetType | None = UNSET
     stop_reason: Any = UNSET
