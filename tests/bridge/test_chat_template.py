@@ -10,6 +10,7 @@ import pytest
 
 from inferbridge.bridge.chat_template import ChatTemplate
 from inferbridge.bridge.errors import BridgeError
+from inferbridge_generated import operations
 
 PLAIN = (
     "{{ bos_token }}{% for m in messages %}<{{ m.role }}>{{ m.content }}</{{ m.role }}>{% endfor %}"
@@ -35,6 +36,17 @@ def test_a_tokenizer_configuration_has_all_it_takes(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer_config.json"
     path.write_text(json.dumps({"chat_template": PLAIN, "bos_token": {"content": "<s>"}, "eos_token": "</s>"}))
     assert ChatTemplate.load(path).render(HELLO) == "<s><user>hi</user>"
+
+
+@pytest.mark.parametrize(
+    ("adds", "prompt"), [(None, "<user>hi</user>"), (True, "<user>hi</user>"), (False, "<s><user>hi</user>")]
+)
+def test_a_prompt_begins_once(tmp_path: Path, adds: bool | None, prompt: str) -> None:
+    """A begin token that the template and the runtime's tokenizer would both put first is left to the latter."""
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text(json.dumps({"chat_template": PLAIN, "bos_token": "<s>", "add_bos_token": adds}))
+    request = operations.GenerateRequest(model="m", messages=HELLO)
+    assert ChatTemplate.load(path).render_request(request) == f"{prompt}<assistant>"
 
 
 def test_a_tokenizer_configuration_may_have_several_templates(tmp_path: Path) -> None:

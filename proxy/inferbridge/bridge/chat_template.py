@@ -26,16 +26,20 @@ _RESERVED = frozenset({"self", "messages", "chat_template", "tokenize"})
 class ChatTemplate:
     """The templates of one model, compiled; ValueError when they cannot be.
 
-    `template` is one template, or several by name: `default`, and maybe `tool_use` for chats with tools.
+    `template` is one template, or several by name: `default`, and maybe `tool_use` for chats with tools. `tokens` are
+    the texts of `bos_token` and `eos_token`; with `begins` the runtime begins every prompt with the former itself.
     """
 
-    def __init__(self, template: str | Mapping[str, str], tokens: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, template: str | Mapping[str, str], tokens: dict[str, str] | None = None, *, begins: bool = True
+    ) -> None:
         named = {_DEFAULT: template} if isinstance(template, str) else template
         environment = _environment()
         self._templates = {name: _compiled(environment, text) for name, text in named.items()}
         if _DEFAULT not in self._templates:
             raise ValueError(f"of the chat templates {', '.join(named)} none is named {_DEFAULT}")
         self._tokens = tokens or {}
+        self._doubled = self._tokens.get("bos_token", "") if begins else ""
 
     @classmethod
     def load(cls, path: Path) -> "ChatTemplate":
@@ -49,7 +53,8 @@ class ChatTemplate:
             template = _by_name(template)
         if not isinstance(template, str | dict):
             raise ValueError(f"{path.name} has no chat_template")
-        return cls(template, {name: _token(config.get(name)) for name in ("bos_token", "eos_token")})
+        tokens = {name: _token(config.get(name)) for name in ("bos_token", "eos_token")}
+        return cls(template, tokens, begins=config.get("add_bos_token") is not False)
 
     def render(self, messages: list[Any], **variables: Any) -> str:
         """The prompt; BridgeError INVALID_ARGUMENT when the template refuses the messages."""
@@ -64,14 +69,18 @@ class ChatTemplate:
             raise invalid(f"messages: the chat template refuses them: {error}") from None
 
     def render_request(self, request: Any) -> str:
-        """The prompt of a chat as a neutral request; further variables go before its own, as in vLLM."""
+        """The prompt of a chat as a neutral request; further variables go before its own, as in vLLM.
+
+        Without a begin token at its start where the runtime puts one before every prompt.
+        """
         asked = request.add_generation_prompt
         variables = {
             "add_generation_prompt": True if asked is None else asked,
             "tools": request.tools,
             "documents": request.documents,
         }
-        return self.render(request.messages, **{**variables, **_further(request.chat_template_kwargs)})
+        prompt = self.render(request.messages, **{**variables, **_further(request.chat_template_kwargs)})
+        return prompt.removeprefix(self._doubled)
 
 
 def _environment() -> ImmutableSandboxedEnvironment:
