@@ -38,6 +38,14 @@ def test_a_tokenizer_configuration_has_all_it_takes(tmp_path: Path) -> None:
     assert ChatTemplate.load(path).render(HELLO) == "<s><user>hi</user>"
 
 
+def test_a_template_file_takes_its_tokens_from_beside_it(tmp_path: Path) -> None:
+    """A .jinja file of a model's folder is rendered with the tokens of the tokenizer_config.json there."""
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<s>", "eos_token": {"content": "</s>"}}))
+    path = tmp_path / "chat_template.jinja"
+    path.write_text("{{ bos_token }}{{ messages[0].content }}{{ eos_token }}")
+    assert ChatTemplate.load(path).render(HELLO) == "<s>hi</s>"
+
+
 @pytest.mark.parametrize(
     ("adds", "prompt"), [(None, "<user>hi</user>"), (True, "<user>hi</user>"), (False, "<s><user>hi</user>")]
 )

@@ -43,16 +43,24 @@ class ChatTemplate:
 
     @classmethod
     def load(cls, path: Path) -> "ChatTemplate":
-        """From a .jinja file, or a tokenizer_config.json that has one or several. OSError, ValueError."""
+        """From a .jinja file, or a tokenizer_config.json that has one or several. OSError, ValueError.
+
+        The texts of the begin and end tokens are in the tokenizer_config.json, also in the one beside a .jinja file.
+        """
         text = path.read_text(encoding="utf-8")
         if path.suffix != ".json":
-            return cls(text)
-        config = json.loads(text)
-        template = config.get("chat_template") if isinstance(config, dict) else None
+            beside = path.with_name("tokenizer_config.json")
+            return cls._load(text, _configuration(beside.read_text(encoding="utf-8")) if beside.exists() else {})
+        config = _configuration(text)
+        template = config.get("chat_template")
         if isinstance(template, list):
             template = _by_name(template)
         if not isinstance(template, str | dict):
             raise ValueError(f"{path.name} has no chat_template")
+        return cls._load(template, config)
+
+    @classmethod
+    def _load(cls, template: str | Mapping[str, str], config: Mapping[str, Any]) -> "ChatTemplate":
         tokens = {name: _token(config.get(name)) for name in ("bos_token", "eos_token")}
         return cls(template, tokens, begins=config.get("add_bos_token") is not False)
 
@@ -98,6 +106,12 @@ def _compiled(environment: ImmutableSandboxedEnvironment, text: str) -> Template
         return environment.from_string(text)
     except TemplateError as error:
         raise ValueError(f"the chat template is broken: {error}") from None
+
+
+def _configuration(text: str) -> dict[str, Any]:
+    """What a tokenizer_config.json says; nothing if it is no object."""
+    config = json.loads(text)
+    return config if isinstance(config, dict) else {}
 
 
 def _by_name(templates: list[Any]) -> dict[str, str]:
