@@ -1,0 +1,54 @@
+"""caikit.runtime.client: a model that lives in a remote runtime, used like a local one."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import aconfig
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "models" / "caikit"))
+
+import caikit_nlp
+import grpc
+from caikit.core.exceptions.caikit_core_exception import CaikitCoreException
+from caikit.runtime.client import RemoteModelFinder, RemoteModelInitializer
+from jobs import ServerError
+
+
+def perform_with(protocol: str, address: str) -> Callable[[dict[str, Any]], Any]:
+    """The calls of one client; `discover` asks the runtime which models it has."""
+    host, _, port = address.rpartition(":")
+    connection = {"hostname": host, "port": int(port)}
+    models: dict[str, Any] = {}
+
+    def model(name: str, discover: bool) -> Any:
+        known = {} if discover else {name: caikit_nlp.Parrot.MODULE_ID}
+        settings = {"connection": connection, "protocol": protocol, "discover_models": discover}
+        finder = RemoteModelFinder(aconfig.Config({**settings, "supported_models": known}), "finder")
+        found = finder.find_model(name)
+        return RemoteModelInitializer(aconfig.Config({}), "initializer").init(found) if found else None
+
+    def perform(call: dict[str, Any]) -> Any:
+        name = call["model"]
+        if name not in models:
+            models[name] = model(name, call.get("discover", False))
+        try:
+            return calls[call["call"]](models[name], call["input"], **call.get("fields", {}))
+        except CaikitCoreException as error:
+            raise ServerError(error.status_code.name, error.message) from None
+        except grpc.RpcError as error:
+            raise ServerError(error.code().name, error.details()) from None
+
+    return perform
+
+
+def _generate(model: Any, text: str, **fields: Any) -> dict[str, Any]:
+    return model.run(text, **fields).to_dict()
+
+
+def _stream(model: Any, text: str, **fields: Any) -> list[dict[str, Any]]:
+    return [piece.to_dict() for piece in model.run_stream_out(text, **fields)]
+
+
+calls = {"generate": _generate, "stream": _stream}
