@@ -9,11 +9,17 @@ import aconfig
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models" / "caikit"))
 
+import caikit
 import caikit_nlp
 import grpc
 from caikit.core.exceptions.caikit_core_exception import CaikitCoreException
 from caikit.runtime.client import RemoteModelFinder, RemoteModelInitializer
+from caikit.runtime.service_factory import ServicePackageFactory
 from jobs import ServerError
+
+caikit.configure(config_dict={"runtime": {"library": "caikit_nlp"}})
+# the client takes the messages of its calls from a library's service
+ServicePackageFactory.get_service_package(ServicePackageFactory.ServiceType.INFERENCE)
 
 
 def perform_with(protocol: str, address: str) -> Callable[[dict[str, Any]], Any]:
@@ -21,13 +27,14 @@ def perform_with(protocol: str, address: str) -> Callable[[dict[str, Any]], Any]
     host, _, port = address.rpartition(":")
     connection = {"hostname": host, "port": int(port)}
     models: dict[str, Any] = {}
+    initializer = RemoteModelInitializer(aconfig.Config({}), "initializer")
 
     def model(name: str, discover: bool) -> Any:
         known = {} if discover else {name: caikit_nlp.Parrot.MODULE_ID}
         settings = {"connection": connection, "protocol": protocol, "discover_models": discover}
         finder = RemoteModelFinder(aconfig.Config({**settings, "supported_models": known}), "finder")
         found = finder.find_model(name)
-        return RemoteModelInitializer(aconfig.Config({}), "initializer").init(found) if found else None
+        return initializer.init(found) if found else None
 
     def perform(call: dict[str, Any]) -> Any:
         name = call["model"]
@@ -35,10 +42,10 @@ def perform_with(protocol: str, address: str) -> Callable[[dict[str, Any]], Any]
             models[name] = model(name, call.get("discover", False))
         try:
             return calls[call["call"]](models[name], call["input"], **call.get("fields", {}))
-        except CaikitCoreException as error:
-            raise ServerError(error.status_code.name, error.message) from None
-        except grpc.RpcError as error:
-            raise ServerError(error.code().name, error.details()) from None
+        except CaikitCoreException as error:  # the server's words stand in its cause
+            cause = error.__cause__
+            told = cause.details() if isinstance(cause, grpc.RpcError) else error.message
+            raise ServerError(error.status_code.name, told) from None
 
     return perform
 
