@@ -18,7 +18,7 @@ help:
 	@echo 'make generate            write generated/, and the matrix of README.md, from specs/'
 	@echo 'make check               does generated/ fit specs/?'
 	@echo 'make lint types          ruff, mypy --strict'
-	@echo 'make perf                CPU time and throughput beside Envoy'
+	@echo 'make perf                CPU time and throughput beside Envoy, and of streams'
 	@echo 'make clean               remove all that was made'
 
 setup:
