@@ -50,6 +50,8 @@ class FieldDocument:
     mark: Mark
     off: Constant = None
     """The value that means "no effect": to set it is no loss where a runtime has no place for the field."""
+    number: int = 0
+    """REST: of the field in a message made of the schema; 0: its place among those that give none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,21 @@ class RestDocument:
     message: SideDocument | None = None
     """One event of a streamed answer."""
     framing: FramingDocument | None = None
+    aliases: tuple[PathTemplate, ...] = ()
+    """Further paths that clients may use; nothing is ever sent there."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnvelopeDocument:
+    """What the messages of a gRPC stream are wrapped in: each holds a message or the text of an error."""
+
+    message: str
+    """Field of the wrapped message, whose type the mapping lines are about."""
+    error: str
+    """Field of an error's text; empty: it is none."""
+    echo: tuple[str, ...]
+    """Fields of the operation's request that the message beside an error repeats."""
+    mark: Mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +192,7 @@ class GrpcDocument:
     mark: Mark
     message: SideDocument | None = None
     """One message of a streamed answer."""
+    envelope: EnvelopeDocument | None = None
 
 
 @dataclass(frozen=True, slots=True)
