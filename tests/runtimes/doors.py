@@ -12,10 +12,10 @@ from runtimes.routes import Route
 VLLM = "vllm-nvidia"
 
 
-def both(lab: Lab, program: str, own: str) -> tuple[Client, Client]:
-    """A client program at its own door of vLLM, rest or grpc, and behind a proxy that has the other door alone."""
+def both(lab: Lab, program: str, own: str, runtime: str = VLLM) -> tuple[Client, Client]:
+    """A client program at its own door of a runtime, rest or grpc, and behind a proxy that has the other door alone."""
     other = {"rest": "grpc", "grpc": "rest"}[own]
-    return lab.client(Route(program, VLLM, own, direct=True)), lab.client(Route(program, VLLM, other))
+    return lab.client(Route(program, runtime, own, direct=True)), lab.client(Route(program, runtime, other))
 
 
 def outcome_of(client: Client, call: str, **fields: Any) -> Any:
