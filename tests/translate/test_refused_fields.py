@@ -19,7 +19,6 @@ CASES = [
     (COMPLETION, "spaces_between_special_tokens", False, True),
     (COMPLETION, "prompt_logprobs", 0, None),
     (COMPLETION, "use_beam_search", True, False),
-    (COMPLETION, "length_penalty", 0.0, 1.0),
     (COMPLETION, "priority", -1, 0),
     (EMBEDDING, "use_activation", False, True),
     (EMBEDDING, "add_special_tokens", False, True),
