@@ -43,6 +43,8 @@ def _facts(binding: RestBinding | GrpcBinding) -> list[str]:
         if request.defaults:
             values = ", ".join(f'"{name}": {literal(value)}' for name, value in request.defaults)
             lines.append(f"defaults={{{values}}},")
+    if isinstance(binding, RestBinding) and binding.aliases:
+        lines.append(f"aliases=({', '.join(f'"{path.text}"' for path in binding.aliases)},),")
     if isinstance(binding, RestBinding) and binding.message is not None:
         framing = binding.framing
         event, crlf, done, error = (

@@ -88,6 +88,16 @@ def encoder_decoder_to_wire(value: bool) -> int:
     return int(value)
 
 
+def serving_from_wire(value: int) -> bool:
+    """gRPC's health protocol: SERVING (1) is ready, all else is not."""
+    return value == 1
+
+
+def serving_to_wire(value: bool) -> int:
+    """SERVING or NOT_SERVING."""
+    return 1 if value else 2
+
+
 def score_objects_from_wire(value: Any) -> list[float]:
     """vLLM's scores, in the order of their index."""
     try:
