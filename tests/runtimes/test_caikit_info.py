@@ -163,3 +163,15 @@ def test_a_tgis_client_counts_tokens(lab: Lab, upstream: str) -> None:
     answer = tgis.decode_BatchedTokenizeResponse(ask(lab.proxy(RUNTIME, upstream).address, rpc, message), [])
     assert [each.token_count for each in answer.responses] == [4, 3]
     assert [[(at.start, at.end) for at in each.offsets] for each in answer.responses] == [[(0, 3), (4, 7)], [(0, 5)]]
+
+
+def test_grpc_health_is_the_runtimes(upstream: str, lab: Lab) -> None:
+    """The services that caikit serves are SERVING, its own and those of other APIs; unknown ones are NOT_FOUND."""
+    host, rpc = lab.proxy(RUNTIME, upstream).address, "/grpc.health.v1.Health/Check"
+    for service in ("caikit.runtime.Nlp.NlpService", "caikit.runtime.info.InfoService", "fmaas.GenerationService"):
+        request = caikit.encode_HealthCheckRequest(caikit.HealthCheckRequest(service=service))
+        assert caikit.decode_HealthCheckResponse(ask(host, rpc, request), []).status == 1
+    unknown = caikit.encode_HealthCheckRequest(caikit.HealthCheckRequest(service="no.Such"))
+    with pytest.raises(grpc.RpcError) as error:
+        ask(host, rpc, unknown)
+    assert error.value.code() is grpc.StatusCode.NOT_FOUND
