@@ -23,6 +23,7 @@ from inferbridge_codegen.model.types import (
     class_name,
 )
 from inferbridge_codegen.model.wire_view import JSON_MESSAGES, MessageView, SchemaView, WireView
+from inferbridge_codegen.numbering import check_numbers
 from inferbridge_codegen.problems import Mark, Problems, suggestion
 from inferbridge_codegen.protos.compile import compile_protos
 from inferbridge_codegen.protos.index import ProtoIndex
@@ -110,6 +111,7 @@ class Linker:
         for api in self._specs.apis.values():
             for schema in api.schemas.values():
                 self._check_fields(schema.fields, (*SCALARS, PARAMETERS, *api.schemas))
+                check_numbers(schema, self._problems)
 
     def _check_fields(self, fields: Mapping[str, FieldDocument], known: Iterable[str]) -> None:
         for field in fields.values():

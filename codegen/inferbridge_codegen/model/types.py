@@ -43,6 +43,7 @@ class Field:
     loss: str = "warn"
     quirk: str = ""
     off: Constant = None
+    number: int = 0
 
     @classmethod
     def of(cls, document: FieldDocument) -> "Field":
@@ -56,6 +57,7 @@ class Field:
             document.loss,
             document.quirk,
             document.off,
+            document.number,
         )
 
     @property

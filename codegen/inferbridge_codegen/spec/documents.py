@@ -50,6 +50,8 @@ class FieldDocument:
     mark: Mark
     off: Constant = None
     """The value that means "no effect": to set it is no loss where a runtime has no place for the field."""
+    number: int = 0
+    """REST: of the field in a message made of the schema; 0: its place among those that give none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,8 @@ from inferbridge.bridge.rules.base import Rule
 from inferbridge.bridge.rules.caikit import Caikit
 from inferbridge.bridge.rules.models import CaikitModels, OpenAiModels, TgisModelInfo, V2Models, Version
 from inferbridge.bridge.rules.openai import OpenAiChat, OpenAiCompletions
-from inferbridge.bridge.rules.pooling import (
-    CaikitEmbeddings,
-    CaikitPooling,
-    CaikitRerank,
-    OpenAiEmbeddings,
-    OpenAiRerank,
-    OpenAiScore,
-)
+from inferbridge.bridge.rules.pooling import CaikitEmbeddings, OpenAiEmbeddings
+from inferbridge.bridge.rules.ranking import CaikitRerank, CaikitSimilarity, OpenAiRerank, OpenAiScore
 from inferbridge.bridge.rules.tgis import Tgis
 from inferbridge.bridge.rules.tokens import CaikitTokenize, OpenAiTokenize, TgisTokenize
 
@@ -21,8 +15,8 @@ RULES: Mapping[str, Rule] = {
     "caikit": Caikit(),
     "caikit_embeddings": CaikitEmbeddings(),
     "caikit_models": CaikitModels(),
-    "caikit_pooling": CaikitPooling(),
     "caikit_rerank": CaikitRerank(),
+    "caikit_similarity": CaikitSimilarity(),
     "caikit_tokenize": CaikitTokenize(),
     "caikit_version": Version("caikit"),
     "openai_chat": OpenAiChat(),
