@@ -818,3 +818,29 @@ class ClassifyTokensReply(msgspec.Struct, kw_only=True):
 
     results: list[LabelledSpan] = []
     """The parts that are something."""
+
+
+class ClassifyTokenStreamRequest(msgspec.Struct, kw_only=True):
+    """What `classify_token_stream` is asked with."""
+
+    model: str = ""
+    """Name of the model."""
+    text: str = ""
+    """A piece of the text."""
+    threshold: float | None = None
+    """Leave out what is less likely."""
+
+
+class ClassifyTokenStreamReply(msgspec.Struct, kw_only=True):
+    """What `classify_token_stream` answers."""
+
+
+class ClassifyTokenStreamMessage(msgspec.Struct, kw_only=True):
+    """One message of what `classify_token_stream` answers."""
+
+    results: list[LabelledSpan] = []
+    """The parts that are something."""
+    processed: int = 0
+    """Where in the whole text the classified part ends, in code points."""
+    start: int = 0
+    """Where it begins."""

@@ -426,6 +426,22 @@ APIS: Mapping[str, Api] = {
                     fields=frozenset({"model", "text", "threshold"}),
                 ),
             ),
+            "bidi_streaming_token_classification": Endpoint(
+                name="bidi_streaming_token_classification",
+                operation="classify_token_stream",
+                idempotent=False,
+                mode="stream",
+                rest=None,
+                grpc=GrpcHalf(
+                    "/caikit.runtime.Nlp.NlpService/BidiStreamingTokenClassificationTaskPredict",
+                    decode_request=caikit.bidi_streaming_token_classification_grpc_decode_request,
+                    encode_request=caikit.bidi_streaming_token_classification_grpc_encode_request,
+                    decode_message=caikit.bidi_streaming_token_classification_grpc_decode_message,
+                    encode_message=caikit.bidi_streaming_token_classification_grpc_encode_message,
+                    fields=frozenset({"model", "text", "threshold"}),
+                    client_streaming=True,
+                ),
+            ),
             "models_info": Endpoint(
                 name="models_info",
                 operation="model_list",

@@ -2642,6 +2642,92 @@ def token_classification_grpc_encode_reply(
     return GrpcReply(messages=(grpc.write(wire.encode_TokenClassificationResults, message, context),))
 
 
+def _read_bidi_streaming_token_classification_grpc_message_results(
+    item: wire.TokenClassificationResult, context: Context
+) -> operations.LabelledSpan:
+    """One of `results`."""
+    return operations.LabelledSpan(
+        start=item.start,
+        end=item.end,
+        word=item.word,
+        entity=item.entity,
+        entity_group=item.entity_group,
+        score=item.score,
+        token_count=structured.said(item.token_count, 0),
+    )
+
+
+def _write_bidi_streaming_token_classification_grpc_message_results(
+    item: operations.LabelledSpan, context: Context
+) -> wire.TokenClassificationResult:
+    """One of `results`."""
+    return wire.TokenClassificationResult(
+        start=item.start,
+        end=item.end,
+        word=item.word,
+        entity=item.entity,
+        entity_group=item.entity_group,
+        score=item.score,
+        token_count=structured.sayable(item.token_count, 0, 0, "token_count", context),
+    )
+
+
+def bidi_streaming_token_classification_grpc_decode_request(
+    call: GrpcRequest, context: Context
+) -> operations.ClassifyTokenStreamRequest:
+    """/caikit.runtime.Nlp.NlpService/BidiStreamingTokenClassificationTaskPredict to its operation."""
+    message = grpc.read(wire.decode_BidiStreamingTokenClassificationTaskRequest, grpc.request_message(call), context)
+    return operations.ClassifyTokenStreamRequest(
+        model=structured.metadata(call.metadata, "mm-model-id"),
+        text=message.text_stream,
+        threshold=structured.given(message.threshold, None),
+    )
+
+
+def bidi_streaming_token_classification_grpc_encode_request(
+    request: operations.ClassifyTokenStreamRequest, context: Context
+) -> GrpcRequest:
+    """The operation to /caikit.runtime.Nlp.NlpService/BidiStreamingTokenClassificationTaskPredict."""
+    message = wire.BidiStreamingTokenClassificationTaskRequest(
+        text_stream=request.text,
+        threshold=request.threshold,
+    )
+    message_chunks = grpc.write(wire.encode_BidiStreamingTokenClassificationTaskRequest, message, context)
+    return GrpcRequest(
+        "/caikit.runtime.Nlp.NlpService/BidiStreamingTokenClassificationTaskPredict",
+        metadata=structured.entries(("mm-model-id", request.model)),
+        messages=(message_chunks,),
+    )
+
+
+def bidi_streaming_token_classification_grpc_decode_message(
+    data: Buffer, context: Context
+) -> operations.ClassifyTokenStreamMessage:
+    """One message of the answer to /caikit.runtime.Nlp.NlpService/BidiStreamingTokenClassificationTaskPredict."""
+    message = grpc.read(wire.decode_TokenClassificationStreamResult, data, context)
+    return operations.ClassifyTokenStreamMessage(
+        results=[
+            _read_bidi_streaming_token_classification_grpc_message_results(item, context) for item in message.results
+        ],
+        processed=message.processed_index,
+        start=message.start_index,
+    )
+
+
+def bidi_streaming_token_classification_grpc_encode_message(
+    neutral: operations.ClassifyTokenStreamMessage, context: Context
+) -> Chunks:
+    """One message of what a client of /caikit.runtime.Nlp.NlpService/BidiStreamingTokenClassificationTaskPredict gets."""
+    message = wire.TokenClassificationStreamResult(
+        processed_index=neutral.processed,
+        start_index=neutral.start,
+        results=[
+            _write_bidi_streaming_token_classification_grpc_message_results(item, context) for item in neutral.results
+        ],
+    )
+    return grpc.write(wire.encode_TokenClassificationStreamResult, message, context)
+
+
 def _read_models_info_rest_reply_models(item: schemas.ModelInfo, context: Context) -> operations.Model:
     """One of `models`."""
     return operations.Model(
