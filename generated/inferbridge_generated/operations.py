@@ -132,7 +132,7 @@ class RankedDocument(msgspec.Struct, kw_only=True):
     """Position among the documents that were sent, from 0."""
     score: float = 0.0
     """The higher the better."""
-    text: str = ""
+    text: str | None = None
     """Its text, where the client wants it back."""
     document: Any = None
     """All of it, where the client wants it back."""
@@ -219,7 +219,7 @@ class GeneratedToken(msgspec.Struct, kw_only=True):
 class Ranking(msgspec.Struct, kw_only=True):
     """The documents of one query, the best first."""
 
-    query: str = ""
+    query: str | None = None
     """The query, where the client wants it back."""
     documents: list[RankedDocument] = []
     """The best of them."""

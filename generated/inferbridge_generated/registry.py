@@ -219,7 +219,7 @@ APIS: Mapping[str, Api] = {
                 name="sentence_similarity_tasks",
                 operation="similarity",
                 idempotent=True,
-                rule="caikit_pooling",
+                rule="caikit_similarity",
                 rest=RestHalf(
                     "POST",
                     ("/api/v1/task/sentence-similarity-tasks",),
@@ -242,7 +242,7 @@ APIS: Mapping[str, Api] = {
                 name="sentence_similarity",
                 operation="similarity",
                 idempotent=True,
-                rule="caikit_pooling",
+                rule="caikit_similarity",
                 fan_out="sources",
                 rest=RestHalf(
                     "POST",

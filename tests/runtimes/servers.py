@@ -30,7 +30,6 @@ VLLM_OPTIONS = (
     "--dtype=float32",  # greedy texts come out the same every time
     "--max-model-len=256",
     "--max-num-seqs=8",
-    "--max-new-tokens=100",
     "--enforce-eager",  # compiling takes longer than the tests
 )
 VLLM_VARIABLES = {
@@ -77,6 +76,7 @@ class Launch:
     variables: Mapping[str, str]
     ready_paths: Sequence[str] = READY_PATHS  # REST paths that answer 200 once the server has all it needs
     start_seconds: float = START_SECONDS
+    speaks_grpc: bool = True
 
 
 Launcher = Callable[[int, int], Launch]  # from a REST and a gRPC port
@@ -138,17 +138,36 @@ def run_vllm(environment: Environment, folder: Path) -> Iterator[Server]:
 
     The model is made anew in `folder` / "tiny", with its chat template.
     """
-    model = folder / VLLM_MODEL
-    make = [environment.python, MODELS / "vllm" / "make_model.py", model]
-    subprocess.run(make, check=True, capture_output=True, env=os.environ | VLLM_VARIABLES)
+    model = _make_vllm_model(environment, folder)
 
     def launch(rest_port: int, grpc_port: int) -> Launch:
         command = [environment.python, MODELS / "vllm" / "start.py", f"--model={model}", *VLLM_OPTIONS]
-        ports = [f"--port={rest_port}", f"--grpc-port={grpc_port}"]
-        return Launch([*command, *ports], VLLM_VARIABLES, ("/health",), VLLM_START_SECONDS)
+        options = ["--max-new-tokens=100", f"--port={rest_port}", f"--grpc-port={grpc_port}"]
+        return Launch([*command, *options], VLLM_VARIABLES, ("/health",), VLLM_START_SECONDS)
 
     with _run("vllm", launch, folder) as server:
         yield server
+
+
+@contextmanager
+def run_vllm_embeddings(environment: Environment, folder: Path) -> Iterator[Server]:
+    """Run vLLM over REST alone, with the same model, whose last hidden states become vectors."""
+    model = _make_vllm_model(environment, folder)
+    start = ["-m", "vllm.entrypoints.launchers.api_server.entry", "--runner=pooling", f"--model={model}"]
+
+    def launch(rest_port: int, _: int) -> Launch:
+        command = [environment.python, *start, *VLLM_OPTIONS, f"--port={rest_port}"]
+        return Launch(command, VLLM_VARIABLES, ("/health",), VLLM_START_SECONDS, speaks_grpc=False)
+
+    with _run("vllm-embeddings", launch, folder) as server:
+        yield server
+
+
+def _make_vllm_model(environment: Environment, folder: Path) -> Path:
+    model = folder / VLLM_MODEL
+    make = [environment.python, MODELS / "vllm" / "make_model.py", model]
+    subprocess.run(make, check=True, capture_output=True, env=os.environ | VLLM_VARIABLES)
+    return model
 
 
 def _triton_backends(environment: Environment, folder: Path) -> Path:
@@ -259,15 +278,13 @@ def _await_ready(server: Server, process: subprocess.Popen[bytes], launch: Launc
     while time.monotonic() < deadline:
         if process.poll() is not None:
             return f"ended with {process.returncode} while starting"
-        if _is_ready(server, launch.ready_paths):
+        if (not launch.speaks_grpc or accepts_connections(server.grpc_port)) and _is_ready(server, launch.ready_paths):
             return None
         time.sleep(0.05)
     return f"was not ready after {launch.start_seconds:.0f} s"
 
 
 def _is_ready(server: Server, paths: Sequence[str]) -> bool:
-    if not accepts_connections(server.grpc_port):
-        return False
     return all(_is_ok(f"{server.rest_url}{path}") for path in paths)
 
 

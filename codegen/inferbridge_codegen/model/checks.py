@@ -20,7 +20,7 @@ from inferbridge_codegen.spec.documents import (
 )
 
 RULES = (
-    "caikit", "caikit_embeddings", "caikit_pooling", "caikit_rerank", "openai_chat", "openai_completions",
+    "caikit", "caikit_embeddings", "caikit_rerank", "caikit_similarity", "openai_chat", "openai_completions",
     "openai_embeddings", "openai_rerank", "openai_models", "openai_score", "openai_tokenize", "tgis",
     "tgis_model_info", "tgis_tokenize",
 )  # fmt: skip

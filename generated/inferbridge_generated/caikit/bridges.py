@@ -3,7 +3,7 @@
 
 import msgspec
 
-from inferbridge.bridge import converters, grpc, json_messages, rest, structured
+from inferbridge.bridge import grpc, json_messages, rest, structured
 from inferbridge.bridge.context import Context
 from inferbridge.bridge.values import Buffer, Chunks, GrpcReply, GrpcRequest, HttpReply, HttpRequest
 
@@ -84,13 +84,9 @@ _NO_SCHEMAS_GenerationParameters = schemas.GenerationParameters()
 _NO_SCHEMAS_LengthPenalty = schemas.LengthPenalty()
 _NO_SCHEMAS_ListOfVector1D = schemas.ListOfVector1D()
 _NO_SCHEMAS_ProducerId = schemas.ProducerId()
-_NO_SCHEMAS_RerankInputs = schemas.RerankInputs()
 _NO_SCHEMAS_RerankParameters = schemas.RerankParameters()
 _NO_SCHEMAS_RerankScores = schemas.RerankScores()
-_NO_SCHEMAS_ReranksInputs = schemas.ReranksInputs()
 _NO_SCHEMAS_ReranksParameters = schemas.ReranksParameters()
-_NO_SCHEMAS_SimilaritiesInputs = schemas.SimilaritiesInputs()
-_NO_SCHEMAS_SimilarityInputs = schemas.SimilarityInputs()
 _NO_SCHEMAS_SimilarityScores = schemas.SimilarityScores()
 _NO_SCHEMAS_StreamDetails = schemas.StreamDetails()
 _NO_SCHEMAS_ThresholdParameters = schemas.ThresholdParameters()
@@ -1430,12 +1426,12 @@ def _write_sentence_similarity_tasks_rest_reply_results(
 def sentence_similarity_tasks_rest_decode_request(call: HttpRequest, context: Context) -> operations.SimilarityRequest:
     """POST /api/v1/task/sentence-similarity-tasks to its operation."""
     body = rest.read_json(_READ_SIMILARITIES_REQUEST, bytes(rest.body_of(call)))
-    in_inputs = body.inputs or _NO_SCHEMAS_SimilaritiesInputs
+    in_inputs = body.inputs
     in_parameters = body.parameters or _NO_SCHEMAS_TruncateParameters
     return operations.SimilarityRequest(
         model=body.model_id,
-        sources=structured.given(in_inputs.source_sentences, []),
-        sentences=structured.given(in_inputs.sentences, []),
+        sources=in_inputs.source_sentences,
+        sentences=in_inputs.sentences,
         truncate_tokens=structured.given(in_parameters.truncate_input_tokens, None),
     )
 
@@ -1448,8 +1444,8 @@ def sentence_similarity_tasks_rest_encode_request(
     body = schemas.SimilaritiesRequest(
         model_id=request.model,
         inputs=schemas.SimilaritiesInputs(
-            source_sentences=rest.optional(request.sources),
-            sentences=rest.optional(request.sentences),
+            source_sentences=request.sources,
+            sentences=request.sentences,
         ),
         parameters=structured.filled_json(
             schemas.TruncateParameters(
@@ -1580,13 +1576,13 @@ def sentence_similarity_tasks_grpc_encode_reply(
 def sentence_similarity_rest_decode_request(call: HttpRequest, context: Context) -> operations.SimilarityRequest:
     """POST /api/v1/task/sentence-similarity to its operation."""
     body = rest.read_json(_READ_SIMILARITY_REQUEST, bytes(rest.body_of(call)))
-    in_inputs = body.inputs or _NO_SCHEMAS_SimilarityInputs
+    in_inputs = body.inputs
     in_parameters = body.parameters or _NO_SCHEMAS_TruncateParameters
     return operations.SimilarityRequest(
         model=body.model_id,
-        sentences=structured.given(in_inputs.sentences, []),
+        sentences=in_inputs.sentences,
         truncate_tokens=structured.given(in_parameters.truncate_input_tokens, None),
-        sources=[structured.given(in_inputs.source_sentence, "")],
+        sources=[in_inputs.source_sentence],
     )
 
 
@@ -1597,8 +1593,8 @@ def sentence_similarity_rest_encode_request(request: operations.SimilarityReques
     body = schemas.SimilarityRequest(
         model_id=request.model,
         inputs=schemas.SimilarityInputs(
-            source_sentence=rest.optional(only_sources),
-            sentences=rest.optional(request.sentences),
+            source_sentence=only_sources,
+            sentences=request.sentences,
         ),
         parameters=structured.filled_json(
             schemas.TruncateParameters(
@@ -1730,9 +1726,9 @@ def _read_rerank_tasks_rest_reply_scores(item: schemas.RerankScore, context: Con
     """One of `scores`."""
     return operations.RankedDocument(
         document=structured.given(item.document, None),
-        index=structured.given(item.index, 0),
-        score=structured.given(item.score, 0.0),
-        text=converters.optional_text_from_wire(item.text),
+        index=item.index,
+        score=item.score,
+        text=structured.given(item.text, None),
     )
 
 
@@ -1740,7 +1736,7 @@ def _read_rerank_tasks_rest_reply_results(item: schemas.RerankScores, context: C
     """One of `results`."""
     return operations.Ranking(
         documents=[_read_rerank_tasks_rest_reply_scores(item, context) for item in structured.given(item.scores, [])],
-        query=converters.optional_text_from_wire(item.query),
+        query=structured.given(item.query, None),
     )
 
 
@@ -1750,14 +1746,14 @@ def _write_rerank_tasks_rest_reply_scores(item: operations.RankedDocument, conte
         document=item.document,
         index=item.index,
         score=structured.finite(item.score, "score", context),
-        text=converters.optional_text_to_wire(item.text),
+        text=item.text,
     )
 
 
 def _write_rerank_tasks_rest_reply_results(item: operations.Ranking, context: Context) -> schemas.RerankScores:
     """One of `results`."""
     return schemas.RerankScores(
-        query=converters.optional_text_to_wire(item.query),
+        query=item.query,
         scores=[_write_rerank_tasks_rest_reply_scores(item, context) for item in item.documents],
     )
 
@@ -1765,12 +1761,12 @@ def _write_rerank_tasks_rest_reply_results(item: operations.Ranking, context: Co
 def rerank_tasks_rest_decode_request(call: HttpRequest, context: Context) -> operations.RerankRequest:
     """POST /api/v1/task/rerank-tasks to its operation."""
     body = rest.read_json(_READ_RERANKS_REQUEST, bytes(rest.body_of(call)))
-    in_inputs = body.inputs or _NO_SCHEMAS_ReranksInputs
+    in_inputs = body.inputs
     in_parameters = body.parameters or _NO_SCHEMAS_ReranksParameters
     return operations.RerankRequest(
         model=body.model_id,
-        queries=structured.given(in_inputs.queries, []),
-        documents=structured.given(in_inputs.documents, []),
+        queries=in_inputs.queries,
+        documents=in_inputs.documents,
         top_n=structured.given(in_parameters.top_n, None),
         truncate_tokens=structured.given(in_parameters.truncate_input_tokens, None),
         return_documents=structured.given(in_parameters.return_documents, None),
@@ -1785,8 +1781,8 @@ def rerank_tasks_rest_encode_request(request: operations.RerankRequest, context:
     body = schemas.ReranksRequest(
         model_id=request.model,
         inputs=schemas.ReranksInputs(
-            queries=rest.optional(request.queries),
-            documents=structured.json(request.documents),
+            queries=request.queries,
+            documents=request.documents,
         ),
         parameters=structured.filled_json(
             schemas.ReranksParameters(
@@ -1861,14 +1857,14 @@ def _write_rerank_tasks_grpc_reply_scores(item: operations.RankedDocument, conte
         document=json_messages.write_struct(item.document, "document", context),
         index=item.index,
         score=item.score,
-        text=item.text,
+        text=structured.given(item.text, ""),
     )
 
 
 def _write_rerank_tasks_grpc_reply_results(item: operations.Ranking, context: Context) -> wire.RerankScores:
     """One of `results`."""
     return wire.RerankScores(
-        query=item.query,
+        query=structured.given(item.query, ""),
         scores=[_write_rerank_tasks_grpc_reply_scores(item, context) for item in item.documents],
     )
 
@@ -1943,9 +1939,9 @@ def _read_rerank_rest_reply_scores(item: schemas.RerankScore, context: Context) 
     """One of `scores`."""
     return operations.RankedDocument(
         document=structured.given(item.document, None),
-        index=structured.given(item.index, 0),
-        score=structured.given(item.score, 0.0),
-        text=converters.optional_text_from_wire(item.text),
+        index=item.index,
+        score=item.score,
+        text=structured.given(item.text, None),
     )
 
 
@@ -1955,24 +1951,24 @@ def _write_rerank_rest_reply_scores(item: operations.RankedDocument, context: Co
         document=item.document,
         index=item.index,
         score=structured.finite(item.score, "score", context),
-        text=converters.optional_text_to_wire(item.text),
+        text=item.text,
     )
 
 
 def rerank_rest_decode_request(call: HttpRequest, context: Context) -> operations.RerankRequest:
     """POST /api/v1/task/rerank to its operation."""
     body = rest.read_json(_READ_RERANK_REQUEST, bytes(rest.body_of(call)))
-    in_inputs = body.inputs or _NO_SCHEMAS_RerankInputs
+    in_inputs = body.inputs
     in_parameters = body.parameters or _NO_SCHEMAS_RerankParameters
     return operations.RerankRequest(
         model=body.model_id,
-        documents=structured.given(in_inputs.documents, []),
+        documents=in_inputs.documents,
         top_n=structured.given(in_parameters.top_n, None),
         truncate_tokens=structured.given(in_parameters.truncate_input_tokens, None),
         return_documents=structured.given(in_parameters.return_documents, None),
         return_queries=structured.given(in_parameters.return_query, None),
         return_text=structured.given(in_parameters.return_text, None),
-        queries=[structured.given(in_inputs.query, "")],
+        queries=[in_inputs.query],
     )
 
 
@@ -1983,8 +1979,8 @@ def rerank_rest_encode_request(request: operations.RerankRequest, context: Conte
     body = schemas.RerankRequest(
         model_id=request.model,
         inputs=schemas.RerankInputs(
-            query=rest.optional(only_queries),
-            documents=structured.json(request.documents),
+            query=only_queries,
+            documents=request.documents,
         ),
         parameters=structured.filled_json(
             schemas.RerankParameters(
@@ -2017,7 +2013,7 @@ def rerank_rest_decode_reply(
         ),
         rankings=[
             operations.Ranking(
-                query=converters.optional_text_from_wire(in_result.query),
+                query=structured.given(in_result.query, None),
                 documents=[
                     _read_rerank_rest_reply_scores(item, context) for item in structured.given(in_result.scores, [])
                 ],
@@ -2035,7 +2031,7 @@ def rerank_rest_encode_reply(
         input_token_count=reply.prompt_tokens,
         result=structured.filled_json(
             schemas.RerankScores(
-                query=converters.optional_text_to_wire(only_rankings.query),
+                query=only_rankings.query,
                 scores=[_write_rerank_rest_reply_scores(item, context) for item in only_rankings.documents],
             ),
             _NO_SCHEMAS_RerankScores,
@@ -2066,7 +2062,7 @@ def _write_rerank_grpc_reply_scores(item: operations.RankedDocument, context: Co
         document=json_messages.write_struct(item.document, "document", context),
         index=item.index,
         score=item.score,
-        text=item.text,
+        text=structured.given(item.text, ""),
     )
 
 
@@ -2135,7 +2131,7 @@ def rerank_grpc_encode_reply(
         input_token_count=structured.given(reply.prompt_tokens, 0),
         result=structured.filled(
             wire.RerankScores(
-                query=only_rankings.query,
+                query=structured.given(only_rankings.query, ""),
                 scores=[_write_rerank_grpc_reply_scores(item, context) for item in only_rankings.documents],
             ),
             _NO_WIRE_RerankScores,

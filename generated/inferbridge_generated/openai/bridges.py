@@ -98,37 +98,37 @@ def completions_rest_decode_request(call: HttpRequest, context: Context) -> oper
     body = rest.read_json(_READ_COMPLETION_REQUEST, bytes(rest.body_of(call)))
     in_structured_outputs = body.structured_outputs or _NO_SCHEMAS_StructuredOutputs
     in_stream_options = body.stream_options or _NO_SCHEMAS_StreamOptions
-    structured.lose_set(
+    structured.lose_given(
         (
-            ("suffix", body.suffix),
-            ("prompt_embeds", body.prompt_embeds),
-            ("response_format", body.response_format),
-            ("best_of", body.best_of),
-            ("logprobs", body.logprobs),
-            ("prompt_logprobs", body.prompt_logprobs),
-            ("bad_words", body.bad_words),
-            ("allowed_token_ids", body.allowed_token_ids),
-            ("length_penalty", body.length_penalty),
-            ("use_beam_search", body.use_beam_search),
-            ("spaces_between_special_tokens", body.spaces_between_special_tokens),
-            ("add_special_tokens", body.add_special_tokens),
-            ("priority", body.priority),
-            ("logits_processors", body.logits_processors),
-            ("return_tokens_as_token_ids", body.return_tokens_as_token_ids),
-            ("return_token_ids", body.return_token_ids),
-            ("cache_salt", body.cache_salt),
-            ("kv_transfer_params", body.kv_transfer_params),
-            ("vllm_xargs", body.vllm_xargs),
+            ("suffix", body.suffix, None),
+            ("prompt_embeds", body.prompt_embeds, None),
+            ("response_format", body.response_format, None),
+            ("best_of", body.best_of, 1),
+            ("logprobs", body.logprobs, None),
+            ("prompt_logprobs", body.prompt_logprobs, None),
+            ("bad_words", body.bad_words, None),
+            ("allowed_token_ids", body.allowed_token_ids, None),
+            ("length_penalty", body.length_penalty, 1.0),
+            ("use_beam_search", body.use_beam_search, False),
+            ("spaces_between_special_tokens", body.spaces_between_special_tokens, True),
+            ("add_special_tokens", body.add_special_tokens, True),
+            ("priority", body.priority, 0),
+            ("logits_processors", body.logits_processors, None),
+            ("return_tokens_as_token_ids", body.return_tokens_as_token_ids, False),
+            ("return_token_ids", body.return_token_ids, False),
+            ("cache_salt", body.cache_salt, None),
+            ("kv_transfer_params", body.kv_transfer_params, None),
+            ("vllm_xargs", body.vllm_xargs, None),
         ),
         context,
     )
-    structured.lose_set(
+    structured.lose_given(
         (
-            ("disable_fallback", in_structured_outputs.disable_fallback),
-            ("disable_any_whitespace", in_structured_outputs.disable_any_whitespace),
-            ("disable_additional_properties", in_structured_outputs.disable_additional_properties),
-            ("whitespace_pattern", in_structured_outputs.whitespace_pattern),
-            ("structural_tag", in_structured_outputs.structural_tag),
+            ("disable_fallback", in_structured_outputs.disable_fallback, False),
+            ("disable_any_whitespace", in_structured_outputs.disable_any_whitespace, False),
+            ("disable_additional_properties", in_structured_outputs.disable_additional_properties, False),
+            ("whitespace_pattern", in_structured_outputs.whitespace_pattern, None),
+            ("structural_tag", in_structured_outputs.structural_tag, None),
         ),
         context,
     )
@@ -431,41 +431,41 @@ def chat_rest_decode_request(call: HttpRequest, context: Context) -> operations.
     body = rest.read_json(_READ_CHAT_REQUEST, bytes(rest.body_of(call)))
     in_structured_outputs = body.structured_outputs or _NO_SCHEMAS_StructuredOutputs
     in_stream_options = body.stream_options or _NO_SCHEMAS_StreamOptions
-    structured.lose_set(
+    structured.lose_given(
         (
-            ("top_logprobs", body.top_logprobs),
-            ("include_reasoning", body.include_reasoning),
-            ("reasoning_effort", body.reasoning_effort),
-            ("echo", body.echo),
-            ("continue_final_message", body.continue_final_message),
-            ("mm_processor_kwargs", body.mm_processor_kwargs),
-            ("response_format", body.response_format),
-            ("best_of", body.best_of),
-            ("logprobs", body.logprobs),
-            ("prompt_logprobs", body.prompt_logprobs),
-            ("bad_words", body.bad_words),
-            ("allowed_token_ids", body.allowed_token_ids),
-            ("length_penalty", body.length_penalty),
-            ("use_beam_search", body.use_beam_search),
-            ("spaces_between_special_tokens", body.spaces_between_special_tokens),
-            ("add_special_tokens", body.add_special_tokens),
-            ("priority", body.priority),
-            ("logits_processors", body.logits_processors),
-            ("return_tokens_as_token_ids", body.return_tokens_as_token_ids),
-            ("return_token_ids", body.return_token_ids),
-            ("cache_salt", body.cache_salt),
-            ("kv_transfer_params", body.kv_transfer_params),
-            ("vllm_xargs", body.vllm_xargs),
+            ("top_logprobs", body.top_logprobs, 0),
+            ("include_reasoning", body.include_reasoning, True),
+            ("reasoning_effort", body.reasoning_effort, None),
+            ("echo", body.echo, False),
+            ("continue_final_message", body.continue_final_message, False),
+            ("mm_processor_kwargs", body.mm_processor_kwargs, None),
+            ("response_format", body.response_format, None),
+            ("best_of", body.best_of, 1),
+            ("logprobs", body.logprobs, False),
+            ("prompt_logprobs", body.prompt_logprobs, None),
+            ("bad_words", body.bad_words, None),
+            ("allowed_token_ids", body.allowed_token_ids, None),
+            ("length_penalty", body.length_penalty, 1.0),
+            ("use_beam_search", body.use_beam_search, False),
+            ("spaces_between_special_tokens", body.spaces_between_special_tokens, True),
+            ("add_special_tokens", body.add_special_tokens, False),
+            ("priority", body.priority, 0),
+            ("logits_processors", body.logits_processors, None),
+            ("return_tokens_as_token_ids", body.return_tokens_as_token_ids, False),
+            ("return_token_ids", body.return_token_ids, False),
+            ("cache_salt", body.cache_salt, None),
+            ("kv_transfer_params", body.kv_transfer_params, None),
+            ("vllm_xargs", body.vllm_xargs, None),
         ),
         context,
     )
-    structured.lose_set(
+    structured.lose_given(
         (
-            ("disable_fallback", in_structured_outputs.disable_fallback),
-            ("disable_any_whitespace", in_structured_outputs.disable_any_whitespace),
-            ("disable_additional_properties", in_structured_outputs.disable_additional_properties),
-            ("whitespace_pattern", in_structured_outputs.whitespace_pattern),
-            ("structural_tag", in_structured_outputs.structural_tag),
+            ("disable_fallback", in_structured_outputs.disable_fallback, False),
+            ("disable_any_whitespace", in_structured_outputs.disable_any_whitespace, False),
+            ("disable_additional_properties", in_structured_outputs.disable_additional_properties, False),
+            ("whitespace_pattern", in_structured_outputs.whitespace_pattern, None),
+            ("structural_tag", in_structured_outputs.structural_tag, None),
         ),
         context,
     )
@@ -810,15 +810,15 @@ def _write_embeddings_rest_reply_data(item: operations.Vector, context: Context)
 def embeddings_rest_decode_request(call: HttpRequest, context: Context) -> operations.EmbedRequest:
     """POST /v1/embeddings to its operation."""
     body = rest.read_json(_READ_EMBEDDING_REQUEST, bytes(rest.body_of(call)))
-    structured.lose_set(
+    structured.lose_given(
         (
-            ("priority", body.priority),
-            ("embed_dtype", body.embed_dtype),
-            ("endianness", body.endianness),
-            ("truncation_side", body.truncation_side),
-            ("mm_processor_kwargs", body.mm_processor_kwargs),
-            ("cache_salt", body.cache_salt),
-            ("messages", body.messages),
+            ("priority", body.priority, 0),
+            ("embed_dtype", body.embed_dtype, "float32"),
+            ("endianness", body.endianness, "native"),
+            ("truncation_side", body.truncation_side, "right"),
+            ("mm_processor_kwargs", body.mm_processor_kwargs, None),
+            ("cache_salt", body.cache_salt, None),
+            ("messages", body.messages, None),
         ),
         context,
     )
@@ -902,25 +902,33 @@ def embeddings_rest_encode_reply(
 def score_rest_decode_request(call: HttpRequest, context: Context) -> operations.SimilarityRequest:
     """POST /score to its operation."""
     body = rest.read_json(_READ_SCORE_REQUEST, bytes(rest.body_of(call)))
-    structured.lose_set(
+    structured.lose_given(
         (
-            ("data_1", body.data_1),
-            ("data_2", body.data_2),
-            ("items", body.items),
-            ("priority", body.priority),
-            ("activation", body.activation),
-            ("use_activation", body.use_activation),
-            ("mm_processor_kwargs", body.mm_processor_kwargs),
-            ("instruction", body.instruction),
+            ("priority", body.priority, 0),
+            ("activation", body.activation, True),
+            ("use_activation", body.use_activation, True),
+            ("padding", body.padding, "do_not_pad"),
+            ("truncation_side", body.truncation_side, "right"),
+            ("cache_salt", body.cache_salt, None),
+            ("mm_processor_kwargs", body.mm_processor_kwargs, None),
+            ("instruction", body.instruction, None),
+            ("chat_template_kwargs", body.chat_template_kwargs, None),
+            ("max_tokens_per_query", body.max_tokens_per_query, 0),
+            ("max_tokens_per_doc", body.max_tokens_per_doc, 0),
         ),
         context,
     )
     return operations.SimilarityRequest(
         sources=structured.first(
-            converters.text_or_list_from_wire(body.text_1), converters.text_or_list_from_wire(body.queries)
+            converters.text_or_list_from_wire(body.text_1),
+            converters.text_or_list_from_wire(body.queries),
+            converters.text_or_list_from_wire(body.data_1),
         ),
         sentences=structured.first(
-            converters.text_or_list_from_wire(body.text_2), converters.text_or_list_from_wire(body.documents)
+            converters.text_or_list_from_wire(body.text_2),
+            converters.text_or_list_from_wire(body.documents),
+            converters.text_or_list_from_wire(body.items),
+            converters.text_or_list_from_wire(body.data_2),
         ),
         model=structured.given(body.model, ""),
         truncate_tokens=structured.given(body.truncate_prompt_tokens, None),
@@ -1001,9 +1009,9 @@ def _read_rerank_rest_reply_results(item: schemas.RerankItem, context: Context) 
         context,
     )
     return operations.RankedDocument(
-        index=structured.given(item.index, 0),
-        score=structured.given(item.relevance_score, 0.0),
-        text=structured.given(in_document.text, ""),
+        index=item.index,
+        score=item.relevance_score,
+        text=structured.given(in_document.text, None),
     )
 
 
@@ -1016,7 +1024,7 @@ def _write_rerank_rest_reply_results(item: operations.RankedDocument, context: C
         relevance_score=structured.finite(item.score, "relevance_score", context),
         document=structured.filled_json(
             schemas.RerankDocument(
-                text=rest.optional(item.text),
+                text=structured.json(item.text),
             ),
             _NO_SCHEMAS_RerankDocument,
         ),
@@ -1026,24 +1034,29 @@ def _write_rerank_rest_reply_results(item: operations.RankedDocument, context: C
 def rerank_rest_decode_request(call: HttpRequest, context: Context) -> operations.RerankRequest:
     """POST /rerank to its operation."""
     body = rest.read_json(_READ_RERANK_REQUEST, bytes(rest.body_of(call)))
-    structured.lose_set(
+    structured.lose_given(
         (
-            ("priority", body.priority),
-            ("activation", body.activation),
-            ("use_activation", body.use_activation),
-            ("max_tokens_per_doc", body.max_tokens_per_doc),
-            ("mm_processor_kwargs", body.mm_processor_kwargs),
-            ("instruction", body.instruction),
+            ("priority", body.priority, 0),
+            ("activation", body.activation, True),
+            ("use_activation", body.use_activation, True),
+            ("padding", body.padding, "do_not_pad"),
+            ("truncation_side", body.truncation_side, "right"),
+            ("cache_salt", body.cache_salt, None),
+            ("mm_processor_kwargs", body.mm_processor_kwargs, None),
+            ("instruction", body.instruction, None),
+            ("chat_template_kwargs", body.chat_template_kwargs, None),
+            ("max_tokens_per_query", body.max_tokens_per_query, 0),
+            ("max_tokens_per_doc", body.max_tokens_per_doc, 0),
         ),
         context,
     )
     return operations.RerankRequest(
-        queries=converters.text_or_list_from_wire(body.query),
         documents=converters.text_documents_from_wire(body.documents),
         model=structured.given(body.model, ""),
         top_n=structured.given(body.top_n, None),
         truncate_tokens=structured.given(body.truncate_prompt_tokens, None),
         user=structured.given(body.user, ""),
+        queries=[body.query],
     )
 
 
@@ -1055,9 +1068,10 @@ def rerank_rest_encode_request(request: operations.RerankRequest, context: Conte
         context.lose("return_queries", "the other side has no place for it")
     if request.return_text is not None:
         context.lose("return_text", "the other side has no place for it")
+    only_queries = structured.only(request.queries, "queries", context)
     path = "/rerank"
     body = schemas.RerankRequest(
-        query=converters.text_or_list_to_wire(request.queries),
+        query=only_queries,
         documents=converters.text_documents_to_wire(request.documents),
         model=rest.optional(request.model),
         top_n=structured.json(request.top_n),
@@ -1094,7 +1108,7 @@ def rerank_rest_encode_reply(
 ) -> HttpReply:
     """What a client of POST /rerank gets."""
     for item in reply.rankings:
-        if item.query:
+        if item.query is not None:
             context.note("rankings[].query")
     only_rankings = structured.only(reply.rankings, "rankings", context)
     body = schemas.Rerank(
@@ -1115,14 +1129,14 @@ def rerank_rest_encode_reply(
 def tokenize_rest_decode_request(call: HttpRequest, context: Context) -> operations.TokenizeRequest:
     """POST /tokenize to its operation."""
     body = rest.read_json(_READ_TOKENIZE_REQUEST, bytes(rest.body_of(call)))
-    structured.lose_set(
+    structured.lose_given(
         (
-            ("add_generation_prompt", body.add_generation_prompt),
-            ("continue_final_message", body.continue_final_message),
-            ("chat_template", body.chat_template),
-            ("chat_template_kwargs", body.chat_template_kwargs),
-            ("mm_processor_kwargs", body.mm_processor_kwargs),
-            ("tools", body.tools),
+            ("add_generation_prompt", body.add_generation_prompt, True),
+            ("continue_final_message", body.continue_final_message, False),
+            ("chat_template", body.chat_template, None),
+            ("chat_template_kwargs", body.chat_template_kwargs, None),
+            ("mm_processor_kwargs", body.mm_processor_kwargs, None),
+            ("tools", body.tools, None),
         ),
         context,
     )

@@ -111,16 +111,16 @@ def text_documents_from_wire(value: Any) -> list[Any]:
 
 def text_documents_to_wire(value: list[Any]) -> list[str]:
     """The text of each document, which is all that a ranking depends on."""
-    return [document_text(document) for document in value]
+    return [document_text(document, f"documents[{place}]") for place, document in enumerate(value)]
 
 
-def document_text(document: Any) -> str:
+def document_text(document: Any, name: str = "document") -> str:
     """The text of one of caikit's documents: `text`, else `_text`, else nothing (caikit-nlp 0.5)."""
     if not isinstance(document, dict):
-        raise invalid("documents: each is an object with a member `text` or `_text`")
+        raise invalid(f"{name}: it is an object with a member `text` or `_text`")
     text = document.get("text") or document.get("_text") or ""
     if not isinstance(text, str):
-        raise invalid("documents: the member `text` is a string")
+        raise invalid(f"{name}: its text is a string")
     return text
 
 
