@@ -3,7 +3,7 @@
 
 import msgspec
 
-from inferbridge.bridge import grpc, json_messages, rest, structured
+from inferbridge.bridge import converters, grpc, json_messages, rest, structured
 from inferbridge.bridge.context import Context
 from inferbridge.bridge.values import Buffer, Chunks, GrpcReply, GrpcRequest, HttpReply, HttpRequest
 
@@ -184,6 +184,8 @@ def text_generation_rest_decode_request(call: HttpRequest, context: Context) -> 
 
 def text_generation_rest_encode_request(request: operations.GenerateRequest, context: Context) -> HttpRequest:
     """The operation to POST /api/v1/task/text-generation."""
+    if request.version:
+        context.lose("version", "the other side has no place for it")
     if request.adapter:
         context.lose("adapter", "the other side has no place for it")
     if request.prompt_ids is not None:
@@ -420,6 +422,8 @@ def text_generation_grpc_decode_request(call: GrpcRequest, context: Context) -> 
 
 def text_generation_grpc_encode_request(request: operations.GenerateRequest, context: Context) -> GrpcRequest:
     """The operation to /caikit.runtime.Nlp.NlpService/TextGenerationTaskPredict."""
+    if request.version:
+        context.lose("version", "the other side has no place for it")
     if request.adapter:
         context.lose("adapter", "the other side has no place for it")
     if request.prompt_ids is not None:
@@ -653,6 +657,8 @@ def server_streaming_text_generation_rest_encode_request(
     request: operations.GenerateRequest, context: Context
 ) -> HttpRequest:
     """The operation to POST /api/v1/task/server-streaming-text-generation."""
+    if request.version:
+        context.lose("version", "the other side has no place for it")
     if request.adapter:
         context.lose("adapter", "the other side has no place for it")
     if request.prompt_ids is not None:
@@ -896,6 +902,8 @@ def server_streaming_text_generation_grpc_encode_request(
     request: operations.GenerateRequest, context: Context
 ) -> GrpcRequest:
     """The operation to /caikit.runtime.Nlp.NlpService/ServerStreamingTextGenerationTaskPredict."""
+    if request.version:
+        context.lose("version", "the other side has no place for it")
     if request.adapter:
         context.lose("adapter", "the other side has no place for it")
     if request.prompt_ids is not None:
@@ -2621,6 +2629,8 @@ def models_info_rest_decode_request(call: HttpRequest, context: Context) -> oper
 
 def models_info_rest_encode_request(request: operations.ModelListRequest, context: Context) -> HttpRequest:
     """The operation to GET /info/models."""
+    if request.repository:
+        context.lose("repository", "the other side has no place for it")
     path = "/info/models"
     path = rest.with_query(path, "model_ids", request.models)
     return rest.call("GET", path)
@@ -2683,6 +2693,8 @@ def models_info_grpc_decode_request(call: GrpcRequest, context: Context) -> oper
 
 def models_info_grpc_encode_request(request: operations.ModelListRequest, context: Context) -> GrpcRequest:
     """The operation to /caikit.runtime.info.InfoService/GetModelsInfo."""
+    if request.repository:
+        context.lose("repository", "the other side has no place for it")
     message = wire.ModelInfoRequest(
         model_ids=request.models,
     )
@@ -2710,31 +2722,31 @@ def models_info_grpc_encode_reply(
     return GrpcReply(messages=(grpc.write(wire.encode_ModelInfoResponse, message, context),))
 
 
-def runtime_info_rest_decode_request(call: HttpRequest, context: Context) -> operations.RuntimeVersionRequest:
+def runtime_info_rest_decode_request(call: HttpRequest, context: Context) -> operations.ServerMetadataRequest:
     """GET /info/version to its operation."""
-    return operations.RuntimeVersionRequest()
+    return operations.ServerMetadataRequest()
 
 
-def runtime_info_rest_encode_request(request: operations.RuntimeVersionRequest, context: Context) -> HttpRequest:
+def runtime_info_rest_encode_request(request: operations.ServerMetadataRequest, context: Context) -> HttpRequest:
     """The operation to GET /info/version."""
     path = "/info/version"
     return rest.call("GET", path)
 
 
 def runtime_info_rest_decode_reply(
-    answer: HttpReply, request: operations.RuntimeVersionRequest, context: Context
-) -> operations.RuntimeVersionReply:
+    answer: HttpReply, request: operations.ServerMetadataRequest, context: Context
+) -> operations.ServerMetadataReply:
     """What a runtime answers to GET /info/version."""
     rest.check_status(answer, context)
     body = rest.read_reply(_READ_RUNTIME_INFO, bytes(rest.body_of(answer)), context)
-    return operations.RuntimeVersionReply(
+    return operations.ServerMetadataReply(
         version=structured.given(body.runtime_version, ""),
         packages=structured.given(body.python_packages, None),
     )
 
 
 def runtime_info_rest_encode_reply(
-    reply: operations.RuntimeVersionReply, request: operations.RuntimeVersionRequest, context: Context
+    reply: operations.ServerMetadataReply, request: operations.ServerMetadataRequest, context: Context
 ) -> HttpReply:
     """What a client of GET /info/version gets."""
     body = schemas.RuntimeInfo(
@@ -2744,13 +2756,13 @@ def runtime_info_rest_encode_reply(
     return rest.ok_reply((rest.encode(body),))
 
 
-def runtime_info_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.RuntimeVersionRequest:
+def runtime_info_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.ServerMetadataRequest:
     """/caikit.runtime.info.InfoService/GetRuntimeInfo to its operation."""
     grpc.read(wire.decode_RuntimeInfoRequest, grpc.request_message(call), context)
-    return operations.RuntimeVersionRequest()
+    return operations.ServerMetadataRequest()
 
 
-def runtime_info_grpc_encode_request(request: operations.RuntimeVersionRequest, context: Context) -> GrpcRequest:
+def runtime_info_grpc_encode_request(request: operations.ServerMetadataRequest, context: Context) -> GrpcRequest:
     """The operation to /caikit.runtime.info.InfoService/GetRuntimeInfo."""
     message = wire.RuntimeInfoRequest()
     message_chunks = grpc.write(wire.encode_RuntimeInfoRequest, message, context)
@@ -2758,18 +2770,18 @@ def runtime_info_grpc_encode_request(request: operations.RuntimeVersionRequest, 
 
 
 def runtime_info_grpc_decode_reply(
-    answer: GrpcReply, request: operations.RuntimeVersionRequest, context: Context
-) -> operations.RuntimeVersionReply:
+    answer: GrpcReply, request: operations.ServerMetadataRequest, context: Context
+) -> operations.ServerMetadataReply:
     """What a runtime answers to /caikit.runtime.info.InfoService/GetRuntimeInfo."""
     message = grpc.read(wire.decode_RuntimeInfoResponse, grpc.reply_message(answer, context), context)
-    return operations.RuntimeVersionReply(
+    return operations.ServerMetadataReply(
         version=message.runtime_version,
         packages=message.python_packages,
     )
 
 
 def runtime_info_grpc_encode_reply(
-    reply: operations.RuntimeVersionReply, request: operations.RuntimeVersionRequest, context: Context
+    reply: operations.ServerMetadataReply, request: operations.ServerMetadataRequest, context: Context
 ) -> GrpcReply:
     """What a client of /caikit.runtime.info.InfoService/GetRuntimeInfo gets."""
     message = wire.RuntimeInfoResponse(
@@ -2802,3 +2814,92 @@ def health_rest_encode_reply(
 ) -> HttpReply:
     """What a client of GET /health gets."""
     return rest.bare_status(reply.ready, "OK", context)
+
+
+def health_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.ServerReadyRequest:
+    """/grpc.health.v1.Health/Check to its operation."""
+    message = grpc.read(wire.decode_HealthCheckRequest, grpc.request_message(call), context)
+    structured.lose_set(
+        (("service", message.service),),
+        context,
+    )
+    return operations.ServerReadyRequest()
+
+
+def health_grpc_encode_request(request: operations.ServerReadyRequest, context: Context) -> GrpcRequest:
+    """The operation to /grpc.health.v1.Health/Check."""
+    message = wire.HealthCheckRequest()
+    message_chunks = grpc.write(wire.encode_HealthCheckRequest, message, context)
+    return GrpcRequest("/grpc.health.v1.Health/Check", messages=(message_chunks,))
+
+
+def health_grpc_decode_reply(
+    answer: GrpcReply, request: operations.ServerReadyRequest, context: Context
+) -> operations.ServerReadyReply:
+    """What a runtime answers to /grpc.health.v1.Health/Check."""
+    message = grpc.read(wire.decode_HealthCheckResponse, grpc.reply_message(answer, context), context)
+    return operations.ServerReadyReply(
+        ready=converters.serving_from_wire(message.status),
+    )
+
+
+def health_grpc_encode_reply(
+    reply: operations.ServerReadyReply, request: operations.ServerReadyRequest, context: Context
+) -> GrpcReply:
+    """What a client of /grpc.health.v1.Health/Check gets."""
+    message = wire.HealthCheckResponse(
+        status=converters.serving_to_wire(reply.ready),
+    )
+    return GrpcReply(messages=(grpc.write(wire.encode_HealthCheckResponse, message, context),))
+
+
+def documentation_rest_decode_request(call: HttpRequest, context: Context) -> operations.DocumentationRequest:
+    """GET /docs to its operation."""
+    return operations.DocumentationRequest()
+
+
+def documentation_rest_encode_request(request: operations.DocumentationRequest, context: Context) -> HttpRequest:
+    """The operation to GET /docs."""
+    path = "/docs"
+    return rest.call("GET", path)
+
+
+def documentation_rest_decode_reply(
+    answer: HttpReply, request: operations.DocumentationRequest, context: Context
+) -> operations.DocumentationReply:
+    """What a runtime answers to GET /docs."""
+    rest.check_status(answer, context)
+    return operations.DocumentationReply()
+
+
+def documentation_rest_encode_reply(
+    reply: operations.DocumentationReply, request: operations.DocumentationRequest, context: Context
+) -> HttpReply:
+    """What a client of GET /docs gets."""
+    return rest.ok_reply((b"{}",))
+
+
+def openapi_rest_decode_request(call: HttpRequest, context: Context) -> operations.DocumentationRequest:
+    """GET /openapi.json to its operation."""
+    return operations.DocumentationRequest()
+
+
+def openapi_rest_encode_request(request: operations.DocumentationRequest, context: Context) -> HttpRequest:
+    """The operation to GET /openapi.json."""
+    path = "/openapi.json"
+    return rest.call("GET", path)
+
+
+def openapi_rest_decode_reply(
+    answer: HttpReply, request: operations.DocumentationRequest, context: Context
+) -> operations.DocumentationReply:
+    """What a runtime answers to GET /openapi.json."""
+    rest.check_status(answer, context)
+    return operations.DocumentationReply()
+
+
+def openapi_rest_encode_reply(
+    reply: operations.DocumentationReply, request: operations.DocumentationRequest, context: Context
+) -> HttpReply:
+    """What a client of GET /openapi.json gets."""
+    return rest.ok_reply((b"{}",))

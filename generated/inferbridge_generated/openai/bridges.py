@@ -169,6 +169,8 @@ def completions_rest_decode_request(call: HttpRequest, context: Context) -> oper
 
 def completions_rest_encode_request(request: operations.GenerateRequest, context: Context) -> HttpRequest:
     """The operation to POST /v1/completions."""
+    if request.version:
+        context.lose("version", "the other side has no place for it")
     if request.adapter:
         context.lose("adapter", "the other side has no place for it")
     if request.prompt_ids is not None:
@@ -513,6 +515,8 @@ def chat_rest_decode_request(call: HttpRequest, context: Context) -> operations.
 
 def chat_rest_encode_request(request: operations.GenerateRequest, context: Context) -> HttpRequest:
     """The operation to POST /v1/chat/completions."""
+    if request.version:
+        context.lose("version", "the other side has no place for it")
     if request.adapter:
         context.lose("adapter", "the other side has no place for it")
     if request.prompts:
@@ -1277,6 +1281,8 @@ def models_rest_decode_request(call: HttpRequest, context: Context) -> operation
 
 def models_rest_encode_request(request: operations.ModelListRequest, context: Context) -> HttpRequest:
     """The operation to GET /v1/models."""
+    if request.repository:
+        context.lose("repository", "the other side has no place for it")
     path = "/v1/models"
     return rest.call("GET", path)
 
@@ -1303,30 +1309,30 @@ def models_rest_encode_reply(
     return rest.ok_reply((rest.encode(body),))
 
 
-def version_rest_decode_request(call: HttpRequest, context: Context) -> operations.RuntimeVersionRequest:
+def version_rest_decode_request(call: HttpRequest, context: Context) -> operations.ServerMetadataRequest:
     """GET /version to its operation."""
-    return operations.RuntimeVersionRequest()
+    return operations.ServerMetadataRequest()
 
 
-def version_rest_encode_request(request: operations.RuntimeVersionRequest, context: Context) -> HttpRequest:
+def version_rest_encode_request(request: operations.ServerMetadataRequest, context: Context) -> HttpRequest:
     """The operation to GET /version."""
     path = "/version"
     return rest.call("GET", path)
 
 
 def version_rest_decode_reply(
-    answer: HttpReply, request: operations.RuntimeVersionRequest, context: Context
-) -> operations.RuntimeVersionReply:
+    answer: HttpReply, request: operations.ServerMetadataRequest, context: Context
+) -> operations.ServerMetadataReply:
     """What a runtime answers to GET /version."""
     rest.check_status(answer, context)
     body = rest.read_reply(_READ_VERSION, bytes(rest.body_of(answer)), context)
-    return operations.RuntimeVersionReply(
+    return operations.ServerMetadataReply(
         version=structured.given(body.version, ""),
     )
 
 
 def version_rest_encode_reply(
-    reply: operations.RuntimeVersionReply, request: operations.RuntimeVersionRequest, context: Context
+    reply: operations.ServerMetadataReply, request: operations.ServerMetadataRequest, context: Context
 ) -> HttpReply:
     """What a client of GET /version gets."""
     body = schemas.Version(
@@ -1360,26 +1366,26 @@ def health_rest_encode_reply(
     return rest.bare_status(reply.ready, "", context)
 
 
-def ping_rest_decode_request(call: HttpRequest, context: Context) -> operations.ServerLiveRequest:
+def ping_rest_decode_request(call: HttpRequest, context: Context) -> operations.ServerReadyRequest:
     """GET /ping to its operation."""
-    return operations.ServerLiveRequest()
+    return operations.ServerReadyRequest()
 
 
-def ping_rest_encode_request(request: operations.ServerLiveRequest, context: Context) -> HttpRequest:
+def ping_rest_encode_request(request: operations.ServerReadyRequest, context: Context) -> HttpRequest:
     """The operation to GET /ping."""
     path = "/ping"
     return rest.call("GET", path)
 
 
 def ping_rest_decode_reply(
-    answer: HttpReply, request: operations.ServerLiveRequest, context: Context
-) -> operations.ServerLiveReply:
+    answer: HttpReply, request: operations.ServerReadyRequest, context: Context
+) -> operations.ServerReadyReply:
     """What a runtime answers to GET /ping."""
-    return operations.ServerLiveReply(live=rest.boolean_status(answer, context))
+    return operations.ServerReadyReply(ready=rest.boolean_status(answer, context))
 
 
 def ping_rest_encode_reply(
-    reply: operations.ServerLiveReply, request: operations.ServerLiveRequest, context: Context
+    reply: operations.ServerReadyReply, request: operations.ServerReadyRequest, context: Context
 ) -> HttpReply:
     """What a client of GET /ping gets."""
-    return rest.bare_status(reply.live, "", context)
+    return rest.bare_status(reply.ready, "", context)

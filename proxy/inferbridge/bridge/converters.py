@@ -88,6 +88,16 @@ def encoder_decoder_to_wire(value: bool) -> int:
     return int(value)
 
 
+def serving_from_wire(value: int) -> bool:
+    """gRPC's health protocol: SERVING (1) is ready, all else is not."""
+    return value == 1
+
+
+def serving_to_wire(value: bool) -> int:
+    """SERVING or NOT_SERVING."""
+    return 1 if value else 2
+
+
 def score_objects_from_wire(value: Any) -> list[float]:
     """vLLM's scores, in the order of their index."""
     try:
@@ -149,3 +159,13 @@ def json_format_from_wire(value: int | None) -> bool | None:
 def json_format_to_wire(value: bool | None) -> int | None:
     """TEXT said explicitly makes the vLLM adapter fail, so it is left out."""
     return 1 if value else None
+
+
+def negated_from_wire(value: bool | msgspec.UnsetType | None) -> bool | None:
+    """What one API calls to leave out, and another to put in."""
+    return not value if isinstance(value, bool) else None
+
+
+def negated_to_wire(value: bool | None) -> bool | msgspec.UnsetType:
+    """The opposite; nothing of nothing."""
+    return msgspec.UNSET if value is None else not value

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from inferbridge.commands import BAD_INPUT, FAILURE
+from inferbridge.commands import BAD_INPUT, FAILURE, own_specs
 
 if TYPE_CHECKING:
     from inferbridge.calling.asking import Place, Spoken
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
+@own_specs
 @click.argument("endpoint", metavar="API/ENDPOINT")
 @click.option("-d", "--data", metavar="JSON", help="The request: JSON, @file, or - for stdin.")
 @click.option("--to", "place", metavar="[RUNTIME=]URL", required=True, help="Where to: http(s):// or grpc(s)://.")

@@ -1,4 +1,4 @@
-"""A library for caikit's runtime with a model that says the words of its prompt again and again; more are in its modules.
+"""A library for caikit's runtime with a model that says the words of its prompt again and again; more in its modules.
 
 The name of the library and the parameters of its methods make caikit generate the same gRPC services and REST routes
 as for the real caikit-nlp. A prompt with the word FAIL makes the model fail when it comes to that word.
@@ -20,6 +20,7 @@ from caikit.interfaces.nlp.data_model import (
 )
 from caikit.interfaces.nlp.tasks import TextGenerationTask
 
+from . import texts as texts
 from .embedding import Sparrow as Sparrow
 from .ranking import Jackdaw as Jackdaw
 
