@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from runtimes.environments import Environment
@@ -56,6 +56,7 @@ class Server:
     rest_port: int
     grpc_port: int
     log: Path
+    settings: Mapping[str, str | Path] = field(default_factory=dict)  # what the proxy is told of it
 
     @property
     def rest_url(self) -> str:
@@ -146,7 +147,8 @@ def run_vllm(environment: Environment, folder: Path) -> Iterator[Server]:
         return Launch([*command, *options], VLLM_VARIABLES, ("/health",), VLLM_START_SECONDS)
 
     with _run("vllm", launch, folder) as server:
-        yield server
+        settings = {"default_model": VLLM_MODEL, "chat_template": model / "chat_template.jinja"}
+        yield replace(server, settings=settings)
 
 
 @contextmanager

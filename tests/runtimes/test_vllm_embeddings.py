@@ -16,7 +16,7 @@ from runtimes.lab import environment
 from runtimes.programs import run_client, run_proxy
 from runtimes.servers import run_vllm_embeddings
 
-pytestmark = pytest.mark.runtimes
+pytestmark = pytest.mark.heavy
 
 TEXT = "one two three four five"
 METHOD = "/caikit.runtime.Nlp.NlpService/EmbeddingTasksPredict"

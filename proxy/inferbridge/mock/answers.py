@@ -30,6 +30,8 @@ def messages_to(operation: str, request: Any, operations: Any) -> Iterable[Any]:
         return text.messages(request, operations)
     if operation in UNFOLDS:
         return UNFOLDS[operation](reply_to(operation, request, operations), operations)
+    if operation == "infer":
+        return (_infer_message(request, operations),)
     kind = _struct(operation, "Message", operations)
     return (Maker(request).struct(kind, at) for at in range(MESSAGES))
 
@@ -51,6 +53,12 @@ def _infer(request: Any, operations: Any) -> Any:
     return operations.InferReply(
         model=request.model, version=request.version or VERSION, id=request.id, outputs=outputs
     )
+
+
+def _infer_message(request: Any, operations: Any) -> Any:
+    """The only message of a stream: all of the answer."""
+    reply = _infer(request, operations)
+    return operations.InferMessage(**{name: getattr(reply, name) for name in reply.__struct_fields__})
 
 
 def _output(tensor: Any) -> Any:
