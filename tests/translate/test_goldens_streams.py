@@ -2,8 +2,8 @@
 
 The model `stream` answers `text_input` n times (3 unless told), numbered; `fail_at` says where it fails. `generate`
 answers once, with the parameters that it got. MLServer was asked the same over both protocols, so each of its streams
-is held against the other. Documented differences: MLServer's REST side makes ids of its own, adds CloudEvents headers to
-the parameters of each message, and answers 500 where its gRPC side has a reason.
+is held against the other. Documented differences: MLServer's REST side makes ids of its own, adds CloudEvents headers
+to the parameters of each message, and answers 500 where its gRPC side has a reason.
 """
 
 import base64
@@ -91,7 +91,7 @@ def element(message: triton.ModelInferResponse, position: int) -> list[Any]:
 
 
 def test_mlservers_streams_are_the_same_over_both_protocols() -> None:
-    """Its gRPC messages, given to a REST client, are its own events; its events, given to a gRPC client, its messages."""
+    """Its gRPC messages, for a REST client, are its own events; its events, for a gRPC client, its messages."""
     rest, grpc = CASES["mlserver", "rest_infer_stream"], CASES["mlserver", "stream_3"]
     made = translate_reply("mlserver/rest", "mlserver/grpc", {"request": ASKED, "reply": grpc_reply(grpc)})
     recorded = events(rest["reply"])
