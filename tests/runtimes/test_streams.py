@@ -2,12 +2,16 @@
 
 import base64
 import json
+import queue
 import shutil
 import subprocess
 from typing import Any
 
+import grpc
 import pytest
 
+from inferbridge.bridge.values import join
+from inferbridge_generated.open_inference.mlserver import wire
 from runtimes.lab import Lab
 from runtimes.routes import Route
 from runtimes.tensors import text as text_tensor
@@ -65,6 +69,33 @@ def test_infer_stream_of_mlserver(lab: Lab, upstream: str) -> None:
         ("s", ["two"]),
         ("s", ["é"]),
     ]
+
+
+@pytest.mark.parametrize("upstream", ["rest", "grpc"])
+def test_grpc_stream_of_mlserver(lab: Lab, upstream: str) -> None:
+    """A gRPC client in MLServer's form asks again when it has its answers, whichever side of MLServer serves it."""
+    asked: queue.Queue[bytes | None] = queue.Queue()
+    with grpc.insecure_channel(lab.proxy("mlserver", upstream).address) as channel:
+        stream = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")
+        answers = stream(iter(asked.get, None), timeout=30)
+        for text in ("one two", "é"):
+            asked.put(message(text))
+            for expected in text.split():
+                answer = wire.decode_ModelInferResponse(next(answers), [])
+                assert answer.outputs[0].name == "text_output"
+                assert bytes(answer.raw_output_contents[0])[4:].decode() == expected
+        asked.put(message("fail"))
+        with pytest.raises(grpc.RpcError, match=r"asked to fail: é|Internal Server Error"):
+            next(answers)
+        asked.put(None)
+
+
+def message(text: str) -> bytes:
+    """A request in MLServer's form."""
+    tensor = wire.ModelInferRequest_InferInputTensor(name="text_input", datatype="BYTES", shape=[1])
+    raw = base64.b64decode(text_tensor("text_input", text).call()["raw"])
+    request = wire.ModelInferRequest(model_name="words", inputs=[tensor], raw_input_contents=[raw])
+    return bytes(join(wire.encode_ModelInferRequest(request)))
 
 
 def test_infer_stream_of_triton(lab: Lab) -> None:
