@@ -101,6 +101,12 @@ class Model(msgspec.Struct, kw_only=True):
     """Bytes."""
     loaded: bool | None = None
     """Whether it is in memory."""
+    version: str = ""
+    """Version of the model."""
+    state: str = ""
+    """READY, LOADING, UNLOADING or UNAVAILABLE."""
+    reason: str = ""
+    """Why it is in this state."""
     metadata: Any = None
     """What the model says of itself."""
     module_id: str = ""
@@ -132,23 +138,10 @@ class RankedDocument(msgspec.Struct, kw_only=True):
     """Position among the documents that were sent, from 0."""
     score: float = 0.0
     """The higher the better."""
-    text: str = ""
+    text: str | None = None
     """Its text, where the client wants it back."""
     document: Any = None
     """All of it, where the client wants it back."""
-
-
-class RepositoryModel(msgspec.Struct, kw_only=True):
-    """One version of a model in the repository."""
-
-    name: str = ""
-    """Name of the model."""
-    version: str = ""
-    """Version of the model."""
-    state: str = ""
-    """READY, LOADING, UNLOADING or UNAVAILABLE."""
-    reason: str = ""
-    """Why it is in this state."""
 
 
 class TensorMetadata(msgspec.Struct, kw_only=True):
@@ -219,7 +212,7 @@ class GeneratedToken(msgspec.Struct, kw_only=True):
 class Ranking(msgspec.Struct, kw_only=True):
     """The documents of one query, the best first."""
 
-    query: str = ""
+    query: str | None = None
     """The query, where the client wants it back."""
     documents: list[RankedDocument] = []
     """The best of them."""
@@ -475,6 +468,10 @@ class ModelListRequest(msgspec.Struct, kw_only=True):
 
     models: list[str] = []
     """Only these. The rule of an API that always lists all takes them from its answer."""
+    ready: bool = False
+    """Only models that are ready. APIs that list no others need not be told."""
+    repository: str = ""
+    """Name of the repository; empty is all."""
 
 
 class ModelListReply(msgspec.Struct, kw_only=True):
@@ -482,19 +479,6 @@ class ModelListReply(msgspec.Struct, kw_only=True):
 
     models: list[Model] = []
     """The models."""
-
-
-class RuntimeVersionRequest(msgspec.Struct, kw_only=True):
-    """What `runtime_version` is asked with."""
-
-
-class RuntimeVersionReply(msgspec.Struct, kw_only=True):
-    """What `runtime_version` answers."""
-
-    version: str = ""
-    """The version."""
-    packages: Any = None
-    """Versions of its parts."""
 
 
 class DocumentationRequest(msgspec.Struct, kw_only=True):
@@ -513,9 +497,13 @@ class EmbedRequest(msgspec.Struct, kw_only=True):
     texts: list[str] = []
     """What to embed."""
     truncate_tokens: int | None = None
-    """Keep so many tokens; -1 is the model's most. Longer texts are refused without it."""
+    """Keep so many tokens, special ones included; -1 is the model's most. Longer texts are refused without it."""
     dimensions: int | None = None
     """Shorten the vectors to so many numbers."""
+    add_special_tokens: bool | None = None
+    """Put the model's special tokens around each text."""
+    use_activation: bool | None = None
+    """Finish vectors as the model is made to, mostly by scaling them to length 1."""
     encoding: str = ""
     """How the client wants the numbers written: `float` or `base64` of float32, little-endian."""
     user: str = ""
@@ -619,22 +607,6 @@ class RerankReply(msgspec.Struct, kw_only=True):
     """The module that made the answer."""
 
 
-class RepositoryIndexRequest(msgspec.Struct, kw_only=True):
-    """What `repository_index` is asked with."""
-
-    repository: str = ""
-    """Name of the repository; empty is all."""
-    ready: bool = False
-    """List ready models only."""
-
-
-class RepositoryIndexReply(msgspec.Struct, kw_only=True):
-    """What `repository_index` answers."""
-
-    models: list[RepositoryModel] = []
-    """The models."""
-
-
 class ModelLoadRequest(msgspec.Struct, kw_only=True):
     """What `model_load` is asked with."""
 
@@ -663,17 +635,6 @@ class ModelUnloadRequest(msgspec.Struct, kw_only=True):
 
 class ModelUnloadReply(msgspec.Struct, kw_only=True):
     """What `model_unload` answers."""
-
-
-class ServerLiveRequest(msgspec.Struct, kw_only=True):
-    """What `server_live` is asked with."""
-
-
-class ServerLiveReply(msgspec.Struct, kw_only=True):
-    """What `server_live` answers."""
-
-    live: bool = False
-    """Whether it is."""
 
 
 class ServerReadyRequest(msgspec.Struct, kw_only=True):
@@ -716,6 +677,8 @@ class ServerMetadataReply(msgspec.Struct, kw_only=True):
     """Version of the runtime."""
     extensions: list[str] = []
     """Protocol extensions it offers."""
+    packages: Any = None
+    """Versions of its parts by their names."""
 
 
 class ModelMetadataRequest(msgspec.Struct, kw_only=True):

@@ -56,7 +56,7 @@ def _load(specs: tuple[Path, ...], alone: bool) -> "Model":
 @click.option("--diff", "show_diff", is_flag=True, help="Print the differences.")
 def generate(specs: tuple[Path, ...], alone: bool, out: Path | None, check: bool, show_diff: bool) -> None:
     """Generate the bridging package from specs."""
-    from inferbridge_codegen import files
+    from inferbridge_codegen import files, numbering
     from inferbridge_codegen.places import default_output
     from inferbridge_codegen.render.package import render_package
 
@@ -64,6 +64,10 @@ def generate(specs: tuple[Path, ...], alone: bool, out: Path | None, check: bool
     if folder is None:
         raise click.UsageError("name the folder to write with --out")
     rendered = render_package(_load(specs, alone))
+    if faults := numbering.renumbered(rendered, folder):
+        click.echo("\n".join(faults), err=True)
+        click.echo(f"give these fields a `number`, or remove {numbering.SET} to begin anew", err=True)
+        sys.exit(FAILURE)
     drifts = files.compare(rendered, folder) if check or show_diff else files.write(rendered, folder)
     for drift in drifts:
         click.echo(f"{drift.kind}: {drift.path}", err=True)

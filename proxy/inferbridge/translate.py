@@ -71,7 +71,7 @@ class Translator:
         if isinstance(call, GrpcRequest):
             match = self._routes.rpc(call.rpc)
         else:
-            match = self._routes.rest(call.method, call.path)
+            (match,) = self._routes.rest(call.method, call.path)
             call = replace(call, variables=match.variables)
         bridge = self._bridge(match)
         return bridge, bridge.request(call)

@@ -1,7 +1,10 @@
 """Chats to prompts by a model's own template."""
 
 import json
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -32,6 +35,54 @@ def test_a_tokenizer_configuration_has_all_it_takes(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer_config.json"
     path.write_text(json.dumps({"chat_template": PLAIN, "bos_token": {"content": "<s>"}, "eos_token": "</s>"}))
     assert ChatTemplate.load(path).render(HELLO) == "<s><user>hi</user>"
+
+
+def test_a_tokenizer_configuration_may_have_several_templates(tmp_path: Path) -> None:
+    """Of named templates `tool_use` renders chats with tools and `default` the others."""
+    path = tmp_path / "tokenizer_config.json"
+    named = [{"name": "default", "template": "plain"}, {"name": "tool_use", "template": "tools"}]
+    path.write_text(json.dumps({"chat_template": named}))
+    template = ChatTemplate.load(path)
+    assert template.render(HELLO, tools=None) == "plain"
+    assert template.render(HELLO, tools=[{"type": "function"}]) == "tools"
+
+
+@pytest.mark.parametrize(
+    "template", [None, 5, [], [{"name": "rag", "template": ""}], [{"name": "default"}], ["default"]], ids=str
+)
+def test_a_configuration_without_a_template_is_told_when_it_is_loaded(tmp_path: Path, template: object) -> None:
+    """What is no template, or none by default, stops the start."""
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text(json.dumps({"chat_template": template}))
+    with pytest.raises(ValueError, match="chat"):
+        ChatTemplate.load(path)
+
+
+def asked(**values: Any) -> Any:
+    """A chat as a neutral request."""
+    plain = {"messages": HELLO, "add_generation_prompt": None, "tools": None, "documents": None}
+    return SimpleNamespace(**{**plain, "chat_template_kwargs": None, **values})
+
+
+def test_a_call_may_set_further_variables() -> None:
+    """`chat_template_kwargs` reach the template, before what the request says of its own, as in vLLM."""
+    template = ChatTemplate("{{ enable_thinking }} {{ tools }} {{ bos_token }}", {"bos_token": "<s>"})
+    variables = {"enable_thinking": False, "tools": "own", "bos_token": "B"}
+    assert template.render_request(asked(chat_template_kwargs=variables)) == "False own B"
+
+
+@pytest.mark.parametrize("variables", [{"messages": []}, {"self": 1}, {"chat_template": "x"}, ["a"], "a"], ids=str)
+def test_variables_that_are_none_are_the_clients_error(variables: object) -> None:
+    """What would replace the chat itself is refused by name, and so is what is no object."""
+    with pytest.raises(BridgeError, match="chat_template_kwargs"):
+        ChatTemplate(PLAIN).render_request(asked(chat_template_kwargs=variables))
+
+
+def test_a_template_knows_the_date() -> None:
+    """`strftime_now` is there, as transformers has it."""
+    days = {datetime.now().astimezone().strftime("%Y-%m-%d")}
+    rendered = ChatTemplate("{{ strftime_now('%Y-%m-%d') }}").render(HELLO)
+    assert rendered in days | {datetime.now().astimezone().strftime("%Y-%m-%d")}
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """Half-bridges generated from a small structured set: what crosses from REST to gRPC and back, and what is refused."""
 
+import ast
 import importlib
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +21,7 @@ from inferbridge.bridge.values import GrpcReply, GrpcRequest, HttpReply, join
 from inferbridge_codegen import explain
 from inferbridge_codegen.model.link import load_model
 from inferbridge_codegen.model.types import Model
+from inferbridge_codegen.render.lines import literal
 from inferbridge_codegen.render.package import render_package
 
 
@@ -223,3 +226,39 @@ def _replies(model: Model) -> tuple[Any, Any, Any]:
     assert plan.rest is not None
     assert quick.rest is not None
     return quick.rest.reply, plan.rest.reply, plan.operation.reply
+
+
+PLAIN = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(['"', "'", "\\'", '\\"', "'\"", "\n"])
+
+
+@given(value=PLAIN | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False))
+def test_any_plain_value_has_a_literal(value: Any) -> None:
+    """A value of a spec stands in generated code as itself, quotes and backslashes included."""
+    assert ast.literal_eval(literal(value)) == value
+
+
+def test_quotes_in_a_spec_reach_the_wire(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Constants, enum values and marks with quotes come out of the generated code as the spec has them."""
+    shutil.copytree(STRUCTURED, tmp_path / "specs")
+    spec = tmp_path / "specs/apis/trips.yaml"
+    text = spec.read_text()
+    for old, new in (
+        ("constant: plan", "constant: 'a \"plan\"'"),
+        ("calm: slow", "'\"calm\"': slow"),
+        ('done: "[END]"', "done: '\"END\"'"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    spec.write_text(text)
+    for path, content in render_package(load_model(tmp_path / "specs")).items():
+        (tmp_path / "quoted_generated" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "quoted_generated" / path).write_bytes(content)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    bridges = importlib.import_module("quoted_generated.trips.bridges")
+    operations = importlib.import_module("quoted_generated.operations")
+    registry = importlib.import_module("quoted_generated.registry")
+    answer = bridges.plan_rest_encode_reply(operations.PlanReply(), operations.PlanRequest(), context())
+    assert b"".join(map(bytes, answer.chunks)) == b'{"kind":"a \\"plan\\"","ways":[]}'
+    asked = bridges.plan_rest_encode_request(operations.PlanRequest(pace="slow"), context())
+    assert b'{"speed":"\\"calm\\""}' in b"".join(map(bytes, asked.chunks))
+    assert registry.APIS["trips"].endpoints["follow"].rest.framing.done == '"END"'

@@ -61,8 +61,9 @@ class Tgis:
                 await context.abort(grpc.StatusCode.INTERNAL, "broke")
 
     async def model_info(self, request: bytes, context: Any) -> bytes:
-        """Some limits."""
-        return encoded(wire.encode_ModelInfoResponse(wire.ModelInfoResponse(max_sequence_length=256)))
+        """Some limits; of a model named `new` also a field of a later proto."""
+        newer = b"\x98\x06\x01" if b"new" in request else b""
+        return encoded(wire.encode_ModelInfoResponse(wire.ModelInfoResponse(max_sequence_length=256))) + newer
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[int]:
@@ -211,6 +212,14 @@ async def test_a_get_may_ask_what_changes_nothing(gateway: tuple[Tgis, str]) -> 
         assert (status, json.loads(body)) == (200, {"maxSequenceLength": 256})
     status, _, body = await answered(f"{address}/{SERVICE}/Generate?connect=v1&encoding=json&message=%7B%7D")
     assert status == 405
+
+
+async def test_what_has_no_name_in_json_is_named_by_number(gateway: tuple[Tgis, str]) -> None:
+    """A field that a newer runtime answers is not dropped silently."""
+    _, address = gateway
+    _, headers, body = await answered(*JSON, "-d", '{"modelId": "new"}', f"{address}/{SERVICE}/ModelInfo")
+    assert json.loads(body) == {"maxSequenceLength": 256}
+    assert headers["x-inferbridge-lost"] == "fmaas.ModelInfoResponse#99"
 
 
 async def test_a_compressed_call_is_understood(gateway: tuple[Tgis, str], tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def test_credentials_never_reach_a_runtime() -> None:
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", "/v1/models", 404),
+        ("GET", "/v1/files", 404),
         ("GET", "/v2/models/m/infer", 405),
         ("POST", "/v2/models/%2e%2e/infer", 400),
         ("POST", "/v2/models/a%2fb/infer", 400),

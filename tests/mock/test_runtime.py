@@ -36,13 +36,13 @@ def every_binding() -> list[tuple[RuntimeProfile, str, str]]:
 
 
 def example(endpoint: Endpoint, half: RestHalf | GrpcHalf) -> Any:
-    """A small request that the binding can say: a model, and the first list of texts or a chat."""
+    """A small request that the binding can say: a model, and a chat or the first list of texts, of both to compare."""
     if endpoint.operation == "infer":
         tensor = operations.Tensor(name="x", datatype="INT32", shape=[1], data=b"\1\0\0\0")
         return operations.InferRequest(model="m", inputs=[tensor])
     kind = getattr(operations, "".join(map(str.capitalize, endpoint.operation.split("_"))) + "Request")
     said = {name: hint for name, hint in hints(kind).items() if name in half.fields}
-    texts = [name for name, hint in said.items() if hint == list[str]][:1]
+    texts = [name for name, hint in said.items() if hint == list[str]][: 2 if endpoint.operation == "similarity" else 1]
     made: dict[str, Any] = {**{name: ["a b"] for name in texts}, **({"model": "m"} if "model" in hints(kind) else {})}
     if "messages" in said:
         made = {"model": "m", "messages": [{"role": "user", "content": "a b"}]}

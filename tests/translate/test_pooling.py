@@ -38,8 +38,8 @@ def body(form: dict[str, Any]) -> Any:
 
 
 def test_an_embedding_is_asked_of_caikit() -> None:
-    """Text, model and truncation cross to the task that takes lists, over either protocol."""
-    call = embeddings(truncate_prompt_tokens=3, user="me", encoding_format="base64")
+    """Text and model cross to the task that takes lists, and the truncation, which is without special tokens there."""
+    call = embeddings(truncate_prompt_tokens=5, user="me", encoding_format="base64")
     made = translate_call("openai/rest", "caikit-standalone/rest", call)
     assert made["path"] == "/api/v1/task/embedding-tasks"
     assert body(made) == {
@@ -99,7 +99,8 @@ def test_a_caikit_call_is_vllms() -> None:
     call = rest_request(
         "/api/v1/task/embedding-tasks", {"inputs": ["a", "b"], "model_id": "m", "parameters": parameters}
     )
-    assert body(translate_call("caikit/rest", "vllm-nvidia/rest", call)) == {"input": ["a", "b"], "model": "m"}
+    made = body(translate_call("caikit/rest", "vllm-nvidia/rest", call))
+    assert made == {"input": ["a", "b"], "model": "m", "encoding_format": "base64"}
 
 
 @pytest.mark.parametrize(
@@ -146,13 +147,6 @@ def test_similarities_are_scores() -> None:
     made = body(translate_reply("openai/rest", "caikit-standalone/rest", {"request": case["request"], "reply": reply}))
     assert made["data"] == body(case["reply"])["data"]
     assert made["usage"] == {"prompt_tokens": 13, "total_tokens": 13, "completion_tokens": 0}
-
-
-def test_pairs_of_two_lists_are_refused() -> None:
-    """vLLM compares two lists pair by pair, which caikit has no task for."""
-    call = rest_request("/score", {"model": "m", "text_1": ["a", "b"], "text_2": ["c", "d"]})
-    made = translate_call("openai/rest", "caikit-standalone/rest", call)
-    assert body(made["error"])["error"]["message"].startswith("text_1:")
 
 
 @pytest.mark.parametrize("name", ["rerank", "rerank_top_n", "rerank_v2"])

@@ -20,8 +20,9 @@ from inferbridge_codegen.spec.documents import (
 )
 
 RULES = (
-    "caikit", "caikit_rerank", "openai_chat", "openai_completions", "openai_embeddings", "openai_rerank",
-    "openai_models", "openai_score", "openai_tokenize", "tgis", "tgis_model_info", "tgis_tokenize",
+    "caikit", "caikit_embeddings", "caikit_models", "caikit_rerank", "caikit_similarity", "caikit_tokenize",
+    "caikit_version", "openai_chat", "openai_completions", "openai_embeddings", "openai_models", "openai_rerank",
+    "openai_score", "openai_tokenize", "openai_version", "tgis", "tgis_model_info", "tgis_tokenize", "v2_models",
 )  # fmt: skip
 """Names that `inferbridge.bridge.rules` knows."""
 _LITERALS: Mapping[str, tuple[type, ...]] = {

@@ -23,6 +23,7 @@ from inferbridge_codegen.model.types import (
     class_name,
 )
 from inferbridge_codegen.model.wire_view import JSON_MESSAGES, MessageView, SchemaView, WireView
+from inferbridge_codegen.numbering import check_numbers
 from inferbridge_codegen.problems import Mark, Problems, suggestion
 from inferbridge_codegen.protos.compile import compile_protos
 from inferbridge_codegen.protos.index import ProtoIndex
@@ -111,6 +112,7 @@ class Linker:
         for api in self._specs.apis.values():
             for schema in api.schemas.values():
                 self._check_fields(schema.fields, (*SCALARS, PARAMETERS, *api.schemas))
+                check_numbers(schema, self._problems)
 
     def _check_fields(self, fields: Mapping[str, FieldDocument], known: Iterable[str]) -> None:
         for field in fields.values():
@@ -208,7 +210,8 @@ class Linker:
         return Endpoint(document.name, operation, rest, grpc, document.mode, document.rule, document.fan_out)
 
     def _rest(self, document: RestDocument, operation: Operation, api: ApiDocument) -> RestBinding:
-        variables = tuple(dict.fromkeys(name for path in document.paths for name in path.variables))
+        paths = (*document.paths, *document.aliases)
+        variables = tuple(dict.fromkeys(name for path in paths for name in path.variables))
 
         def side(part: SideDocument, struct: Struct, names: tuple[str, ...]) -> Side | Tree:
             schema = self._schema(api.schemas, part.schema.base, part.schema.mark) if part.schema else None
@@ -224,6 +227,7 @@ class Linker:
             side(document.reply, operation.reply, ()),
             self._message(document.message, operation, lambda part, struct: side(part, struct, ())),
             document.framing,
+            document.aliases,
         )
 
     def _message(

@@ -22,6 +22,7 @@ CONVERTERS: Mapping[str, str] = {
     "json_format": "enum",
     "embedding": "any",
     "encoder_decoder": "enum",
+    "serving": "enum",
     "score_objects": "any",
     "text_documents": "any",
 }
@@ -35,6 +36,7 @@ CONVERTER_FIELDS: Mapping[str, tuple[str, ...]] = {
     "json_format": ("optional<bool>",),
     "embedding": ("list<double>",),
     "encoder_decoder": ("bool",),
+    "serving": ("bool",),
     "score_objects": ("list<double>",),
     "text_documents": ("list<any>",),
 }

@@ -248,6 +248,8 @@ class _Linker:
         if absent:
             self.map(scope, absent)
         inner = [replace(line, wire=line.wire[1:]) for line in lines if not line.document.absent]
+        if not place.field.required or place.kind != "message":
+            self._check_optional(name, place.item, lines[0])
         made = self.message(place.attribute, name, inner, place.item, scope)
         made = replace(made, first=lines[0].wire[0].endswith("[0]"), absent=absent, required=place.field.required)
         targets = [value.target for value in made.values if value.target]
@@ -257,6 +259,13 @@ class _Linker:
                 lines[0].document.wire_mark, f"{name} mixes fields of {', '.join(sorted(owners))} with others"
             )
         return replace(made, owner=owners.pop() if len(owners) == 1 else "")
+
+    def _check_optional(self, name: str, item: WireView, line: _Line) -> None:
+        """A message that may be missing stands for one with nothing set."""
+        required = next((field for field, place in item.places().items() if place.field.required), "")
+        if required:
+            message = f"{name} may be left out, so {required!r} in {item.title} cannot be required"
+            self._problems.add(line.document.wire_mark, message)
 
     def _items(self, name: str, lines: list[_Line], place: WirePlace, scope: _Scope) -> Items | None:
         assert place.item is not None
@@ -445,16 +454,21 @@ def _alternatives(messages: Sequence[Message], unions: Sequence[Sequence[str]]) 
     """Where members of a union hold one list of numbers, as floats and doubles, both are written, as they fit."""
     made = list(messages)
     for names in unions:
-        lists = {at: each.values[0] for at, each in enumerate(made) if each.wire in names and len(each.values) == 1}
-        single = next((at for at, value in lists.items() if value.kind == "float32" and value.is_list), None)
-        if single is None:
-            continue
-        for at, value in lists.items():
-            if value.target == lists[single].target and value.kind == "double" and value.alias:
-                made[single] = replace(made[single], floats="single")
-                made[at] = replace(made[at], floats="double", values=(replace(value, alias=False),))
-                break
+        lists = [each for each in made if each.wire in names and len(each.values) == 1 and each.values[0].is_list]
+        single = next((each for each in lists if each.values[0].kind == "float32"), None)
+        double = next((each for each in lists if single is not None and _is_double(each, single)), None)
+        if single is not None and double is not None:
+            made.remove(double)
+            values = (replace(double.values[0], alias=False),)
+            at = made.index(single)
+            made[at : at + 1] = [replace(single, floats="single"), replace(double, floats="double", values=values)]
     return made
+
+
+def _is_double(message: Message, single: Message) -> bool:
+    """Whether it holds the numbers of `single` as doubles."""
+    value = message.values[0]
+    return value.kind == "double" and value.alias and value.target == single.values[0].target
 
 
 def _item_of(field: Field) -> Field:

@@ -43,6 +43,7 @@ class Field:
     loss: str = "warn"
     quirk: str = ""
     off: Constant = None
+    number: int = 0
 
     @classmethod
     def of(cls, document: FieldDocument) -> "Field":
@@ -56,6 +57,7 @@ class Field:
             document.loss,
             document.quirk,
             document.off,
+            document.number,
         )
 
     @property
@@ -161,6 +163,8 @@ class RestBinding:
     reply: "Side | Tree"
     message: "Tree | None" = None
     framing: FramingDocument | None = None
+    aliases: tuple[PathTemplate, ...] = ()
+    """Further paths that clients may use; nothing is ever sent there."""
 
 
 @dataclass(frozen=True, slots=True)

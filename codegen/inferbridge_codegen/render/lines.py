@@ -40,6 +40,14 @@ def wrapped_head(name: str, arguments: Sequence[str], returns: str) -> Lines:
     return [f"def {name}(", f"    {inside}", f") -> {returns}:"]
 
 
+def literal(value: object) -> str:
+    """A plain value; a string in the quotes that need fewer escapes, double ones if in doubt."""
+    if not isinstance(value, str):
+        return repr(value)
+    quote = "'" if value.count('"') > value.count("'") else '"'
+    return quote + "".join(f"\\{sign}" if sign == quote else repr(sign)[1:-1] for sign in value) + quote
+
+
 def formatted(source: str) -> str:
     """Source as the formatter leaves it, where the statements are too long to lay out by hand."""
     command = [find_ruff_bin(), "format", "--isolated", "--line-length", str(WIDTH), "--target-version", "py312", "-"]

@@ -9,7 +9,7 @@ from inferbridge_codegen.render import rest_services
 from inferbridge_codegen.render.bridges import render_bridges
 from inferbridge_codegen.render.descriptor_sets import render_grpc_services, without_comments
 from inferbridge_codegen.render.environment import render
-from inferbridge_codegen.render.lines import formatted
+from inferbridge_codegen.render.lines import formatted, literal
 from inferbridge_codegen.render.messages import render_messages
 from inferbridge_codegen.render.pages import render_pages
 from inferbridge_codegen.render.registry import render_registry
@@ -45,7 +45,7 @@ def _text(value: str) -> str:
 def _quirk(value: object) -> str:
     if isinstance(value, tuple):
         return "frozenset({" + ", ".join(f'"{item}"' for item in value) + "})"
-    return f'"{value}"' if isinstance(value, str) else repr(value)
+    return literal(value)
 
 
 def _api(api: Api) -> FileSet:

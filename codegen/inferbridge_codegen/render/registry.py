@@ -3,7 +3,7 @@
 from inferbridge_codegen.model.tree import Message, Tree
 from inferbridge_codegen.model.types import Endpoint, GrpcBinding, Model, RestBinding
 from inferbridge_codegen.render.environment import render
-from inferbridge_codegen.render.lines import formatted
+from inferbridge_codegen.render.lines import formatted, literal
 from inferbridge_codegen.render.rest_services import methods
 
 _REPLY = ("decode_reply", "encode_reply")
@@ -41,15 +41,17 @@ def _facts(binding: RestBinding | GrpcBinding) -> list[str]:
             f"fields=frozenset({{{', '.join(f'"{name}"' for name in names)}}})," if names else "fields=frozenset(),"
         )
         if request.defaults:
-            values = ", ".join(f'"{name}": {value!r}' for name, value in request.defaults).replace("'", '"')
+            values = ", ".join(f'"{name}": {literal(value)}' for name, value in request.defaults)
             lines.append(f"defaults={{{values}}},")
+    if isinstance(binding, RestBinding) and binding.aliases:
+        lines.append(f"aliases=({', '.join(f'"{path.text}"' for path in binding.aliases)},),")
     if isinstance(binding, RestBinding) and binding.message is not None:
         framing = binding.framing
         event, crlf, done, error = (
             (framing.event, framing.crlf, framing.done, framing.error_event) if framing else ("", False, "", "")
         )
         newline = "\\r\\n" if crlf else "\\n"
-        lines.append(f'framing=EventFraming("{event}", "{newline}", "{done}", "{error}"),')
+        lines.append(f'framing=EventFraming({literal(event)}, "{newline}", {literal(done)}, {literal(error)}),')
     return lines
 
 

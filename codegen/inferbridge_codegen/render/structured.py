@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from inferbridge_codegen.model.tree import Items, Message, Part, Special, Target, Tree, Value
 from inferbridge_codegen.model.types import Field, class_name
 from inferbridge_codegen.model.wire_view import json_attribute, python_attribute
-from inferbridge_codegen.render.lines import Lines, call, indented, wrapped
+from inferbridge_codegen.render.lines import Lines, call, indented, literal, wrapped
 
 _ZEROS = {
     "string": '""',
@@ -116,12 +116,13 @@ class Structured:
         for inner in message.messages:
             # two underscores: `a.b` must not meet a field that is called `a_b`
             local = f"{name}__{inner.label}" if name.startswith("in_") else f"in_{inner.label}"
-            empty = self._empty(inner)
             place = f"{name}.{inner.wire}"
             if inner.first:
-                lines.append(f'{local} = structured.alone({place}, {empty}, "{inner.label}", context)')
+                lines.append(f'{local} = structured.alone({place}, {self._empty(inner)}, "{inner.label}", context)')
+            elif inner.required:
+                lines.append(f"{local} = {place}")
             else:
-                lines.append(f"{local} = {place} or {empty}")
+                lines.append(f"{local} = {place} or {self._empty(inner)}")
             more, deeper = self._locals(inner, local)
             lines += more
             places += deeper
@@ -134,10 +135,16 @@ class Structured:
 
     def _refuse_unmapped(self, message: Message, place: str) -> Lines:
         names = [field for field in message.unmapped if field.loss != "ignore"]
-        if not names or (self.is_rest and not self.is_request):
+        if not names:
             return []
-        pairs = [f'("{field.name}", {place}.{_attribute(field, self.is_rest)}),' for field in names]
-        return ["structured.lose_set(", "    (", *indented(indented(pairs)), "    ),", "    context,", ")"]
+        if self.is_rest and self.is_request:
+            treat = "lose_given"  # where JSON says a value, it is meant: false and 0 as well
+            pairs = [f'("{each.name}", {place}.{json_attribute(each.name)}, {literal(each.off)}),' for each in names]
+        else:
+            # a runtime's JSON grows by version: what is declared and not mapped is treated as what is not known
+            treat = "note_set" if self.is_rest else "lose_set"
+            pairs = [f'("{each.name}", {place}.{_attribute(each, self.is_rest)}),' for each in names]
+        return [f"structured.{treat}(", "    (", *indented(indented(pairs)), "    ),", "    context,", ")"]
 
     def _demand(self, value: Value, place: str) -> Lines:
         if self.is_rest or not isinstance(value.constant, bool):
@@ -158,8 +165,9 @@ class Structured:
         if value.converter:
             return f"converters.{value.converter}_from_wire({raw})"
         if value.entries:
-            table = self._table(value, "IN", {repr(wire): repr(neutral) for wire, neutral in reversed(value.entries)})
-            said = f"structured.said({raw}, {value.unset!r})" if value.unset is not None else raw
+            entries = {literal(wire): literal(neutral) for wire, neutral in reversed(value.entries)}
+            table = self._table(value, "IN", entries)
+            said = f"structured.said({raw}, {literal(value.unset)})" if value.unset is not None else raw
             return f'structured.named({table}, {said}, "{value.label}", context)'
         if value.is_list and value.kind in {"float32", "double"} and not self.is_rest:
             return f'structured.floats({raw}, "{"f" if value.kind == "float32" else "d"}")'
@@ -167,7 +175,7 @@ class Structured:
             return f"json_messages.{_JSON_READERS[value.kind]}{'s' if value.is_list else ''}({raw})"
         if value.unset is not None:
             plain = f"structured.given({raw}, None)" if self.is_rest else raw
-            raw = f"structured.said({plain}, {value.unset!r})"
+            raw = f"structured.said({plain}, {literal(value.unset)})"
         elif self._needs_default(value):
             raw = f"structured.given({raw}, {value.target.field.default})"
         if value.unit:
@@ -183,7 +191,7 @@ class Structured:
         wire = "int" if value.kind == "enum" else "str"
         neutral = f"operations.{class_name(value.target.field.type.base)}"
         kind = f"dict[{wire}, {neutral}]" if direction == "IN" else f"dict[str, {wire}]"
-        lines = ", ".join(f"{key}: {text}" for key, text in entries.items()).replace("'", '"')
+        lines = ", ".join(f"{key}: {text}" for key, text in entries.items())
         self.constants[f"{name}: {kind}"] = "{" + lines + "}"
         return name
 
@@ -293,7 +301,11 @@ class Structured:
 
     def _write_message(self, message: Message, scope: str) -> Lines:
         arguments = [[f"{value.wire}={self._write_value(value, scope)}"] for value in message.values if not value.alias]
-        arguments += [self._write_nested(inner, scope) for inner in message.messages if _writes(inner)]
+        for inner in message.messages:
+            if inner.floats:
+                arguments.append(self._write_floats(inner, scope))
+            elif _writes(inner):
+                arguments.append(self._write_nested(inner, scope))
         arguments += [[f"{items.wire}={self.write_items(items, scope)}"] for items in message.items]
         return call(f"{self.module}.{message.wire_class}", arguments)
 
@@ -305,19 +317,25 @@ class Structured:
         if message.owner:
             missing = "msgspec.UNSET" if self.is_rest else "None"
             return [f"{message.wire}={missing}", f"if {scope}.{message.owner} is None", f"else {made[0]}", *made[1:]]
-        if message.floats:
-            fits = f"structured.singles({self._place(message.values[0], scope)})"
-            unless = fits if message.floats == "double" else f"not {fits}"
-            return [f"{message.wire}=None", f"if {unless}", f"else {made[0]}", *made[1:]]
         if message.required:
             return [f"{message.wire}={made[0]}", *made[1:]]
         filled = "structured.filled_json" if self.is_rest else "structured.filled"
         inner = [*made[:-1], f"{made[-1]},", f"{self._empty(message)},"]
         return [f"{message.wire}={filled}(", *indented(inner), ")"]
 
+    def _write_floats(self, message: Message, scope: str) -> Lines:
+        """One of two members of a union: the numbers as float32 where they are, else as doubles; packed once."""
+        value = message.values[0]
+        made = f"{self.module}.{message.wire_class}({value.wire}="
+        if message.floats == "double":
+            packed = self._write_value(value, scope)
+            return [f"{message.wire}=None", "if singles is not None", f"else {made}{packed})"]
+        condition = f"if (singles := structured.singles({self._place(value, scope)})) is None"
+        return [f"{message.wire}=None", condition, f"else {made}singles)"]
+
     def _write_value(self, value: Value, scope: str) -> str:
         if value.target is None:
-            return repr(value.constant).replace("'", '"')
+            return literal(value.constant)
         return self._encoded(value, self._place(value, scope), value.target.field)
 
     def _place(self, value: Value, scope: str) -> str:
@@ -335,7 +353,8 @@ class Structured:
         if value.converter:
             return f"converters.{value.converter}_to_wire({place})"
         if value.entries:
-            table = self._table(value, "OUT", {repr(neutral): repr(wire) for wire, neutral in reversed(value.entries)})
+            entries = {literal(neutral): literal(wire) for wire, neutral in reversed(value.entries)}
+            table = self._table(value, "OUT", entries)
             missing = (
                 ("None" if value.nullable else "msgspec.UNSET") if self.is_rest else ("None" if value.presence else "0")
             )
@@ -343,7 +362,7 @@ class Structured:
         if value.unit == "ms":
             place = f"structured.whole({place}, {_MS})"
         if self.is_rest and value.always and value.unset is not None:
-            return f"structured.given({place}, {value.unset!r})"
+            return f"structured.given({place}, {literal(value.unset)})"
         if self.is_rest and value.kind == "double":
             finite = "all_finite" if value.is_list else "finite"
             place = f'structured.{finite}({place}, "{value.label}", context)'
@@ -358,7 +377,7 @@ class Structured:
             return place
         zero = _ZEROS[value.kind]
         if value.unset is not None:
-            return f'structured.sayable({place}, {value.unset!r}, {zero}, "{declared.name}", context)'
+            return f'structured.sayable({place}, {literal(value.unset)}, {zero}, "{declared.name}", context)'
         return f"structured.given({place}, {zero})"
 
     def _json(self, value: Value, place: str, declared: Field) -> str:
@@ -442,6 +461,6 @@ def _writes(message: Message) -> bool:
 
 def _is_set(declared: Field, place: str) -> str:
     if declared.off is not None:
-        off = repr(declared.off).replace("'", '"')
+        off = literal(declared.off)
         return f"{place} not in (None, {off})" if declared.type.is_optional else f"{place} != {off}"
     return f"{place} is not None" if declared.type.is_optional or declared.type.base == "any" else place

@@ -76,7 +76,7 @@ def _check_routes(reader: Reader, endpoints: Mapping[str, EndpointDocument]) -> 
     for endpoint in endpoints.values():
         if endpoint.rest is None:
             continue
-        for path in endpoint.rest.paths:
+        for path in (*endpoint.rest.paths, *endpoint.rest.aliases):
             owner = taken.setdefault(f"{endpoint.rest.method} {path.shape}", endpoint.name)
             if owner != endpoint.name:
                 message = f"{endpoint.rest.method} {path.text} is already a path of endpoint {owner!r}"
@@ -85,17 +85,19 @@ def _check_routes(reader: Reader, endpoints: Mapping[str, EndpointDocument]) -> 
 
 def _rest(reader: Reader, node: Node, mode: str) -> RestDocument:
     known = {"method": True, "paths": True, "request": False, "reply": mode == "unary", "message": mode == "stream",
-             "framing": False}  # fmt: skip
+             "framing": False, "aliases": False}  # fmt: skip
     parts = reader.map(node, "a rest binding", known)
     _check_mode(reader, parts, mode)
+    paths = _paths(reader, parts.get("paths"), "paths", {})
     return RestDocument(
         reader.choice(parts.get("method"), "method", _METHODS) or "GET",
-        _paths(reader, parts.get("paths")),
+        paths,
         _rest_side(reader, parts.get("request"), node.mark),
         _rest_side(reader, parts.get("reply"), node.mark),
         node.mark,
         _rest_side(reader, parts["message"], node.mark) if "message" in parts else None,
         _framing(reader, parts["framing"]) if "framing" in parts else None,
+        _paths(reader, parts.get("aliases"), "aliases", {path.shape: path for path in paths}),
     )
 
 
@@ -116,9 +118,10 @@ def _framing(reader: Reader, node: Node) -> FramingDocument:
     )
 
 
-def _paths(reader: Reader, node: Node | None) -> tuple[PathTemplate, ...]:
-    shapes: dict[str, PathTemplate] = {}
-    items = reader.sequence(node, "paths")
+def _paths(reader: Reader, node: Node | None, key: str, others: Mapping[str, PathTemplate]) -> tuple[PathTemplate, ...]:
+    """The paths under a key; none may match the same as another, or as one of `others`, which are by their shape."""
+    shapes = dict(others)
+    items = reader.sequence(node, key)
     for item in items:
         text = reader.string(item, "a path")
         if text is None or not isinstance(item, Scalar):
@@ -127,8 +130,8 @@ def _paths(reader: Reader, node: Node | None) -> tuple[PathTemplate, ...]:
         if template is not None and shapes.setdefault(template.shape, template) is not template:
             reader.problems.add(item.mark, f"path {text!r} matches the same as {shapes[template.shape].text!r}")
     if isinstance(node, ListNode) and not items:
-        reader.problems.add(node.mark, "paths must not be empty")
-    return tuple(shapes.values())
+        reader.problems.add(node.mark, f"{key} must not be empty")
+    return tuple(path for shape, path in shapes.items() if shape not in others)
 
 
 def _rest_side(reader: Reader, node: Node | None, mark: Mark) -> SideDocument:

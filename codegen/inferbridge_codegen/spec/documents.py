@@ -51,6 +51,8 @@ class FieldDocument:
     mark: Mark
     off: Constant = None
     """The value that means "no effect": to set it is no loss where a runtime has no place for the field."""
+    number: int = 0
+    """REST: of the field in a message made of the schema; 0: its place among those that give none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,8 @@ class RestDocument:
     message: SideDocument | None = None
     """One event of a streamed answer."""
     framing: FramingDocument | None = None
+    aliases: tuple[PathTemplate, ...] = ()
+    """Further paths that clients may use; nothing is ever sent there."""
 
 
 @dataclass(frozen=True, slots=True)

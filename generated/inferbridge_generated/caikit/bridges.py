@@ -84,13 +84,9 @@ _NO_SCHEMAS_GenerationParameters = schemas.GenerationParameters()
 _NO_SCHEMAS_LengthPenalty = schemas.LengthPenalty()
 _NO_SCHEMAS_ListOfVector1D = schemas.ListOfVector1D()
 _NO_SCHEMAS_ProducerId = schemas.ProducerId()
-_NO_SCHEMAS_RerankInputs = schemas.RerankInputs()
 _NO_SCHEMAS_RerankParameters = schemas.RerankParameters()
 _NO_SCHEMAS_RerankScores = schemas.RerankScores()
-_NO_SCHEMAS_ReranksInputs = schemas.ReranksInputs()
 _NO_SCHEMAS_ReranksParameters = schemas.ReranksParameters()
-_NO_SCHEMAS_SimilaritiesInputs = schemas.SimilaritiesInputs()
-_NO_SCHEMAS_SimilarityInputs = schemas.SimilarityInputs()
 _NO_SCHEMAS_SimilarityScores = schemas.SimilarityScores()
 _NO_SCHEMAS_StreamDetails = schemas.StreamDetails()
 _NO_SCHEMAS_ThresholdParameters = schemas.ThresholdParameters()
@@ -1077,6 +1073,10 @@ def embedding_tasks_rest_encode_request(request: operations.EmbedRequest, contex
     """The operation to POST /api/v1/task/embedding-tasks."""
     if request.dimensions is not None:
         context.lose("dimensions", "the other side has no place for it")
+    if request.add_special_tokens not in (None, True):
+        context.lose("add_special_tokens", "the other side has no place for it")
+    if request.use_activation not in (None, True):
+        context.lose("use_activation", "the other side has no place for it")
     path = "/api/v1/task/embedding-tasks"
     body = schemas.EmbeddingsRequest(
         inputs=request.texts,
@@ -1152,15 +1152,11 @@ def _write_embedding_tasks_grpc_reply_vectors(item: operations.Vector, context: 
     """One of `vectors`."""
     made = wire.Vector1D(
         data_npfloat32sequence=None
-        if not structured.singles(item.values)
-        else wire.NpFloat32Sequence(
-            values=structured.packed(item.values, "f", "values", context),
-        ),
+        if (singles := structured.singles(item.values)) is None
+        else wire.NpFloat32Sequence(values=singles),
         data_npfloat64sequence=None
-        if structured.singles(item.values)
-        else wire.NpFloat64Sequence(
-            values=structured.packed(item.values, "d", "values", context),
-        ),
+        if singles is not None
+        else wire.NpFloat64Sequence(values=structured.packed(item.values, "d", "values", context)),
     )
     structured.one_of(made, ("data_pyfloatsequence", "data_npfloat32sequence", "data_npfloat64sequence"), context)
     return made
@@ -1180,6 +1176,10 @@ def embedding_tasks_grpc_encode_request(request: operations.EmbedRequest, contex
     """The operation to /caikit.runtime.Nlp.NlpService/EmbeddingTasksPredict."""
     if request.dimensions is not None:
         context.lose("dimensions", "the other side has no place for it")
+    if request.add_special_tokens not in (None, True):
+        context.lose("add_special_tokens", "the other side has no place for it")
+    if request.use_activation not in (None, True):
+        context.lose("use_activation", "the other side has no place for it")
     message = wire.EmbeddingTasksRequest(
         texts=request.texts,
         truncate_input_tokens=request.truncate_tokens,
@@ -1245,6 +1245,10 @@ def embedding_rest_encode_request(request: operations.EmbedRequest, context: Con
     """The operation to POST /api/v1/task/embedding."""
     if request.dimensions is not None:
         context.lose("dimensions", "the other side has no place for it")
+    if request.add_special_tokens not in (None, True):
+        context.lose("add_special_tokens", "the other side has no place for it")
+    if request.use_activation not in (None, True):
+        context.lose("use_activation", "the other side has no place for it")
     only_texts = structured.only(request.texts, "texts", context)
     path = "/api/v1/task/embedding"
     body = schemas.EmbeddingRequest(
@@ -1326,6 +1330,10 @@ def embedding_grpc_encode_request(request: operations.EmbedRequest, context: Con
     """The operation to /caikit.runtime.Nlp.NlpService/EmbeddingTaskPredict."""
     if request.dimensions is not None:
         context.lose("dimensions", "the other side has no place for it")
+    if request.add_special_tokens not in (None, True):
+        context.lose("add_special_tokens", "the other side has no place for it")
+    if request.use_activation not in (None, True):
+        context.lose("use_activation", "the other side has no place for it")
     only_texts = structured.only(request.texts, "texts", context)
     message = wire.EmbeddingTaskRequest(
         text=only_texts,
@@ -1376,15 +1384,11 @@ def embedding_grpc_encode_reply(
         result=structured.filled(
             wire.Vector1D(
                 data_npfloat32sequence=None
-                if not structured.singles(only_vectors.values)
-                else wire.NpFloat32Sequence(
-                    values=structured.packed(only_vectors.values, "f", "values", context),
-                ),
+                if (singles := structured.singles(only_vectors.values)) is None
+                else wire.NpFloat32Sequence(values=singles),
                 data_npfloat64sequence=None
-                if structured.singles(only_vectors.values)
-                else wire.NpFloat64Sequence(
-                    values=structured.packed(only_vectors.values, "d", "values", context),
-                ),
+                if singles is not None
+                else wire.NpFloat64Sequence(values=structured.packed(only_vectors.values, "d", "values", context)),
             ),
             _NO_WIRE_Vector1D,
         ),
@@ -1422,12 +1426,12 @@ def _write_sentence_similarity_tasks_rest_reply_results(
 def sentence_similarity_tasks_rest_decode_request(call: HttpRequest, context: Context) -> operations.SimilarityRequest:
     """POST /api/v1/task/sentence-similarity-tasks to its operation."""
     body = rest.read_json(_READ_SIMILARITIES_REQUEST, bytes(rest.body_of(call)))
-    in_inputs = body.inputs or _NO_SCHEMAS_SimilaritiesInputs
+    in_inputs = body.inputs
     in_parameters = body.parameters or _NO_SCHEMAS_TruncateParameters
     return operations.SimilarityRequest(
         model=body.model_id,
-        sources=structured.given(in_inputs.source_sentences, []),
-        sentences=structured.given(in_inputs.sentences, []),
+        sources=in_inputs.source_sentences,
+        sentences=in_inputs.sentences,
         truncate_tokens=structured.given(in_parameters.truncate_input_tokens, None),
     )
 
@@ -1440,8 +1444,8 @@ def sentence_similarity_tasks_rest_encode_request(
     body = schemas.SimilaritiesRequest(
         model_id=request.model,
         inputs=schemas.SimilaritiesInputs(
-            source_sentences=rest.optional(request.sources),
-            sentences=rest.optional(request.sentences),
+            source_sentences=request.sources,
+            sentences=request.sentences,
         ),
         parameters=structured.filled_json(
             schemas.TruncateParameters(
@@ -1572,13 +1576,13 @@ def sentence_similarity_tasks_grpc_encode_reply(
 def sentence_similarity_rest_decode_request(call: HttpRequest, context: Context) -> operations.SimilarityRequest:
     """POST /api/v1/task/sentence-similarity to its operation."""
     body = rest.read_json(_READ_SIMILARITY_REQUEST, bytes(rest.body_of(call)))
-    in_inputs = body.inputs or _NO_SCHEMAS_SimilarityInputs
+    in_inputs = body.inputs
     in_parameters = body.parameters or _NO_SCHEMAS_TruncateParameters
     return operations.SimilarityRequest(
         model=body.model_id,
-        sentences=structured.given(in_inputs.sentences, []),
+        sentences=in_inputs.sentences,
         truncate_tokens=structured.given(in_parameters.truncate_input_tokens, None),
-        sources=[structured.given(in_inputs.source_sentence, "")],
+        sources=[in_inputs.source_sentence],
     )
 
 
@@ -1589,8 +1593,8 @@ def sentence_similarity_rest_encode_request(request: operations.SimilarityReques
     body = schemas.SimilarityRequest(
         model_id=request.model,
         inputs=schemas.SimilarityInputs(
-            source_sentence=rest.optional(only_sources),
-            sentences=rest.optional(request.sentences),
+            source_sentence=only_sources,
+            sentences=request.sentences,
         ),
         parameters=structured.filled_json(
             schemas.TruncateParameters(
@@ -1722,9 +1726,9 @@ def _read_rerank_tasks_rest_reply_scores(item: schemas.RerankScore, context: Con
     """One of `scores`."""
     return operations.RankedDocument(
         document=structured.given(item.document, None),
-        index=structured.given(item.index, 0),
-        score=structured.given(item.score, 0.0),
-        text=converters.optional_text_from_wire(item.text),
+        index=item.index,
+        score=item.score,
+        text=structured.given(item.text, None),
     )
 
 
@@ -1732,7 +1736,7 @@ def _read_rerank_tasks_rest_reply_results(item: schemas.RerankScores, context: C
     """One of `results`."""
     return operations.Ranking(
         documents=[_read_rerank_tasks_rest_reply_scores(item, context) for item in structured.given(item.scores, [])],
-        query=converters.optional_text_from_wire(item.query),
+        query=structured.given(item.query, None),
     )
 
 
@@ -1742,14 +1746,14 @@ def _write_rerank_tasks_rest_reply_scores(item: operations.RankedDocument, conte
         document=item.document,
         index=item.index,
         score=structured.finite(item.score, "score", context),
-        text=converters.optional_text_to_wire(item.text),
+        text=item.text,
     )
 
 
 def _write_rerank_tasks_rest_reply_results(item: operations.Ranking, context: Context) -> schemas.RerankScores:
     """One of `results`."""
     return schemas.RerankScores(
-        query=converters.optional_text_to_wire(item.query),
+        query=item.query,
         scores=[_write_rerank_tasks_rest_reply_scores(item, context) for item in item.documents],
     )
 
@@ -1757,12 +1761,12 @@ def _write_rerank_tasks_rest_reply_results(item: operations.Ranking, context: Co
 def rerank_tasks_rest_decode_request(call: HttpRequest, context: Context) -> operations.RerankRequest:
     """POST /api/v1/task/rerank-tasks to its operation."""
     body = rest.read_json(_READ_RERANKS_REQUEST, bytes(rest.body_of(call)))
-    in_inputs = body.inputs or _NO_SCHEMAS_ReranksInputs
+    in_inputs = body.inputs
     in_parameters = body.parameters or _NO_SCHEMAS_ReranksParameters
     return operations.RerankRequest(
         model=body.model_id,
-        queries=structured.given(in_inputs.queries, []),
-        documents=structured.given(in_inputs.documents, []),
+        queries=in_inputs.queries,
+        documents=in_inputs.documents,
         top_n=structured.given(in_parameters.top_n, None),
         truncate_tokens=structured.given(in_parameters.truncate_input_tokens, None),
         return_documents=structured.given(in_parameters.return_documents, None),
@@ -1777,8 +1781,8 @@ def rerank_tasks_rest_encode_request(request: operations.RerankRequest, context:
     body = schemas.ReranksRequest(
         model_id=request.model,
         inputs=schemas.ReranksInputs(
-            queries=rest.optional(request.queries),
-            documents=structured.json(request.documents),
+            queries=request.queries,
+            documents=request.documents,
         ),
         parameters=structured.filled_json(
             schemas.ReranksParameters(
@@ -1853,14 +1857,14 @@ def _write_rerank_tasks_grpc_reply_scores(item: operations.RankedDocument, conte
         document=json_messages.write_struct(item.document, "document", context),
         index=item.index,
         score=item.score,
-        text=item.text,
+        text=structured.given(item.text, ""),
     )
 
 
 def _write_rerank_tasks_grpc_reply_results(item: operations.Ranking, context: Context) -> wire.RerankScores:
     """One of `results`."""
     return wire.RerankScores(
-        query=item.query,
+        query=structured.given(item.query, ""),
         scores=[_write_rerank_tasks_grpc_reply_scores(item, context) for item in item.documents],
     )
 
@@ -1935,9 +1939,9 @@ def _read_rerank_rest_reply_scores(item: schemas.RerankScore, context: Context) 
     """One of `scores`."""
     return operations.RankedDocument(
         document=structured.given(item.document, None),
-        index=structured.given(item.index, 0),
-        score=structured.given(item.score, 0.0),
-        text=converters.optional_text_from_wire(item.text),
+        index=item.index,
+        score=item.score,
+        text=structured.given(item.text, None),
     )
 
 
@@ -1947,24 +1951,24 @@ def _write_rerank_rest_reply_scores(item: operations.RankedDocument, context: Co
         document=item.document,
         index=item.index,
         score=structured.finite(item.score, "score", context),
-        text=converters.optional_text_to_wire(item.text),
+        text=item.text,
     )
 
 
 def rerank_rest_decode_request(call: HttpRequest, context: Context) -> operations.RerankRequest:
     """POST /api/v1/task/rerank to its operation."""
     body = rest.read_json(_READ_RERANK_REQUEST, bytes(rest.body_of(call)))
-    in_inputs = body.inputs or _NO_SCHEMAS_RerankInputs
+    in_inputs = body.inputs
     in_parameters = body.parameters or _NO_SCHEMAS_RerankParameters
     return operations.RerankRequest(
         model=body.model_id,
-        documents=structured.given(in_inputs.documents, []),
+        documents=in_inputs.documents,
         top_n=structured.given(in_parameters.top_n, None),
         truncate_tokens=structured.given(in_parameters.truncate_input_tokens, None),
         return_documents=structured.given(in_parameters.return_documents, None),
         return_queries=structured.given(in_parameters.return_query, None),
         return_text=structured.given(in_parameters.return_text, None),
-        queries=[structured.given(in_inputs.query, "")],
+        queries=[in_inputs.query],
     )
 
 
@@ -1975,8 +1979,8 @@ def rerank_rest_encode_request(request: operations.RerankRequest, context: Conte
     body = schemas.RerankRequest(
         model_id=request.model,
         inputs=schemas.RerankInputs(
-            query=rest.optional(only_queries),
-            documents=structured.json(request.documents),
+            query=only_queries,
+            documents=request.documents,
         ),
         parameters=structured.filled_json(
             schemas.RerankParameters(
@@ -2009,7 +2013,7 @@ def rerank_rest_decode_reply(
         ),
         rankings=[
             operations.Ranking(
-                query=converters.optional_text_from_wire(in_result.query),
+                query=structured.given(in_result.query, None),
                 documents=[
                     _read_rerank_rest_reply_scores(item, context) for item in structured.given(in_result.scores, [])
                 ],
@@ -2027,7 +2031,7 @@ def rerank_rest_encode_reply(
         input_token_count=reply.prompt_tokens,
         result=structured.filled_json(
             schemas.RerankScores(
-                query=converters.optional_text_to_wire(only_rankings.query),
+                query=only_rankings.query,
                 scores=[_write_rerank_rest_reply_scores(item, context) for item in only_rankings.documents],
             ),
             _NO_SCHEMAS_RerankScores,
@@ -2058,7 +2062,7 @@ def _write_rerank_grpc_reply_scores(item: operations.RankedDocument, context: Co
         document=json_messages.write_struct(item.document, "document", context),
         index=item.index,
         score=item.score,
-        text=item.text,
+        text=structured.given(item.text, ""),
     )
 
 
@@ -2127,7 +2131,7 @@ def rerank_grpc_encode_reply(
         input_token_count=structured.given(reply.prompt_tokens, 0),
         result=structured.filled(
             wire.RerankScores(
-                query=only_rankings.query,
+                query=structured.given(only_rankings.query, ""),
                 scores=[_write_rerank_grpc_reply_scores(item, context) for item in only_rankings.documents],
             ),
             _NO_WIRE_RerankScores,
@@ -2617,6 +2621,8 @@ def models_info_rest_decode_request(call: HttpRequest, context: Context) -> oper
 
 def models_info_rest_encode_request(request: operations.ModelListRequest, context: Context) -> HttpRequest:
     """The operation to GET /info/models."""
+    if request.repository:
+        context.lose("repository", "the other side has no place for it")
     path = "/info/models"
     path = rest.with_query(path, "model_ids", request.models)
     return rest.call("GET", path)
@@ -2679,6 +2685,8 @@ def models_info_grpc_decode_request(call: GrpcRequest, context: Context) -> oper
 
 def models_info_grpc_encode_request(request: operations.ModelListRequest, context: Context) -> GrpcRequest:
     """The operation to /caikit.runtime.info.InfoService/GetModelsInfo."""
+    if request.repository:
+        context.lose("repository", "the other side has no place for it")
     message = wire.ModelInfoRequest(
         model_ids=request.models,
     )
@@ -2706,31 +2714,31 @@ def models_info_grpc_encode_reply(
     return GrpcReply(messages=(grpc.write(wire.encode_ModelInfoResponse, message, context),))
 
 
-def runtime_info_rest_decode_request(call: HttpRequest, context: Context) -> operations.RuntimeVersionRequest:
+def runtime_info_rest_decode_request(call: HttpRequest, context: Context) -> operations.ServerMetadataRequest:
     """GET /info/version to its operation."""
-    return operations.RuntimeVersionRequest()
+    return operations.ServerMetadataRequest()
 
 
-def runtime_info_rest_encode_request(request: operations.RuntimeVersionRequest, context: Context) -> HttpRequest:
+def runtime_info_rest_encode_request(request: operations.ServerMetadataRequest, context: Context) -> HttpRequest:
     """The operation to GET /info/version."""
     path = "/info/version"
     return rest.call("GET", path)
 
 
 def runtime_info_rest_decode_reply(
-    answer: HttpReply, request: operations.RuntimeVersionRequest, context: Context
-) -> operations.RuntimeVersionReply:
+    answer: HttpReply, request: operations.ServerMetadataRequest, context: Context
+) -> operations.ServerMetadataReply:
     """What a runtime answers to GET /info/version."""
     rest.check_status(answer, context)
     body = rest.read_reply(_READ_RUNTIME_INFO, bytes(rest.body_of(answer)), context)
-    return operations.RuntimeVersionReply(
+    return operations.ServerMetadataReply(
         version=structured.given(body.runtime_version, ""),
         packages=structured.given(body.python_packages, None),
     )
 
 
 def runtime_info_rest_encode_reply(
-    reply: operations.RuntimeVersionReply, request: operations.RuntimeVersionRequest, context: Context
+    reply: operations.ServerMetadataReply, request: operations.ServerMetadataRequest, context: Context
 ) -> HttpReply:
     """What a client of GET /info/version gets."""
     body = schemas.RuntimeInfo(
@@ -2740,13 +2748,13 @@ def runtime_info_rest_encode_reply(
     return rest.ok_reply((rest.encode(body),))
 
 
-def runtime_info_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.RuntimeVersionRequest:
+def runtime_info_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.ServerMetadataRequest:
     """/caikit.runtime.info.InfoService/GetRuntimeInfo to its operation."""
     grpc.read(wire.decode_RuntimeInfoRequest, grpc.request_message(call), context)
-    return operations.RuntimeVersionRequest()
+    return operations.ServerMetadataRequest()
 
 
-def runtime_info_grpc_encode_request(request: operations.RuntimeVersionRequest, context: Context) -> GrpcRequest:
+def runtime_info_grpc_encode_request(request: operations.ServerMetadataRequest, context: Context) -> GrpcRequest:
     """The operation to /caikit.runtime.info.InfoService/GetRuntimeInfo."""
     message = wire.RuntimeInfoRequest()
     message_chunks = grpc.write(wire.encode_RuntimeInfoRequest, message, context)
@@ -2754,18 +2762,18 @@ def runtime_info_grpc_encode_request(request: operations.RuntimeVersionRequest, 
 
 
 def runtime_info_grpc_decode_reply(
-    answer: GrpcReply, request: operations.RuntimeVersionRequest, context: Context
-) -> operations.RuntimeVersionReply:
+    answer: GrpcReply, request: operations.ServerMetadataRequest, context: Context
+) -> operations.ServerMetadataReply:
     """What a runtime answers to /caikit.runtime.info.InfoService/GetRuntimeInfo."""
     message = grpc.read(wire.decode_RuntimeInfoResponse, grpc.reply_message(answer, context), context)
-    return operations.RuntimeVersionReply(
+    return operations.ServerMetadataReply(
         version=message.runtime_version,
         packages=message.python_packages,
     )
 
 
 def runtime_info_grpc_encode_reply(
-    reply: operations.RuntimeVersionReply, request: operations.RuntimeVersionRequest, context: Context
+    reply: operations.ServerMetadataReply, request: operations.ServerMetadataRequest, context: Context
 ) -> GrpcReply:
     """What a client of /caikit.runtime.info.InfoService/GetRuntimeInfo gets."""
     message = wire.RuntimeInfoResponse(
@@ -2798,3 +2806,92 @@ def health_rest_encode_reply(
 ) -> HttpReply:
     """What a client of GET /health gets."""
     return rest.bare_status(reply.ready, "OK", context)
+
+
+def health_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.ServerReadyRequest:
+    """/grpc.health.v1.Health/Check to its operation."""
+    message = grpc.read(wire.decode_HealthCheckRequest, grpc.request_message(call), context)
+    structured.lose_set(
+        (("service", message.service),),
+        context,
+    )
+    return operations.ServerReadyRequest()
+
+
+def health_grpc_encode_request(request: operations.ServerReadyRequest, context: Context) -> GrpcRequest:
+    """The operation to /grpc.health.v1.Health/Check."""
+    message = wire.HealthCheckRequest()
+    message_chunks = grpc.write(wire.encode_HealthCheckRequest, message, context)
+    return GrpcRequest("/grpc.health.v1.Health/Check", messages=(message_chunks,))
+
+
+def health_grpc_decode_reply(
+    answer: GrpcReply, request: operations.ServerReadyRequest, context: Context
+) -> operations.ServerReadyReply:
+    """What a runtime answers to /grpc.health.v1.Health/Check."""
+    message = grpc.read(wire.decode_HealthCheckResponse, grpc.reply_message(answer, context), context)
+    return operations.ServerReadyReply(
+        ready=converters.serving_from_wire(message.status),
+    )
+
+
+def health_grpc_encode_reply(
+    reply: operations.ServerReadyReply, request: operations.ServerReadyRequest, context: Context
+) -> GrpcReply:
+    """What a client of /grpc.health.v1.Health/Check gets."""
+    message = wire.HealthCheckResponse(
+        status=converters.serving_to_wire(reply.ready),
+    )
+    return GrpcReply(messages=(grpc.write(wire.encode_HealthCheckResponse, message, context),))
+
+
+def documentation_rest_decode_request(call: HttpRequest, context: Context) -> operations.DocumentationRequest:
+    """GET /docs to its operation."""
+    return operations.DocumentationRequest()
+
+
+def documentation_rest_encode_request(request: operations.DocumentationRequest, context: Context) -> HttpRequest:
+    """The operation to GET /docs."""
+    path = "/docs"
+    return rest.call("GET", path)
+
+
+def documentation_rest_decode_reply(
+    answer: HttpReply, request: operations.DocumentationRequest, context: Context
+) -> operations.DocumentationReply:
+    """What a runtime answers to GET /docs."""
+    rest.check_status(answer, context)
+    return operations.DocumentationReply()
+
+
+def documentation_rest_encode_reply(
+    reply: operations.DocumentationReply, request: operations.DocumentationRequest, context: Context
+) -> HttpReply:
+    """What a client of GET /docs gets."""
+    return rest.ok_reply((b"{}",))
+
+
+def openapi_rest_decode_request(call: HttpRequest, context: Context) -> operations.DocumentationRequest:
+    """GET /openapi.json to its operation."""
+    return operations.DocumentationRequest()
+
+
+def openapi_rest_encode_request(request: operations.DocumentationRequest, context: Context) -> HttpRequest:
+    """The operation to GET /openapi.json."""
+    path = "/openapi.json"
+    return rest.call("GET", path)
+
+
+def openapi_rest_decode_reply(
+    answer: HttpReply, request: operations.DocumentationRequest, context: Context
+) -> operations.DocumentationReply:
+    """What a runtime answers to GET /openapi.json."""
+    rest.check_status(answer, context)
+    return operations.DocumentationReply()
+
+
+def openapi_rest_encode_reply(
+    reply: operations.DocumentationReply, request: operations.DocumentationRequest, context: Context
+) -> HttpReply:
+    """What a client of GET /openapi.json gets."""
+    return rest.ok_reply((b"{}",))

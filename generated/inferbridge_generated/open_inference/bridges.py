@@ -24,67 +24,6 @@ _READ_SERVER_METADATA = msgspec.json.Decoder(schemas.ServerMetadata)
 _READ_SERVER_READY = msgspec.json.Decoder(schemas.ServerReady)
 
 
-def server_live_rest_decode_request(call: HttpRequest, context: Context) -> operations.ServerLiveRequest:
-    """GET /v2/health/live to its operation."""
-    return operations.ServerLiveRequest()
-
-
-def server_live_rest_encode_request(request: operations.ServerLiveRequest, context: Context) -> HttpRequest:
-    """The operation to GET /v2/health/live."""
-    path = "/v2/health/live"
-    return rest.call("GET", path)
-
-
-def server_live_rest_decode_reply(
-    answer: HttpReply, request: operations.ServerLiveRequest, context: Context
-) -> operations.ServerLiveReply:
-    """What a runtime answers to GET /v2/health/live."""
-    return operations.ServerLiveReply(live=rest.boolean_status(answer, context))
-
-
-def server_live_rest_encode_reply(
-    reply: operations.ServerLiveReply, request: operations.ServerLiveRequest, context: Context
-) -> HttpReply:
-    """What a client of GET /v2/health/live gets."""
-    body = schemas.ServerLive(
-        live=reply.live,
-    )
-    return rest.status_reply(reply.live, (rest.encode(body),), context)
-
-
-def server_live_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.ServerLiveRequest:
-    """/inference.GRPCInferenceService/ServerLive to its operation."""
-    grpc.read(wire.decode_ServerLiveRequest, grpc.request_message(call), context)
-    return operations.ServerLiveRequest()
-
-
-def server_live_grpc_encode_request(request: operations.ServerLiveRequest, context: Context) -> GrpcRequest:
-    """The operation to /inference.GRPCInferenceService/ServerLive."""
-    message = wire.ServerLiveRequest()
-    message_chunks = grpc.write(wire.encode_ServerLiveRequest, message, context)
-    return GrpcRequest("/inference.GRPCInferenceService/ServerLive", messages=(message_chunks,))
-
-
-def server_live_grpc_decode_reply(
-    answer: GrpcReply, request: operations.ServerLiveRequest, context: Context
-) -> operations.ServerLiveReply:
-    """What a runtime answers to /inference.GRPCInferenceService/ServerLive."""
-    message = grpc.read(wire.decode_ServerLiveResponse, grpc.reply_message(answer, context), context)
-    return operations.ServerLiveReply(
-        live=message.live,
-    )
-
-
-def server_live_grpc_encode_reply(
-    reply: operations.ServerLiveReply, request: operations.ServerLiveRequest, context: Context
-) -> GrpcReply:
-    """What a client of /inference.GRPCInferenceService/ServerLive gets."""
-    message = wire.ServerLiveResponse(
-        live=reply.live,
-    )
-    return GrpcReply(messages=(grpc.write(wire.encode_ServerLiveResponse, message, context),))
-
-
 def server_ready_rest_decode_request(call: HttpRequest, context: Context) -> operations.ServerReadyRequest:
     """GET /v2/health/ready to its operation."""
     return operations.ServerReadyRequest()
@@ -144,6 +83,67 @@ def server_ready_grpc_encode_reply(
         ready=reply.ready,
     )
     return GrpcReply(messages=(grpc.write(wire.encode_ServerReadyResponse, message, context),))
+
+
+def server_live_rest_decode_request(call: HttpRequest, context: Context) -> operations.ServerReadyRequest:
+    """GET /v2/health/live to its operation."""
+    return operations.ServerReadyRequest()
+
+
+def server_live_rest_encode_request(request: operations.ServerReadyRequest, context: Context) -> HttpRequest:
+    """The operation to GET /v2/health/live."""
+    path = "/v2/health/live"
+    return rest.call("GET", path)
+
+
+def server_live_rest_decode_reply(
+    answer: HttpReply, request: operations.ServerReadyRequest, context: Context
+) -> operations.ServerReadyReply:
+    """What a runtime answers to GET /v2/health/live."""
+    return operations.ServerReadyReply(ready=rest.boolean_status(answer, context))
+
+
+def server_live_rest_encode_reply(
+    reply: operations.ServerReadyReply, request: operations.ServerReadyRequest, context: Context
+) -> HttpReply:
+    """What a client of GET /v2/health/live gets."""
+    body = schemas.ServerLive(
+        live=reply.ready,
+    )
+    return rest.status_reply(reply.ready, (rest.encode(body),), context)
+
+
+def server_live_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.ServerReadyRequest:
+    """/inference.GRPCInferenceService/ServerLive to its operation."""
+    grpc.read(wire.decode_ServerLiveRequest, grpc.request_message(call), context)
+    return operations.ServerReadyRequest()
+
+
+def server_live_grpc_encode_request(request: operations.ServerReadyRequest, context: Context) -> GrpcRequest:
+    """The operation to /inference.GRPCInferenceService/ServerLive."""
+    message = wire.ServerLiveRequest()
+    message_chunks = grpc.write(wire.encode_ServerLiveRequest, message, context)
+    return GrpcRequest("/inference.GRPCInferenceService/ServerLive", messages=(message_chunks,))
+
+
+def server_live_grpc_decode_reply(
+    answer: GrpcReply, request: operations.ServerReadyRequest, context: Context
+) -> operations.ServerReadyReply:
+    """What a runtime answers to /inference.GRPCInferenceService/ServerLive."""
+    message = grpc.read(wire.decode_ServerLiveResponse, grpc.reply_message(answer, context), context)
+    return operations.ServerReadyReply(
+        ready=message.live,
+    )
+
+
+def server_live_grpc_encode_reply(
+    reply: operations.ServerReadyReply, request: operations.ServerReadyRequest, context: Context
+) -> GrpcReply:
+    """What a client of /inference.GRPCInferenceService/ServerLive gets."""
+    message = wire.ServerLiveResponse(
+        live=reply.ready,
+    )
+    return GrpcReply(messages=(grpc.write(wire.encode_ServerLiveResponse, message, context),))
 
 
 def model_ready_rest_decode_request(call: HttpRequest, context: Context) -> operations.ModelReadyRequest:
@@ -726,39 +726,35 @@ def infer_grpc_encode_reply(
     return GrpcReply(messages=(grpc.write(wire.encode_ModelInferResponse, message, context),))
 
 
-def _read_repository_index_rest_reply_items(
-    item: schemas.RepositoryModel, context: Context
-) -> operations.RepositoryModel:
+def _read_repository_index_rest_reply_items(item: schemas.RepositoryModel, context: Context) -> operations.Model:
     """One of `the items`."""
-    return operations.RepositoryModel(
-        name=item.name,
+    return operations.Model(
+        id=item.name,
         version=structured.given(item.version, ""),
         state=structured.given(item.state, ""),
         reason=structured.given(item.reason, ""),
     )
 
 
-def _write_repository_index_rest_reply_items(
-    item: operations.RepositoryModel, context: Context
-) -> schemas.RepositoryModel:
+def _write_repository_index_rest_reply_items(item: operations.Model, context: Context) -> schemas.RepositoryModel:
     """One of `the items`."""
     return schemas.RepositoryModel(
-        name=item.name,
+        name=item.id,
         version=rest.optional(item.version),
         state=rest.optional(item.state),
         reason=rest.optional(item.reason),
     )
 
 
-def repository_index_rest_decode_request(call: HttpRequest, context: Context) -> operations.RepositoryIndexRequest:
+def repository_index_rest_decode_request(call: HttpRequest, context: Context) -> operations.ModelListRequest:
     """POST /v2/repository/index to its operation."""
     body = rest.read_json(_READ_REPOSITORY_INDEX, bytes(rest.body_of(call)))
-    return operations.RepositoryIndexRequest(
+    return operations.ModelListRequest(
         ready=structured.given(body.ready, False),
     )
 
 
-def repository_index_rest_encode_request(request: operations.RepositoryIndexRequest, context: Context) -> HttpRequest:
+def repository_index_rest_encode_request(request: operations.ModelListRequest, context: Context) -> HttpRequest:
     """The operation to POST /v2/repository/index."""
     if request.repository:
         context.lose("repository", "the other side has no place for it")
@@ -770,18 +766,18 @@ def repository_index_rest_encode_request(request: operations.RepositoryIndexRequ
 
 
 def repository_index_rest_decode_reply(
-    answer: HttpReply, request: operations.RepositoryIndexRequest, context: Context
-) -> operations.RepositoryIndexReply:
+    answer: HttpReply, request: operations.ModelListRequest, context: Context
+) -> operations.ModelListReply:
     """What a runtime answers to POST /v2/repository/index."""
     rest.check_status(answer, context)
     body = rest.read_reply(_READ_LIST_OF_REPOSITORY_MODEL, bytes(rest.body_of(answer)), context)
-    return operations.RepositoryIndexReply(
+    return operations.ModelListReply(
         models=[_read_repository_index_rest_reply_items(item, context) for item in body],
     )
 
 
 def repository_index_rest_encode_reply(
-    reply: operations.RepositoryIndexReply, request: operations.RepositoryIndexRequest, context: Context
+    reply: operations.ModelListReply, request: operations.ModelListRequest, context: Context
 ) -> HttpReply:
     """What a client of POST /v2/repository/index gets."""
     body = [_write_repository_index_rest_reply_items(item, context) for item in reply.models]
@@ -790,10 +786,10 @@ def repository_index_rest_encode_reply(
 
 def _read_repository_index_grpc_reply_models(
     item: wire.RepositoryIndexResponse_ModelIndex, context: Context
-) -> operations.RepositoryModel:
+) -> operations.Model:
     """One of `models`."""
-    return operations.RepositoryModel(
-        name=item.name,
+    return operations.Model(
+        id=item.name,
         version=item.version,
         state=converters.model_state_from_wire(item.state),
         reason=item.reason,
@@ -801,27 +797,27 @@ def _read_repository_index_grpc_reply_models(
 
 
 def _write_repository_index_grpc_reply_models(
-    item: operations.RepositoryModel, context: Context
+    item: operations.Model, context: Context
 ) -> wire.RepositoryIndexResponse_ModelIndex:
     """One of `models`."""
     return wire.RepositoryIndexResponse_ModelIndex(
-        name=item.name,
+        name=item.id,
         version=item.version,
         state=converters.model_state_to_wire(item.state),
         reason=item.reason,
     )
 
 
-def repository_index_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.RepositoryIndexRequest:
+def repository_index_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.ModelListRequest:
     """/inference.GRPCInferenceService/RepositoryIndex to its operation."""
     message = grpc.read(wire.decode_RepositoryIndexRequest, grpc.request_message(call), context)
-    return operations.RepositoryIndexRequest(
+    return operations.ModelListRequest(
         repository=message.repository_name,
         ready=message.ready,
     )
 
 
-def repository_index_grpc_encode_request(request: operations.RepositoryIndexRequest, context: Context) -> GrpcRequest:
+def repository_index_grpc_encode_request(request: operations.ModelListRequest, context: Context) -> GrpcRequest:
     """The operation to /inference.GRPCInferenceService/RepositoryIndex."""
     message = wire.RepositoryIndexRequest(
         repository_name=request.repository,
@@ -832,17 +828,17 @@ def repository_index_grpc_encode_request(request: operations.RepositoryIndexRequ
 
 
 def repository_index_grpc_decode_reply(
-    answer: GrpcReply, request: operations.RepositoryIndexRequest, context: Context
-) -> operations.RepositoryIndexReply:
+    answer: GrpcReply, request: operations.ModelListRequest, context: Context
+) -> operations.ModelListReply:
     """What a runtime answers to /inference.GRPCInferenceService/RepositoryIndex."""
     message = grpc.read(wire.decode_RepositoryIndexResponse, grpc.reply_message(answer, context), context)
-    return operations.RepositoryIndexReply(
+    return operations.ModelListReply(
         models=[_read_repository_index_grpc_reply_models(item, context) for item in message.models],
     )
 
 
 def repository_index_grpc_encode_reply(
-    reply: operations.RepositoryIndexReply, request: operations.RepositoryIndexRequest, context: Context
+    reply: operations.ModelListReply, request: operations.ModelListRequest, context: Context
 ) -> GrpcReply:
     """What a client of /inference.GRPCInferenceService/RepositoryIndex gets."""
     message = wire.RepositoryIndexResponse(

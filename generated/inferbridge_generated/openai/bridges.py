@@ -57,6 +57,16 @@ _NO_SCHEMAS_Usage = schemas.Usage()
 
 def _read_completions_rest_reply_choices(item: schemas.CompletionChoice, context: Context) -> operations.Choice:
     """One of `choices`."""
+    structured.note_set(
+        (
+            ("logprobs", item.logprobs),
+            ("token_ids", item.token_ids),
+            ("prompt_logprobs", item.prompt_logprobs),
+            ("prompt_token_ids", item.prompt_token_ids),
+            ("routed_experts", item.routed_experts),
+        ),
+        context,
+    )
     return operations.Choice(
         index=structured.given(item.index, 0),
         text=structured.given(item.text, ""),
@@ -88,37 +98,37 @@ def completions_rest_decode_request(call: HttpRequest, context: Context) -> oper
     body = rest.read_json(_READ_COMPLETION_REQUEST, bytes(rest.body_of(call)))
     in_structured_outputs = body.structured_outputs or _NO_SCHEMAS_StructuredOutputs
     in_stream_options = body.stream_options or _NO_SCHEMAS_StreamOptions
-    structured.lose_set(
+    structured.lose_given(
         (
-            ("suffix", body.suffix),
-            ("prompt_embeds", body.prompt_embeds),
-            ("response_format", body.response_format),
-            ("best_of", body.best_of),
-            ("logprobs", body.logprobs),
-            ("prompt_logprobs", body.prompt_logprobs),
-            ("bad_words", body.bad_words),
-            ("allowed_token_ids", body.allowed_token_ids),
-            ("length_penalty", body.length_penalty),
-            ("use_beam_search", body.use_beam_search),
-            ("spaces_between_special_tokens", body.spaces_between_special_tokens),
-            ("add_special_tokens", body.add_special_tokens),
-            ("priority", body.priority),
-            ("logits_processors", body.logits_processors),
-            ("return_tokens_as_token_ids", body.return_tokens_as_token_ids),
-            ("return_token_ids", body.return_token_ids),
-            ("cache_salt", body.cache_salt),
-            ("kv_transfer_params", body.kv_transfer_params),
-            ("vllm_xargs", body.vllm_xargs),
+            ("suffix", body.suffix, None),
+            ("prompt_embeds", body.prompt_embeds, None),
+            ("response_format", body.response_format, None),
+            ("best_of", body.best_of, 1),
+            ("logprobs", body.logprobs, None),
+            ("prompt_logprobs", body.prompt_logprobs, None),
+            ("bad_words", body.bad_words, None),
+            ("allowed_token_ids", body.allowed_token_ids, None),
+            ("length_penalty", body.length_penalty, 1.0),
+            ("use_beam_search", body.use_beam_search, False),
+            ("spaces_between_special_tokens", body.spaces_between_special_tokens, True),
+            ("add_special_tokens", body.add_special_tokens, True),
+            ("priority", body.priority, 0),
+            ("logits_processors", body.logits_processors, None),
+            ("return_tokens_as_token_ids", body.return_tokens_as_token_ids, False),
+            ("return_token_ids", body.return_token_ids, False),
+            ("cache_salt", body.cache_salt, None),
+            ("kv_transfer_params", body.kv_transfer_params, None),
+            ("vllm_xargs", body.vllm_xargs, None),
         ),
         context,
     )
-    structured.lose_set(
+    structured.lose_given(
         (
-            ("disable_fallback", in_structured_outputs.disable_fallback),
-            ("disable_any_whitespace", in_structured_outputs.disable_any_whitespace),
-            ("disable_additional_properties", in_structured_outputs.disable_additional_properties),
-            ("whitespace_pattern", in_structured_outputs.whitespace_pattern),
-            ("structural_tag", in_structured_outputs.structural_tag),
+            ("disable_fallback", in_structured_outputs.disable_fallback, False),
+            ("disable_any_whitespace", in_structured_outputs.disable_any_whitespace, False),
+            ("disable_additional_properties", in_structured_outputs.disable_additional_properties, False),
+            ("whitespace_pattern", in_structured_outputs.whitespace_pattern, None),
+            ("structural_tag", in_structured_outputs.structural_tag, None),
         ),
         context,
     )
@@ -251,6 +261,10 @@ def completions_rest_decode_reply(
     rest.check_status(answer, context)
     body = rest.read_reply(_READ_COMPLETION, bytes(rest.body_of(answer)), context)
     in_usage = body.usage or _NO_SCHEMAS_Usage
+    structured.note_set(
+        (("kv_transfer_params", body.kv_transfer_params),),
+        context,
+    )
     return operations.GenerateReply(
         choices=[_read_completions_rest_reply_choices(item, context) for item in body.choices],
         id=structured.given(body.id, ""),
@@ -289,6 +303,20 @@ def completions_rest_decode_message(data: Buffer, context: Context) -> operation
     body = rest.read_reply(_READ_COMPLETION, bytes(data), context)
     in_choices = structured.alone(body.choices, _NO_SCHEMAS_CompletionChoice, "choices", context)
     in_usage = body.usage or _NO_SCHEMAS_Usage
+    structured.note_set(
+        (("kv_transfer_params", body.kv_transfer_params),),
+        context,
+    )
+    structured.note_set(
+        (
+            ("logprobs", in_choices.logprobs),
+            ("token_ids", in_choices.token_ids),
+            ("prompt_logprobs", in_choices.prompt_logprobs),
+            ("prompt_token_ids", in_choices.prompt_token_ids),
+            ("routed_experts", in_choices.routed_experts),
+        ),
+        context,
+    )
     return operations.GenerateMessage(
         usage_only=not body.choices,
         id=structured.given(body.id, ""),
@@ -346,13 +374,33 @@ def completions_rest_encode_message(neutral: operations.GenerateMessage, context
 def _read_chat_rest_reply_choices(item: schemas.ChatChoice, context: Context) -> operations.Choice:
     """One of `choices`."""
     in_message = item.message or _NO_SCHEMAS_ChatMessage
+    structured.note_set(
+        (
+            ("delta", item.delta),
+            ("logprobs", item.logprobs),
+            ("token_ids", item.token_ids),
+            ("routed_experts", item.routed_experts),
+        ),
+        context,
+    )
+    structured.note_set(
+        (
+            ("refusal", in_message.refusal),
+            ("annotations", in_message.annotations),
+            ("audio", in_message.audio),
+            ("function_call", in_message.function_call),
+        ),
+        context,
+    )
     return operations.Choice(
         index=structured.given(item.index, 0),
         finish_reason=structured.named(_FINISH_REASON_SCHEMAS_IN, item.finish_reason, "finish_reason", context),
         stop_sequence=converters.text_if_text_from_wire(item.stop_reason),
         text=structured.given(in_message.content, ""),
         tool_calls=structured.given(in_message.tool_calls, None),
-        reasoning=structured.given(in_message.reasoning, ""),
+        reasoning=structured.first(
+            structured.given(in_message.reasoning, ""), structured.given(in_message.reasoning_content, "")
+        ),
     )
 
 
@@ -383,41 +431,41 @@ def chat_rest_decode_request(call: HttpRequest, context: Context) -> operations.
     body = rest.read_json(_READ_CHAT_REQUEST, bytes(rest.body_of(call)))
     in_structured_outputs = body.structured_outputs or _NO_SCHEMAS_StructuredOutputs
     in_stream_options = body.stream_options or _NO_SCHEMAS_StreamOptions
-    structured.lose_set(
+    structured.lose_given(
         (
-            ("top_logprobs", body.top_logprobs),
-            ("include_reasoning", body.include_reasoning),
-            ("reasoning_effort", body.reasoning_effort),
-            ("echo", body.echo),
-            ("continue_final_message", body.continue_final_message),
-            ("mm_processor_kwargs", body.mm_processor_kwargs),
-            ("response_format", body.response_format),
-            ("best_of", body.best_of),
-            ("logprobs", body.logprobs),
-            ("prompt_logprobs", body.prompt_logprobs),
-            ("bad_words", body.bad_words),
-            ("allowed_token_ids", body.allowed_token_ids),
-            ("length_penalty", body.length_penalty),
-            ("use_beam_search", body.use_beam_search),
-            ("spaces_between_special_tokens", body.spaces_between_special_tokens),
-            ("add_special_tokens", body.add_special_tokens),
-            ("priority", body.priority),
-            ("logits_processors", body.logits_processors),
-            ("return_tokens_as_token_ids", body.return_tokens_as_token_ids),
-            ("return_token_ids", body.return_token_ids),
-            ("cache_salt", body.cache_salt),
-            ("kv_transfer_params", body.kv_transfer_params),
-            ("vllm_xargs", body.vllm_xargs),
+            ("top_logprobs", body.top_logprobs, 0),
+            ("include_reasoning", body.include_reasoning, True),
+            ("reasoning_effort", body.reasoning_effort, None),
+            ("echo", body.echo, False),
+            ("continue_final_message", body.continue_final_message, False),
+            ("mm_processor_kwargs", body.mm_processor_kwargs, None),
+            ("response_format", body.response_format, None),
+            ("best_of", body.best_of, 1),
+            ("logprobs", body.logprobs, False),
+            ("prompt_logprobs", body.prompt_logprobs, None),
+            ("bad_words", body.bad_words, None),
+            ("allowed_token_ids", body.allowed_token_ids, None),
+            ("length_penalty", body.length_penalty, 1.0),
+            ("use_beam_search", body.use_beam_search, False),
+            ("spaces_between_special_tokens", body.spaces_between_special_tokens, True),
+            ("add_special_tokens", body.add_special_tokens, False),
+            ("priority", body.priority, 0),
+            ("logits_processors", body.logits_processors, None),
+            ("return_tokens_as_token_ids", body.return_tokens_as_token_ids, False),
+            ("return_token_ids", body.return_token_ids, False),
+            ("cache_salt", body.cache_salt, None),
+            ("kv_transfer_params", body.kv_transfer_params, None),
+            ("vllm_xargs", body.vllm_xargs, None),
         ),
         context,
     )
-    structured.lose_set(
+    structured.lose_given(
         (
-            ("disable_fallback", in_structured_outputs.disable_fallback),
-            ("disable_any_whitespace", in_structured_outputs.disable_any_whitespace),
-            ("disable_additional_properties", in_structured_outputs.disable_additional_properties),
-            ("whitespace_pattern", in_structured_outputs.whitespace_pattern),
-            ("structural_tag", in_structured_outputs.structural_tag),
+            ("disable_fallback", in_structured_outputs.disable_fallback, False),
+            ("disable_any_whitespace", in_structured_outputs.disable_any_whitespace, False),
+            ("disable_additional_properties", in_structured_outputs.disable_additional_properties, False),
+            ("whitespace_pattern", in_structured_outputs.whitespace_pattern, None),
+            ("structural_tag", in_structured_outputs.structural_tag, None),
         ),
         context,
     )
@@ -552,6 +600,15 @@ def chat_rest_decode_reply(
     rest.check_status(answer, context)
     body = rest.read_reply(_READ_CHAT, bytes(rest.body_of(answer)), context)
     in_usage = body.usage or _NO_SCHEMAS_Usage
+    structured.note_set(
+        (
+            ("prompt_logprobs", body.prompt_logprobs),
+            ("prompt_token_ids", body.prompt_token_ids),
+            ("prompt_text", body.prompt_text),
+            ("kv_transfer_params", body.kv_transfer_params),
+        ),
+        context,
+    )
     return operations.GenerateReply(
         choices=[_read_chat_rest_reply_choices(item, context) for item in body.choices],
         id=structured.given(body.id, ""),
@@ -591,6 +648,33 @@ def chat_rest_decode_message(data: Buffer, context: Context) -> operations.Gener
     in_choices = structured.alone(body.choices, _NO_SCHEMAS_ChatChoice, "choices", context)
     in_choices__delta = in_choices.delta or _NO_SCHEMAS_ChatMessage
     in_usage = body.usage or _NO_SCHEMAS_Usage
+    structured.note_set(
+        (
+            ("prompt_logprobs", body.prompt_logprobs),
+            ("prompt_token_ids", body.prompt_token_ids),
+            ("prompt_text", body.prompt_text),
+            ("kv_transfer_params", body.kv_transfer_params),
+        ),
+        context,
+    )
+    structured.note_set(
+        (
+            ("message", in_choices.message),
+            ("logprobs", in_choices.logprobs),
+            ("token_ids", in_choices.token_ids),
+            ("routed_experts", in_choices.routed_experts),
+        ),
+        context,
+    )
+    structured.note_set(
+        (
+            ("refusal", in_choices__delta.refusal),
+            ("annotations", in_choices__delta.annotations),
+            ("audio", in_choices__delta.audio),
+            ("function_call", in_choices__delta.function_call),
+        ),
+        context,
+    )
     return operations.GenerateMessage(
         usage_only=not body.choices,
         id=structured.given(body.id, ""),
@@ -602,7 +686,9 @@ def chat_rest_decode_message(data: Buffer, context: Context) -> operations.Gener
         role=structured.given(in_choices__delta.role, ""),
         text=structured.given(in_choices__delta.content, ""),
         tool_calls=structured.given(in_choices__delta.tool_calls, None),
-        reasoning=structured.given(in_choices__delta.reasoning, ""),
+        reasoning=structured.first(
+            structured.given(in_choices__delta.reasoning, ""), structured.given(in_choices__delta.reasoning_content, "")
+        ),
         prompt_tokens=structured.given(in_usage.prompt_tokens, None),
         total_tokens=structured.given(in_usage.total_tokens, None),
         completion_tokens=structured.given(in_usage.completion_tokens, None),
@@ -724,18 +810,15 @@ def _write_embeddings_rest_reply_data(item: operations.Vector, context: Context)
 def embeddings_rest_decode_request(call: HttpRequest, context: Context) -> operations.EmbedRequest:
     """POST /v1/embeddings to its operation."""
     body = rest.read_json(_READ_EMBEDDING_REQUEST, bytes(rest.body_of(call)))
-    structured.lose_set(
+    structured.lose_given(
         (
-            ("priority", body.priority),
-            ("add_special_tokens", body.add_special_tokens),
-            ("normalize", body.normalize),
-            ("use_activation", body.use_activation),
-            ("embed_dtype", body.embed_dtype),
-            ("endianness", body.endianness),
-            ("truncation_side", body.truncation_side),
-            ("mm_processor_kwargs", body.mm_processor_kwargs),
-            ("cache_salt", body.cache_salt),
-            ("messages", body.messages),
+            ("priority", body.priority, 0),
+            ("embed_dtype", body.embed_dtype, "float32"),
+            ("endianness", body.endianness, "native"),
+            ("truncation_side", body.truncation_side, "right"),
+            ("mm_processor_kwargs", body.mm_processor_kwargs, None),
+            ("cache_salt", body.cache_salt, None),
+            ("messages", body.messages, None),
         ),
         context,
     )
@@ -745,6 +828,10 @@ def embeddings_rest_decode_request(call: HttpRequest, context: Context) -> opera
         encoding=structured.given(body.encoding_format, ""),
         dimensions=structured.given(body.dimensions, None),
         truncate_tokens=structured.given(body.truncate_prompt_tokens, None),
+        add_special_tokens=structured.given(body.add_special_tokens, None),
+        use_activation=structured.first(
+            structured.given(body.use_activation, None), structured.given(body.normalize, None)
+        ),
         user=structured.given(body.user, ""),
     )
 
@@ -758,6 +845,8 @@ def embeddings_rest_encode_request(request: operations.EmbedRequest, context: Co
         encoding_format=rest.optional(request.encoding),
         dimensions=structured.json(request.dimensions),
         truncate_prompt_tokens=structured.json(request.truncate_tokens),
+        add_special_tokens=structured.json(request.add_special_tokens),
+        use_activation=structured.json(request.use_activation),
         user=rest.optional(request.user),
     )
     return rest.call("POST", path, (rest.encode(body),))
@@ -770,6 +859,13 @@ def embeddings_rest_decode_reply(
     rest.check_status(answer, context)
     body = rest.read_reply(_READ_EMBEDDINGS, bytes(rest.body_of(answer)), context)
     in_usage = body.usage or _NO_SCHEMAS_PromptUsage
+    structured.note_set(
+        (
+            ("prompt_tokens_details", in_usage.prompt_tokens_details),
+            ("completion_tokens_details", in_usage.completion_tokens_details),
+        ),
+        context,
+    )
     return operations.EmbedReply(
         vectors=[_read_embeddings_rest_reply_data(item, context) for item in structured.given(body.data, [])],
         id=structured.given(body.id, ""),
@@ -806,25 +902,33 @@ def embeddings_rest_encode_reply(
 def score_rest_decode_request(call: HttpRequest, context: Context) -> operations.SimilarityRequest:
     """POST /score to its operation."""
     body = rest.read_json(_READ_SCORE_REQUEST, bytes(rest.body_of(call)))
-    structured.lose_set(
+    structured.lose_given(
         (
-            ("data_1", body.data_1),
-            ("data_2", body.data_2),
-            ("items", body.items),
-            ("priority", body.priority),
-            ("activation", body.activation),
-            ("use_activation", body.use_activation),
-            ("mm_processor_kwargs", body.mm_processor_kwargs),
-            ("instruction", body.instruction),
+            ("priority", body.priority, 0),
+            ("activation", body.activation, True),
+            ("use_activation", body.use_activation, True),
+            ("padding", body.padding, "do_not_pad"),
+            ("truncation_side", body.truncation_side, "right"),
+            ("cache_salt", body.cache_salt, None),
+            ("mm_processor_kwargs", body.mm_processor_kwargs, None),
+            ("instruction", body.instruction, None),
+            ("chat_template_kwargs", body.chat_template_kwargs, None),
+            ("max_tokens_per_query", body.max_tokens_per_query, 0),
+            ("max_tokens_per_doc", body.max_tokens_per_doc, 0),
         ),
         context,
     )
     return operations.SimilarityRequest(
         sources=structured.first(
-            converters.text_or_list_from_wire(body.text_1), converters.text_or_list_from_wire(body.queries)
+            converters.text_or_list_from_wire(body.text_1),
+            converters.text_or_list_from_wire(body.queries),
+            converters.text_or_list_from_wire(body.data_1),
         ),
         sentences=structured.first(
-            converters.text_or_list_from_wire(body.text_2), converters.text_or_list_from_wire(body.documents)
+            converters.text_or_list_from_wire(body.text_2),
+            converters.text_or_list_from_wire(body.documents),
+            converters.text_or_list_from_wire(body.items),
+            converters.text_or_list_from_wire(body.data_2),
         ),
         model=structured.given(body.model, ""),
         truncate_tokens=structured.given(body.truncate_prompt_tokens, None),
@@ -852,6 +956,13 @@ def score_rest_decode_reply(
     rest.check_status(answer, context)
     body = rest.read_reply(_READ_SCORES, bytes(rest.body_of(answer)), context)
     in_usage = body.usage or _NO_SCHEMAS_PromptUsage
+    structured.note_set(
+        (
+            ("prompt_tokens_details", in_usage.prompt_tokens_details),
+            ("completion_tokens_details", in_usage.completion_tokens_details),
+        ),
+        context,
+    )
     return operations.SimilarityReply(
         id=structured.given(body.id, ""),
         created=structured.given(body.created, None),
@@ -893,10 +1004,14 @@ def score_rest_encode_reply(
 def _read_rerank_rest_reply_results(item: schemas.RerankItem, context: Context) -> operations.RankedDocument:
     """One of `results`."""
     in_document = item.document or _NO_SCHEMAS_RerankDocument
+    structured.note_set(
+        (("multi_modal", in_document.multi_modal),),
+        context,
+    )
     return operations.RankedDocument(
-        index=structured.given(item.index, 0),
-        score=structured.given(item.relevance_score, 0.0),
-        text=structured.given(in_document.text, ""),
+        index=item.index,
+        score=item.relevance_score,
+        text=structured.given(in_document.text, None),
     )
 
 
@@ -909,7 +1024,7 @@ def _write_rerank_rest_reply_results(item: operations.RankedDocument, context: C
         relevance_score=structured.finite(item.score, "relevance_score", context),
         document=structured.filled_json(
             schemas.RerankDocument(
-                text=rest.optional(item.text),
+                text=structured.json(item.text),
             ),
             _NO_SCHEMAS_RerankDocument,
         ),
@@ -919,24 +1034,29 @@ def _write_rerank_rest_reply_results(item: operations.RankedDocument, context: C
 def rerank_rest_decode_request(call: HttpRequest, context: Context) -> operations.RerankRequest:
     """POST /rerank to its operation."""
     body = rest.read_json(_READ_RERANK_REQUEST, bytes(rest.body_of(call)))
-    structured.lose_set(
+    structured.lose_given(
         (
-            ("priority", body.priority),
-            ("activation", body.activation),
-            ("use_activation", body.use_activation),
-            ("max_tokens_per_doc", body.max_tokens_per_doc),
-            ("mm_processor_kwargs", body.mm_processor_kwargs),
-            ("instruction", body.instruction),
+            ("priority", body.priority, 0),
+            ("activation", body.activation, True),
+            ("use_activation", body.use_activation, True),
+            ("padding", body.padding, "do_not_pad"),
+            ("truncation_side", body.truncation_side, "right"),
+            ("cache_salt", body.cache_salt, None),
+            ("mm_processor_kwargs", body.mm_processor_kwargs, None),
+            ("instruction", body.instruction, None),
+            ("chat_template_kwargs", body.chat_template_kwargs, None),
+            ("max_tokens_per_query", body.max_tokens_per_query, 0),
+            ("max_tokens_per_doc", body.max_tokens_per_doc, 0),
         ),
         context,
     )
     return operations.RerankRequest(
-        queries=converters.text_or_list_from_wire(body.query),
         documents=converters.text_documents_from_wire(body.documents),
         model=structured.given(body.model, ""),
         top_n=structured.given(body.top_n, None),
         truncate_tokens=structured.given(body.truncate_prompt_tokens, None),
         user=structured.given(body.user, ""),
+        queries=[body.query],
     )
 
 
@@ -948,9 +1068,10 @@ def rerank_rest_encode_request(request: operations.RerankRequest, context: Conte
         context.lose("return_queries", "the other side has no place for it")
     if request.return_text is not None:
         context.lose("return_text", "the other side has no place for it")
+    only_queries = structured.only(request.queries, "queries", context)
     path = "/rerank"
     body = schemas.RerankRequest(
-        query=converters.text_or_list_to_wire(request.queries),
+        query=only_queries,
         documents=converters.text_documents_to_wire(request.documents),
         model=rest.optional(request.model),
         top_n=structured.json(request.top_n),
@@ -987,7 +1108,7 @@ def rerank_rest_encode_reply(
 ) -> HttpReply:
     """What a client of POST /rerank gets."""
     for item in reply.rankings:
-        if item.query:
+        if item.query is not None:
             context.note("rankings[].query")
     only_rankings = structured.only(reply.rankings, "rankings", context)
     body = schemas.Rerank(
@@ -1008,14 +1129,14 @@ def rerank_rest_encode_reply(
 def tokenize_rest_decode_request(call: HttpRequest, context: Context) -> operations.TokenizeRequest:
     """POST /tokenize to its operation."""
     body = rest.read_json(_READ_TOKENIZE_REQUEST, bytes(rest.body_of(call)))
-    structured.lose_set(
+    structured.lose_given(
         (
-            ("add_generation_prompt", body.add_generation_prompt),
-            ("continue_final_message", body.continue_final_message),
-            ("chat_template", body.chat_template),
-            ("chat_template_kwargs", body.chat_template_kwargs),
-            ("mm_processor_kwargs", body.mm_processor_kwargs),
-            ("tools", body.tools),
+            ("add_generation_prompt", body.add_generation_prompt, True),
+            ("continue_final_message", body.continue_final_message, False),
+            ("chat_template", body.chat_template, None),
+            ("chat_template_kwargs", body.chat_template_kwargs, None),
+            ("mm_processor_kwargs", body.mm_processor_kwargs, None),
+            ("tools", body.tools, None),
         ),
         context,
     )
@@ -1122,6 +1243,10 @@ def detokenize_rest_encode_reply(
 
 def _read_models_rest_reply_data(item: schemas.ModelCard, context: Context) -> operations.Model:
     """One of `data`."""
+    structured.note_set(
+        (("permission", item.permission),),
+        context,
+    )
     return operations.Model(
         id=structured.given(item.id, ""),
         created=structured.given(item.created, None),
@@ -1152,6 +1277,8 @@ def models_rest_decode_request(call: HttpRequest, context: Context) -> operation
 
 def models_rest_encode_request(request: operations.ModelListRequest, context: Context) -> HttpRequest:
     """The operation to GET /v1/models."""
+    if request.repository:
+        context.lose("repository", "the other side has no place for it")
     path = "/v1/models"
     return rest.call("GET", path)
 
@@ -1178,30 +1305,30 @@ def models_rest_encode_reply(
     return rest.ok_reply((rest.encode(body),))
 
 
-def version_rest_decode_request(call: HttpRequest, context: Context) -> operations.RuntimeVersionRequest:
+def version_rest_decode_request(call: HttpRequest, context: Context) -> operations.ServerMetadataRequest:
     """GET /version to its operation."""
-    return operations.RuntimeVersionRequest()
+    return operations.ServerMetadataRequest()
 
 
-def version_rest_encode_request(request: operations.RuntimeVersionRequest, context: Context) -> HttpRequest:
+def version_rest_encode_request(request: operations.ServerMetadataRequest, context: Context) -> HttpRequest:
     """The operation to GET /version."""
     path = "/version"
     return rest.call("GET", path)
 
 
 def version_rest_decode_reply(
-    answer: HttpReply, request: operations.RuntimeVersionRequest, context: Context
-) -> operations.RuntimeVersionReply:
+    answer: HttpReply, request: operations.ServerMetadataRequest, context: Context
+) -> operations.ServerMetadataReply:
     """What a runtime answers to GET /version."""
     rest.check_status(answer, context)
     body = rest.read_reply(_READ_VERSION, bytes(rest.body_of(answer)), context)
-    return operations.RuntimeVersionReply(
+    return operations.ServerMetadataReply(
         version=structured.given(body.version, ""),
     )
 
 
 def version_rest_encode_reply(
-    reply: operations.RuntimeVersionReply, request: operations.RuntimeVersionRequest, context: Context
+    reply: operations.ServerMetadataReply, request: operations.ServerMetadataRequest, context: Context
 ) -> HttpReply:
     """What a client of GET /version gets."""
     body = schemas.Version(
@@ -1235,26 +1362,26 @@ def health_rest_encode_reply(
     return rest.bare_status(reply.ready, "", context)
 
 
-def ping_rest_decode_request(call: HttpRequest, context: Context) -> operations.ServerLiveRequest:
+def ping_rest_decode_request(call: HttpRequest, context: Context) -> operations.ServerReadyRequest:
     """GET /ping to its operation."""
-    return operations.ServerLiveRequest()
+    return operations.ServerReadyRequest()
 
 
-def ping_rest_encode_request(request: operations.ServerLiveRequest, context: Context) -> HttpRequest:
+def ping_rest_encode_request(request: operations.ServerReadyRequest, context: Context) -> HttpRequest:
     """The operation to GET /ping."""
     path = "/ping"
     return rest.call("GET", path)
 
 
 def ping_rest_decode_reply(
-    answer: HttpReply, request: operations.ServerLiveRequest, context: Context
-) -> operations.ServerLiveReply:
+    answer: HttpReply, request: operations.ServerReadyRequest, context: Context
+) -> operations.ServerReadyReply:
     """What a runtime answers to GET /ping."""
-    return operations.ServerLiveReply(live=rest.boolean_status(answer, context))
+    return operations.ServerReadyReply(ready=rest.boolean_status(answer, context))
 
 
 def ping_rest_encode_reply(
-    reply: operations.ServerLiveReply, request: operations.ServerLiveRequest, context: Context
+    reply: operations.ServerReadyReply, request: operations.ServerReadyRequest, context: Context
 ) -> HttpReply:
     """What a client of GET /ping gets."""
-    return rest.bare_status(reply.live, "", context)
+    return rest.bare_status(reply.ready, "", context)

@@ -15,6 +15,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
+from inferbridge.bridge.accept import StreamForm, stream_form
 from inferbridge.bridge.context import Context, Policy, RuntimeFault, RuntimeProfile, Setting
 from inferbridge.bridge.dialects import DIALECTS, OPEN_INFERENCE, Dialect, error_reply
 from inferbridge.bridge.errors import BridgeError, Code, invalid
@@ -26,6 +27,7 @@ from inferbridge.bridge.streams import ArraySink, EventSink, GrpcSink, GrpcSourc
 from inferbridge.bridge.values import GrpcReply, GrpcRequest, Headers, HttpReply, HttpRequest
 
 LOST_HEADER = "x-inferbridge-lost"
+_SINKS: Mapping[StreamForm, type[EventSink | LineSink]] = {"events": EventSink, "lines": LineSink, "array": ArraySink}
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,12 +199,8 @@ class Bridge:
         half, context = self.client.half, crossing.context
         if isinstance(half, GrpcHalf):
             return GrpcSink(half, context)
-        if "application/x-ndjson" in accept or "application/jsonl" in accept:
-            return LineSink(half, self.client.dialect, context)
-        if "application/json" in accept and "text/event-stream" not in accept and self.client.endpoint.mode == "stream":
-            # not where the request decides: OpenAI's SDK says `Accept: application/json` and reads events
-            return ArraySink(half, self.client.dialect, context)
-        return EventSink(half, self.client.dialect, context)
+        sink = _SINKS[stream_form(accept, "events", arrays=self.client.endpoint.mode == "stream")]
+        return sink(half, self.client.dialect, context)
 
     def error(self, error: BridgeError) -> HttpReply | GrpcReply:
         """An error in the client's dialect."""

@@ -5,10 +5,12 @@ functions that Hugging Face's transformers gives them, on bounded input and to a
 """
 
 import json
+from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError
+from jinja2 import Template, TemplateError
 from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -16,55 +18,94 @@ from inferbridge.bridge.errors import BridgeError, invalid
 
 MAX_TEMPLATE = 256 * 1024
 MAX_PROMPT = 16 * 1024 * 1024
+_DEFAULT, _TOOLS = "default", "tool_use"
+_RESERVED = frozenset({"self", "messages", "chat_template", "tokenize"})
+"""What is no variable of a template but the call's own; vLLM refuses these too."""
 
 
 class ChatTemplate:
-    """One template, compiled; ValueError when it cannot be."""
+    """The templates of one model, compiled; ValueError when they cannot be.
 
-    def __init__(self, text: str, tokens: dict[str, str] | None = None) -> None:
-        if len(text) > MAX_TEMPLATE:
-            raise ValueError(f"the chat template has more than {MAX_TEMPLATE} characters")
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
-        environment.globals["raise_exception"] = _refuse
-        environment.filters["tojson"] = _to_json
-        try:
-            self._template = environment.from_string(text)
-        except TemplateError as error:
-            raise ValueError(f"the chat template is broken: {error}") from None
+    `template` is one template, or several by name: `default`, and maybe `tool_use` for chats with tools.
+    """
+
+    def __init__(self, template: str | Mapping[str, str], tokens: dict[str, str] | None = None) -> None:
+        named = {_DEFAULT: template} if isinstance(template, str) else template
+        environment = _environment()
+        self._templates = {name: _compiled(environment, text) for name, text in named.items()}
+        if _DEFAULT not in self._templates:
+            raise ValueError(f"of the chat templates {', '.join(named)} none is named {_DEFAULT}")
         self._tokens = tokens or {}
 
     @classmethod
     def load(cls, path: Path) -> "ChatTemplate":
-        """From a .jinja file, or a tokenizer_config.json that has one. OSError, ValueError."""
+        """From a .jinja file, or a tokenizer_config.json that has one or several. OSError, ValueError."""
         text = path.read_text(encoding="utf-8")
         if path.suffix != ".json":
             return cls(text)
         config = json.loads(text)
-        template = config.get("chat_template")
-        if not isinstance(template, str):
+        template = config.get("chat_template") if isinstance(config, dict) else None
+        if isinstance(template, list):
+            template = _by_name(template)
+        if not isinstance(template, str | dict):
             raise ValueError(f"{path.name} has no chat_template")
         return cls(template, {name: _token(config.get(name)) for name in ("bos_token", "eos_token")})
 
     def render(self, messages: list[Any], **variables: Any) -> str:
         """The prompt; BridgeError INVALID_ARGUMENT when the template refuses the messages."""
+        template = self._templates[_DEFAULT]
+        if variables.get("tools"):
+            template = self._templates.get(_TOOLS, template)
         try:
-            pieces = self._template.generate(messages=flattened(messages), **self._tokens, **variables)
-            return _joined(pieces)
+            return _joined(template.generate({**self._tokens, **variables, "messages": flattened(messages)}))
         except BridgeError:
             raise
         except Exception as error:  # a template may fail in any way that Python code can
             raise invalid(f"messages: the chat template refuses them: {error}") from None
 
     def render_request(self, request: Any) -> str:
-        """The prompt of a chat as a neutral request."""
+        """The prompt of a chat as a neutral request; further variables go before its own, as in vLLM."""
         asked = request.add_generation_prompt
-        return self.render(
-            request.messages,
-            add_generation_prompt=True if asked is None else asked,
-            tools=request.tools,
-            documents=request.documents,
-            **(request.chat_template_kwargs or {}),
-        )
+        variables = {
+            "add_generation_prompt": True if asked is None else asked,
+            "tools": request.tools,
+            "documents": request.documents,
+        }
+        return self.render(request.messages, **{**variables, **_further(request.chat_template_kwargs)})
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+    environment.globals["raise_exception"] = _refuse
+    environment.globals["strftime_now"] = _strftime_now
+    environment.filters["tojson"] = _to_json
+    return environment
+
+
+def _compiled(environment: ImmutableSandboxedEnvironment, text: str) -> Template:
+    if len(text) > MAX_TEMPLATE:
+        raise ValueError(f"the chat template has more than {MAX_TEMPLATE} characters")
+    try:
+        return environment.from_string(text)
+    except TemplateError as error:
+        raise ValueError(f"the chat template is broken: {error}") from None
+
+
+def _by_name(templates: list[Any]) -> dict[str, str]:
+    try:
+        return {str(each["name"]): str(each["template"]) for each in templates}
+    except (KeyError, TypeError):
+        raise ValueError("each chat_template of a list has a name and a template") from None
+
+
+def _further(variables: Any) -> dict[str, Any]:
+    if variables is None:
+        return {}
+    if not isinstance(variables, dict):
+        raise invalid("chat_template_kwargs must be an object")
+    for name in _RESERVED & variables.keys():
+        raise invalid(f"chat_template_kwargs: {name} cannot be set here")
+    return variables
 
 
 def _joined(pieces: Any) -> str:
@@ -96,6 +137,11 @@ def _text(content: Any) -> Any:
 
 def _refuse(message: str) -> None:
     raise invalid(f"messages: {message}")
+
+
+def _strftime_now(layout: str) -> str:
+    """The local time, as transformers gives it."""
+    return datetime.now().astimezone().strftime(layout)
 
 
 def _to_json(value: Any, indent: int | None = None) -> str:

@@ -128,11 +128,12 @@ class Context:
         """Note that field `name` cannot reach the other side: an error unless losses are allowed."""
         if not self.policy.lossy:
             raise self.inexpressible(f"{name}: {why}")
-        self.losses.append(name)
+        self.note(name)
 
     def note(self, name: str) -> None:
-        """Note a loss that changes no answer: never an error, always named."""
-        self.losses.append(name)
+        """Note a loss that changes no answer: never an error, always named, once for all messages of a stream."""
+        if name not in self.losses:
+            self.losses.append(name)
 
     def inexpressible(self, message: str) -> BridgeError:
         """The error for what cannot be carried across."""

@@ -67,9 +67,10 @@ def embedding_from_wire(value: Any) -> list[float]:
         if len(data) % 4:
             raise invalid("embedding is no base64 of float32 numbers")
         return list(struct.unpack(f"<{len(data) // 4}f", data))
-    if isinstance(value, list) and all(type(item) in {float, int} for item in value):
-        return value
-    raise invalid("embedding is neither numbers nor base64")
+    kinds = set(map(type, value)) if isinstance(value, list) else {type(value)}
+    if not isinstance(value, list) or not kinds <= {float, int}:
+        raise invalid("embedding is neither numbers nor base64")
+    return value if kinds == {float} else [float(item) for item in value]
 
 
 def embedding_to_wire(value: list[float]) -> list[float]:
@@ -85,6 +86,16 @@ def encoder_decoder_from_wire(value: int) -> bool:
 def encoder_decoder_to_wire(value: bool) -> int:
     """The kind as a number."""
     return int(value)
+
+
+def serving_from_wire(value: int) -> bool:
+    """gRPC's health protocol: SERVING (1) is ready, all else is not."""
+    return value == 1
+
+
+def serving_to_wire(value: bool) -> int:
+    """SERVING or NOT_SERVING."""
+    return 1 if value else 2
 
 
 def score_objects_from_wire(value: Any) -> list[float]:
@@ -110,16 +121,16 @@ def text_documents_from_wire(value: Any) -> list[Any]:
 
 def text_documents_to_wire(value: list[Any]) -> list[str]:
     """The text of each document, which is all that a ranking depends on."""
-    return [document_text(document) for document in value]
+    return [document_text(document, f"documents[{place}]") for place, document in enumerate(value)]
 
 
-def document_text(document: Any) -> str:
+def document_text(document: Any, name: str = "document") -> str:
     """The text of one of caikit's documents: `text`, else `_text`, else nothing (caikit-nlp 0.5)."""
     if not isinstance(document, dict):
-        raise invalid("documents: each is an object with a member `text` or `_text`")
+        raise invalid(f"{name}: it is an object with a member `text` or `_text`")
     text = document.get("text") or document.get("_text") or ""
     if not isinstance(text, str):
-        raise invalid("documents: the member `text` is a string")
+        raise invalid(f"{name}: its text is a string")
     return text
 
 

@@ -28,6 +28,8 @@ class RestHalf:
     """Fields of the operation's request that the binding can say."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """What the API does where the client says nothing: field of the operation, and neutral value."""
+    aliases: tuple[str, ...] = ()
+    """Further paths that clients may use; runtimes do not know them."""
 
 
 @dataclass(frozen=True, slots=True)

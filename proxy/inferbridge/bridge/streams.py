@@ -201,7 +201,7 @@ class EventSink:
 
     def keep_alive(self) -> Buffer:
         """A comment."""
-        return self._framing.comment()
+        return self._framing.keep_alive()
 
 
 class LineSink:
@@ -252,5 +252,5 @@ class ArraySink(LineSink):
 
     def fail(self, error: BridgeError) -> tuple[Sequence[Buffer], Headers]:
         """The error as the last element."""
-        last = self._array.encode(self._dialect.event(error, self._context.profile))
+        last = self._array.encode_error(self._dialect.event(error, self._context.profile))
         return (last, self._array.end()), ()

@@ -136,9 +136,10 @@ def finite(value: float | None, name: str, context: Context) -> Any:
 
 def all_finite(values: list[float], name: str, context: Context) -> list[float]:
     """Numbers for JSON; a list has no place for null."""
-    for value in values:
-        if not math.isfinite(value):
-            raise context.inexpressible(f"{name}: JSON has no {value}")
+    if not math.isfinite(sum(values)):  # of many finite ones it may overflow, so each counts
+        for value in values:
+            if not math.isfinite(value):
+                raise context.inexpressible(f"{name}: JSON has no {value}")
     return values
 
 
@@ -155,12 +156,13 @@ def packed(values: Sequence[float], code: str, name: str, context: Context) -> b
         raise context.inexpressible(f"{name}: a value is beyond float32") from None
 
 
-def singles(values: Sequence[float]) -> bool:
-    """Whether every value is a float32."""
+def singles(values: list[float]) -> bytes | None:
+    """A packed field of float32, or None where that would change a value."""
     try:
-        return list(struct.unpack(f"<{len(values)}f", struct.pack(f"<{len(values)}f", *values))) == list(values)
+        made = struct.pack(f"<{len(values)}f", *values)
     except OverflowError:
-        return False
+        return None
+    return made if list(struct.unpack(f"<{len(values)}f", made)) == values else None
 
 
 def metadata(headers: Headers, name: str) -> str:
@@ -178,3 +180,17 @@ def lose_set(fields: Iterable[tuple[str, Any]], context: Context) -> None:
     for name, value in fields:
         if value is not None and value is not msgspec.UNSET and value not in _NOTHING:
             context.lose(name, "the other side has no place for it")
+
+
+def lose_given(fields: Iterable[tuple[str, Any, Any]], context: Context) -> None:
+    """Note each of some JSON fields with a value as a loss: all but null, empty ones and the one that has no effect."""
+    for name, value, off in fields:
+        if value is not None and value is not msgspec.UNSET and value != off and value not in ("", [], {}):
+            context.lose(name, "the other side has no place for it")
+
+
+def note_set(fields: Iterable[tuple[str, Any]], context: Context) -> None:
+    """Name each of some fields of an answer that is set; the client's question was answered without it."""
+    for name, value in fields:
+        if value is not None and value is not msgspec.UNSET and value not in _NOTHING:
+            context.note(name)

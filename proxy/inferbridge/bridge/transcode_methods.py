@@ -1,6 +1,9 @@
 """JSON of the messages of gRPC methods, by descriptor."""
 
-from google.protobuf.descriptor import Descriptor
+from collections.abc import Mapping
+
+from google.protobuf.descriptor import Descriptor, MethodDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.transcode import open_pool, to_json, to_message
@@ -12,31 +15,38 @@ class Methods:
     """The methods of a serialized `FileDescriptorSet`; `rpc` is `/package.Service/Method` everywhere."""
 
     def __init__(self, descriptor_set: bytes) -> None:
-        self._pool = open_pool(descriptor_set)
+        pool = open_pool(descriptor_set)
+        names = [
+            f"{file.package}.{service.name}" if file.package else service.name
+            for file in FileDescriptorSet.FromString(descriptor_set).file
+            for service in file.service
+        ]
+        self.by_rpc: Mapping[str, MethodDescriptor] = {
+            f"/{name}/{method.name}": method for name in names for method in pool.FindServiceByName(name).methods
+        }
 
     def request_from_json(self, rpc: str, text: Buffer) -> bytes:
         """The wire bytes of a request; raises `BridgeError` for what does not fit."""
-        return to_message(text, self._types(rpc)[0])
+        return to_message(text, self.find(rpc).input_type)
 
     def reply_from_json(self, rpc: str, text: Buffer) -> bytes:
         """The wire bytes of a reply."""
-        return to_message(text, self._types(rpc)[1])
+        return to_message(text, self.find(rpc).output_type)
 
     def request_to_json(self, rpc: str, wire: Buffer) -> bytes:
         """The JSON of a request, with the names of the proto."""
-        return _json(wire, self._types(rpc)[0])
+        return _json(wire, self.find(rpc).input_type)
 
     def reply_to_json(self, rpc: str, wire: Buffer) -> bytes:
         """The JSON of a reply."""
-        return _json(wire, self._types(rpc)[1])
+        return _json(wire, self.find(rpc).output_type)
 
-    def _types(self, rpc: str) -> tuple[Descriptor, Descriptor]:
-        service, _, name = rpc.strip("/").partition("/")
-        try:
-            method = self._pool.FindServiceByName(service).methods_by_name[name]
-        except KeyError:
-            raise BridgeError(Code.UNIMPLEMENTED, f"no proto has the method {rpc}") from None
-        return method.input_type, method.output_type
+    def find(self, rpc: str) -> MethodDescriptor:
+        """The method of that path; raises `BridgeError` UNIMPLEMENTED."""
+        method = self.by_rpc.get(rpc)
+        if method is None:
+            raise BridgeError(Code.UNIMPLEMENTED, f"no proto has the method {rpc}")
+        return method
 
 
 def _json(wire: Buffer, descriptor: Descriptor) -> bytes:

@@ -1,6 +1,6 @@
 """Builds the gateway's application from the settings."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def application(settings: Settings) -> GatewayService:
     rest_apis = [(api, _generated(api, "rest_service.binpb")) for api in APIS.values() if _serves_rest(api, targets)]
     sets = [*(_generated(api, "protos.binpb") for api in served), *(data for _, data in rest_apis)]
     service = GatewayService(targets, APIS, settings.policy, settings.limits, _local_services(served, rest_apis, sets))
-    methods = methods_of([grpc_services(), *sets], _idempotent(served).__contains__)
+    methods = methods_of([grpc_services(), *_variants(served, targets), *sets], _idempotent(served).__contains__)
     service.connect = ConnectGateway(methods, settings.limits, service.open)
     service.rest_services = RestServices(rest_apis, settings.limits, service.open)
     return service
@@ -54,6 +54,14 @@ def _idempotent(apis: Iterable[Api]) -> frozenset[str]:
     """Paths of the gRPC methods that may be called twice."""
     endpoints = (endpoint for api in apis for endpoint in api.endpoints.values())
     return frozenset(endpoint.grpc.rpc for endpoint in endpoints if endpoint.grpc and endpoint.idempotent)
+
+
+def _variants(served: Iterable[Api], targets: Iterable[Target]) -> Iterator[bytes]:
+    """Descriptors of the dialects that clients of gRPC speak: an API's first upstream decides on its own."""
+    first = {target.profile.api: target.profile.variant for target in reversed(list(targets))}
+    for api in served:
+        if variant := first.get(api.name):
+            yield _generated(api, f"{variant}/protos.binpb")
 
 
 def _generated(api: Api, name: str) -> bytes:

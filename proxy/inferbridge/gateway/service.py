@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
+from inferbridge.bridge.accept import StreamForm, stream_form
 from inferbridge.bridge.bridge import Bridge, End, Leg
 from inferbridge.bridge.context import Policy
 from inferbridge.bridge.dialects import error_reply
@@ -39,8 +40,9 @@ from inferbridge.gateway.application import RequestHead, RequestSink, Responder
 from inferbridge.gateway.connect.calls import ConnectGateway
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.local.services import LocalServices
+from inferbridge.gateway.reframing import ReframedAnswer
 from inferbridge.gateway.rest_services.calls import RestServices
-from inferbridge.gateway.targets import Target, able, choose
+from inferbridge.gateway.targets import Target, able, choose, owner
 from inferbridge.gateway.translating import Cancellable, StreamedAnswer, WholeAnswer
 from inferbridge.upstream.api import UpstreamRequest
 
@@ -77,6 +79,8 @@ class Route:
     """What of the client's headers goes over a bridge."""
     grpc: Headers
     """The same for a gRPC runtime, with what every gRPC request needs."""
+    form: StreamForm = "events"
+    """How a REST client wants a streamed answer."""
 
 
 class GatewayService:
@@ -108,7 +112,7 @@ class GatewayService:
             for api in reversed(list(apis.values()))
             for endpoint in api.endpoints.values()
             if endpoint.rest is not None
-            for path in endpoint.rest.paths
+            for path in (*endpoint.rest.paths, *endpoint.rest.aliases)
         }
         self._bridges: dict[tuple[str, ...], Bridge] = {}
 
@@ -129,6 +133,8 @@ class GatewayService:
 
     def refuse(self, error: BridgeError, head: RequestHead | None, responder: Responder) -> None:
         """Answer an error in the dialect that the head asks for."""
+        if head is not None and self.connect is not None and self.connect.refuse(error, head, responder):
+            return
         rest = head is None or not is_grpc(head)
         answer(error_reply(error, rest=rest, dialect=self._dialect(head) if head is not None else ""), responder)
 
@@ -147,7 +153,10 @@ class GatewayService:
 
     def _find_route(self, head: RequestHead) -> Route:
         grpc, limits = is_grpc(head), self.limits
-        match = self._rpc(head.target) if grpc else self._rest(head.method, head.target)
+        if grpc:
+            match = self._rpc(head.target)
+        else:
+            match = owner(self._rest(head.method, head.target), self.targets, self._apis)
         text = header(head.headers, "grpc-timeout")
         timeout = limits.call_seconds if text is None else min(limits.call_seconds, parse_timeout(text))
         crossing = crossing_headers(head.headers)
@@ -159,6 +168,7 @@ class GatewayService:
             limits.message_bytes + PREFIX_BYTES if grpc else limits.body_bytes,
             crossing,
             (*GRPC_HEADERS, ("te", "trailers"), ("grpc-timeout", timeout_text(timeout)), *crossing),
+            "events" if grpc else _form(match, head),
         )
 
     def bridge(self, match: Match, protocol: str, target: Target) -> Bridge:
@@ -182,6 +192,12 @@ class GatewayService:
             raise BridgeError(Code.UNIMPLEMENTED, f"{target.name} does not speak {match.endpoint.name}")
         setting = replace(target.setting, client_api=match.api.name)
         return Bridge(client, ends[0], ends[-1], target.profile, self.policy, setting)
+
+
+def _form(match: Match, head: RequestHead) -> StreamForm:
+    mode = match.endpoint.mode
+    accept = header(head.headers, "accept") or ""
+    return stream_form(accept, "events", arrays=mode == "stream") if mode != "unary" else "events"
 
 
 def client_end(match: Match, protocol: str, variant: str) -> End:
@@ -251,12 +267,20 @@ class Exchange:
     def _send(self, route: Route) -> None:
         target = choose(route.targets, self._model)
         if target.same_binding(route.match, route.protocol) and not self._needs_translation(target):
-            receiver = PassthroughAnswer(self._responder, route.protocol == "grpc", route.match.api.errors)
+            receiver = self._passing(route)
             request = self._passthrough(route)
             self._done, self._chunks = True, []
             self._call = _cancellable(target.pool.send(request, receiver, route.timeout), target, route.match.endpoint)
         else:
             self._translate(route, target)
+
+    def _passing(self, route: Route) -> PassthroughAnswer:
+        """What hands the runtime's answer on, as it is or in the framing that the client asks for."""
+        rest = route.match.endpoint.rest
+        if route.form == "events" or rest is None or rest.framing is None:
+            return PassthroughAnswer(self._responder, route.protocol == "grpc", route.match.api.errors)
+        limit = self._service.limits.message_bytes
+        return ReframedAnswer(self._responder, route.match.api.errors, rest.framing, route.form, limit)
 
     def _translate(self, route: Route, target: Target) -> None:
         bridge = self._bridge = self._service.bridge(route.match, route.protocol, target)
@@ -304,6 +328,10 @@ class Exchange:
     def _passthrough(self, route: Route) -> UpstreamRequest:
         head = self._head
         headers = tuple(pair for pair in head.headers if pair[0] not in CREDENTIALS)
+        if route.form != "events":
+            # the runtime knows its own framing alone, and compressed it could not be read
+            kept = (pair for pair in headers if pair[0] not in {"accept", "accept-encoding"})
+            headers = (*kept, ("accept", "text/event-stream, application/json"))
         if route.protocol == "rest" and self._chunks and header(headers, HEADER_LENGTH) is None:
             # V2 clients send JSON as octet-stream, form data or nothing at all; FastAPI runtimes insist on its own type
             headers = (*(pair for pair in headers if pair[0] != "content-type"), *JSON_HEADERS)

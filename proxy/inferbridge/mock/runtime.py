@@ -74,7 +74,7 @@ class MockRuntime:
         grpc = is_grpc(head)
         if grpc != (self._protocol == "grpc"):
             raise BridgeError(Code.UNIMPLEMENTED, f"this port speaks {self._protocol} only", status=415)
-        match = self._routes.rpc(head.target) if grpc else self._routes.rest(head.method, head.target)
+        match = self._routes.rpc(head.target) if grpc else self._routes.rest(head.method, head.target)[0]
         script = self._scenario.of(f"{match.api.name}/{match.endpoint.name}")
         return match, self._bridge(match), script
 

@@ -12,10 +12,12 @@ from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from inferbridge.bridge import connect_messages, grpc
+from inferbridge.bridge.bridge import LOST_HEADER
 from inferbridge.bridge.connect_messages import Detail, StreamEnd
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.grpc_messages import MessageReader
 from inferbridge.bridge.values import Buffer, Chunks, Headers, header
+from inferbridge.bridge.wire import Unknown
 from inferbridge.gateway.application import Responder
 from inferbridge.gateway.connect.forms import Form
 from inferbridge.gateway.connect.methods import Method
@@ -38,6 +40,7 @@ class GrpcAnswer:
         self._status = 0
         self._headers: Headers = ()
         self._messages: MessageReader | None = None
+        self._lost: dict[str, None] = {}
         self._done = False
         self.cancel: Callable[[], None] = lambda: None
 
@@ -52,11 +55,16 @@ class GrpcAnswer:
             return
         try:
             for message in self._messages.feed(data):
-                text = self._form.write(message, self._method.reply, self._limit)
-                self._writer.message(text, _metadata(self._headers))
+                self._writer.message(self._text(message), _metadata(self._headers))
         except BridgeError as error:
             self.fail(BridgeError(Code.INTERNAL, f"the answer cannot be written as JSON: {error.message}"))
             self.cancel()
+
+    def _text(self, message: Buffer) -> bytes:
+        unknown: Unknown = []
+        text = self._form.write(message, self._method.descriptor.output_type, self._limit, unknown)
+        self._lost |= {f"{name}#{number}": None for name, number in unknown}
+        return text
 
     def end(self, trailers: Headers = ()) -> None:
         """The call's status."""
@@ -75,7 +83,8 @@ class GrpcAnswer:
             self.fail(BridgeError(known, text), _details(header(fields, _DETAILS)), _metadata(fields))
         else:
             self._done = True
-            self._writer.end(_metadata(self._headers), _metadata(trailers))
+            lost: Headers = ((LOST_HEADER, ", ".join(self._lost)),) if self._lost else ()
+            self._writer.end(_metadata(self._headers), _metadata(trailers), lost)
 
     def fail(self, error: BridgeError, details: tuple[Detail, ...] = (), metadata: Headers = ()) -> None:
         """End with an error."""
@@ -89,6 +98,11 @@ class GrpcAnswer:
         for chunk in chunks:
             self.data(chunk)
         self.end()
+
+    def leave(self) -> None:
+        """The client went away."""
+        self._done = True
+        self._writer.leave()
 
     def abort(self) -> None:
         """The runtime's answer broke off."""

@@ -2,13 +2,11 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import msgspec
 from google.protobuf.descriptor import MethodDescriptor
-from google.protobuf.descriptor_pool import DescriptorPool
 
 from inferbridge.bridge import transcode
 from inferbridge.bridge.dialects import DIALECTS, OPEN_INFERENCE, Dialect
@@ -16,7 +14,9 @@ from inferbridge.bridge.errors import BridgeError, Code, invalid
 from inferbridge.bridge.framing import PREFIX_BYTES, too_large, unframe
 from inferbridge.bridge.registry import Api, Endpoint, RestHalf, RestMethod
 from inferbridge.bridge.rest import JSON_HEADERS
+from inferbridge.bridge.transcode_methods import Methods
 from inferbridge.bridge.values import Buffer, GrpcReply, Headers, header, join
+from inferbridge.bridge.wire import Unknown
 from inferbridge.gateway.answers import answer_grpc, is_grpc
 from inferbridge.gateway.application import RequestHead, RequestSink, Responder
 from inferbridge.gateway.limits import Limits
@@ -25,20 +25,14 @@ from inferbridge.gateway.rest_services.answers import RestAnswer
 type Open = Callable[[RequestHead, Responder], RequestSink]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Service:
     """One method, and all that its calls need."""
 
     method: RestMethod
     endpoint: Endpoint
     api: Api
-    pool: DescriptorPool
-
-    @cached_property
-    def descriptor(self) -> MethodDescriptor:
-        """The method's messages."""
-        service, name = self.method.rpc[1:].split("/")
-        return self.pool.FindServiceByName(service).FindMethodByName(name)
+    descriptor: MethodDescriptor
 
     @property
     def rest(self) -> RestHalf:
@@ -60,9 +54,9 @@ class RestServices:
         self._limits = limits
         self._open = open_rest
         self._services: Mapping[str, Service] = {
-            method.rpc: Service(method, api.endpoints[method.endpoint], api, pool)
+            method.rpc: Service(method, api.endpoints[method.endpoint], api, methods.find(method.rpc))
             for api, data in apis
-            for pool in (transcode.open_pool(data),)
+            for methods in (Methods(data),)
             for method in api.rest_methods
         }
 
@@ -156,9 +150,11 @@ class RestServiceCall:
         messages = unframe(join(self._body) if self._body else b"", encoding, limit)
         if len(messages) != 1:
             raise BridgeError(Code.UNIMPLEMENTED, f"{self._service.method.rpc} takes one message, got {len(messages)}")
-        text = transcode.to_json(
-            join(messages[0]), self._service.descriptor.input_type, original_names=True, plain_integers=True
-        )
+        unknown: Unknown = []
+        kind = self._service.descriptor.input_type
+        text = transcode.to_json(join(messages[0]), kind, original_names=True, plain_integers=True, unknown=unknown)
+        if unknown:
+            raise invalid(f"unknown fields: {', '.join(f'{name}#{number}' for name, number in unknown)}")
         members: dict[str, Any] = msgspec.json.decode(text)
         return members
 
