@@ -43,6 +43,12 @@ class Heard:
         self.pieces = [bytes(chunk) for chunk in chunks]
         self.end()
 
+    def hold(self) -> None:
+        """The request is complete."""
+
+    def resume(self) -> None:
+        """As `hold`."""
+
     def abort(self) -> None:
         """Cut off."""
         self.over.set()

@@ -15,7 +15,7 @@ import pytest
 
 from packaging_sources import ROOT, SOURCE_ROOTS
 
-TUTORIAL = ROOT / "docs" / "adding-a-runtime.md"
+TUTORIAL = ROOT / "specs" / "adding-a-runtime.md"
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SECONDS = 60
 END = "the-command-has-ended"

@@ -265,6 +265,8 @@ class GenerateRequest(msgspec.Struct, kw_only=True):
 
     model: str = ""
     """Name of the model."""
+    version: str = ""
+    """Version of the model; empty lets the runtime choose."""
     adapter: str = ""
     """LoRA adapter or tuned prompt."""
     prompts: list[str] = []
@@ -461,6 +463,21 @@ class InferReply(msgspec.Struct, kw_only=True):
     """Free-form values of the answer."""
     outputs: list[Tensor] = []
     """Output tensors."""
+
+
+class InferMessage(msgspec.Struct, kw_only=True):
+    """One message of what `infer` answers."""
+
+    model: str = ""
+    """Name of the model that answers."""
+    version: str = ""
+    """Version of the model that answers."""
+    id: str = ""
+    """The id of the request."""
+    parameters: dict[str, Parameter] = {}
+    """Free-form values of this part of the answer."""
+    outputs: list[Tensor] = []
+    """Output tensors; a part of the answer may have none."""
 
 
 class ModelListRequest(msgspec.Struct, kw_only=True):

@@ -12,6 +12,7 @@ from .open_inference.kserve import bridges as open_inference_kserve
 from .open_inference.mlserver import bridges as open_inference_mlserver
 from .openai import bridges as openai
 from .tgis import bridges as tgis
+from .triton_generate import bridges as triton_generate
 
 APIS: Mapping[str, Api] = {
     "caikit": Api(
@@ -724,6 +725,30 @@ APIS: Mapping[str, Api] = {
                     encode_reply=open_inference.model_unload_grpc_encode_reply,
                 ),
             ),
+            "infer_stream": Endpoint(
+                name="infer_stream",
+                operation="infer",
+                idempotent=False,
+                mode="stream",
+                rest=RestHalf(
+                    "POST",
+                    ("/v2/models/{model}/infer_stream", "/v2/models/{model}/versions/{version}/infer_stream"),
+                    decode_request=open_inference.infer_stream_rest_decode_request,
+                    encode_request=open_inference.infer_stream_rest_encode_request,
+                    decode_message=open_inference.infer_stream_rest_decode_message,
+                    encode_message=open_inference.infer_stream_rest_encode_message,
+                    framing=EventFraming("", "\n", "", ""),
+                ),
+                grpc=GrpcHalf(
+                    "/inference.GRPCInferenceService/ModelStreamInfer",
+                    decode_request=open_inference.infer_stream_grpc_decode_request,
+                    encode_request=open_inference.infer_stream_grpc_encode_request,
+                    decode_message=open_inference.infer_stream_grpc_decode_message,
+                    encode_message=open_inference.infer_stream_grpc_encode_message,
+                    encode_error=open_inference.infer_stream_grpc_encode_error,
+                    client_streaming=True,
+                ),
+            ),
         },
         variants={
             "mlserver": {
@@ -734,6 +759,14 @@ APIS: Mapping[str, Api] = {
                     decode_reply=open_inference_mlserver.model_metadata_grpc_decode_reply,
                     encode_reply=open_inference_mlserver.model_metadata_grpc_encode_reply,
                     fields=frozenset({"model", "version"}),
+                ),
+                "infer_stream": GrpcHalf(
+                    "/inference.GRPCInferenceService/ModelStreamInfer",
+                    decode_request=open_inference_mlserver.infer_stream_grpc_decode_request,
+                    encode_request=open_inference_mlserver.infer_stream_grpc_encode_request,
+                    decode_message=open_inference_mlserver.infer_stream_grpc_decode_message,
+                    encode_message=open_inference_mlserver.infer_stream_grpc_encode_message,
+                    client_streaming=True,
                 ),
             },
             "kserve": {
@@ -1318,5 +1351,114 @@ APIS: Mapping[str, Api] = {
             ),
         },
         variants={},
+    ),
+    "triton-generate": Api(
+        name="triton-generate",
+        errors="open-inference",
+        endpoints={
+            "generate": Endpoint(
+                name="generate",
+                operation="generate",
+                idempotent=False,
+                rule="triton_generate",
+                fan_out="prompts",
+                rest=RestHalf(
+                    "POST",
+                    ("/v2/models/{model}/generate", "/v2/models/{model}/versions/{version}/generate"),
+                    decode_request=triton_generate.generate_rest_decode_request,
+                    encode_request=triton_generate.generate_rest_encode_request,
+                    decode_reply=triton_generate.generate_rest_decode_reply,
+                    encode_reply=triton_generate.generate_rest_encode_reply,
+                    fields=frozenset(
+                        {
+                            "echo",
+                            "frequency_penalty",
+                            "ignore_eos",
+                            "include_stop_sequence",
+                            "max_tokens",
+                            "min_p",
+                            "min_tokens",
+                            "model",
+                            "presence_penalty",
+                            "prompts",
+                            "repetition_penalty",
+                            "request_id",
+                            "seed",
+                            "skip_special_tokens",
+                            "stop_sequences",
+                            "stream",
+                            "temperature",
+                            "top_k",
+                            "top_p",
+                            "version",
+                        }
+                    ),
+                    defaults={"include_stop_sequence": False},
+                ),
+                grpc=None,
+            ),
+            "generate_stream": Endpoint(
+                name="generate_stream",
+                operation="generate",
+                idempotent=False,
+                mode="stream",
+                rule="triton_generate_stream",
+                fan_out="prompts",
+                rest=RestHalf(
+                    "POST",
+                    ("/v2/models/{model}/generate_stream", "/v2/models/{model}/versions/{version}/generate_stream"),
+                    decode_request=triton_generate.generate_stream_rest_decode_request,
+                    encode_request=triton_generate.generate_stream_rest_encode_request,
+                    decode_message=triton_generate.generate_stream_rest_decode_message,
+                    encode_message=triton_generate.generate_stream_rest_encode_message,
+                    fields=frozenset(
+                        {
+                            "echo",
+                            "frequency_penalty",
+                            "ignore_eos",
+                            "include_stop_sequence",
+                            "max_tokens",
+                            "min_p",
+                            "min_tokens",
+                            "model",
+                            "presence_penalty",
+                            "prompts",
+                            "repetition_penalty",
+                            "request_id",
+                            "seed",
+                            "skip_special_tokens",
+                            "stop_sequences",
+                            "stream",
+                            "temperature",
+                            "top_k",
+                            "top_p",
+                            "version",
+                        }
+                    ),
+                    defaults={"include_stop_sequence": False},
+                    framing=EventFraming("", "\n", "", ""),
+                ),
+                grpc=None,
+            ),
+        },
+        variants={},
+        rest_methods=(
+            RestMethod(
+                "/inferbridge.triton_generate.TritonGenerateService/Generate",
+                "generate",
+                streams=False,
+                path=["model", "version"],
+                query=[],
+                status="",
+            ),
+            RestMethod(
+                "/inferbridge.triton_generate.TritonGenerateService/GenerateStream",
+                "generate_stream",
+                streams=True,
+                path=["model", "version"],
+                query=[],
+                status="",
+            ),
+        ),
     ),
 }

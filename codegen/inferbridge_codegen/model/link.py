@@ -6,6 +6,7 @@ from pathlib import Path
 from google.protobuf.descriptor import Descriptor
 
 from inferbridge_codegen.model.checks import check_endpoint, check_method, check_off
+from inferbridge_codegen.model.envelopes import link_envelope
 from inferbridge_codegen.model.mapping import SideContext, link_side
 from inferbridge_codegen.model.structured import TreeContext, link_tree
 from inferbridge_codegen.model.tree import Tree
@@ -13,6 +14,7 @@ from inferbridge_codegen.model.types import (
     Api,
     Dialect,
     Endpoint,
+    Envelope,
     Field,
     GrpcBinding,
     Model,
@@ -232,12 +234,8 @@ class Linker:
 
     def _message(
         self, part: SideDocument | None, operation: Operation, link: Callable[[SideDocument, Struct], Side | Tree]
-    ) -> Tree | None:
-        if part is None or operation.message is None:
-            return None
-        tree = link(part, operation.message)
-        assert isinstance(tree, Tree)
-        return tree
+    ) -> Side | Tree | None:
+        return None if part is None or operation.message is None else link(part, operation.message)
 
     def _side(
         self,
@@ -286,11 +284,19 @@ class Linker:
             return self._side(part, view, struct, operation, api, (), specials, False)
 
         answer = method.output_type
+        envelope: Envelope | None = None
+        if document.envelope is not None:
+            linked = link_envelope(document.envelope, operation, answer, self._problems)
+            if linked is None:
+                return None
+            envelope, answer = linked
         return GrpcBinding(
             f"/{document.method}",
             side(document.request, operation.request, method.input_type),
             side(document.reply, operation.reply, answer) if document.message is None else Tree(None, False, (), ()),
             self._message(document.message, operation, lambda part, struct: side(part, struct, answer)),
+            method.client_streaming,
+            envelope,
         )
 
 

@@ -23,6 +23,7 @@ CONVERTERS: Mapping[str, str] = {
     "embedding": "any",
     "encoder_decoder": "enum",
     "serving": "enum",
+    "negated": "bool",
     "score_objects": "any",
     "text_documents": "any",
 }
@@ -37,6 +38,7 @@ CONVERTER_FIELDS: Mapping[str, tuple[str, ...]] = {
     "embedding": ("list<double>",),
     "encoder_decoder": ("bool",),
     "serving": ("bool",),
+    "negated": ("optional<bool>",),
     "score_objects": ("list<double>",),
     "text_documents": ("list<any>",),
 }

@@ -6,6 +6,7 @@ from inferbridge_codegen.problems import Mark
 from inferbridge_codegen.spec import path_template
 from inferbridge_codegen.spec.documents import (
     EndpointDocument,
+    EnvelopeDocument,
     FramingDocument,
     GrpcDocument,
     LineDocument,
@@ -103,7 +104,7 @@ def _rest(reader: Reader, node: Node, mode: str) -> RestDocument:
 
 def _check_mode(reader: Reader, parts: Mapping[str, Node], mode: str) -> None:
     """Unary bindings have a reply, streamed ones a message."""
-    for key, wrong in (("message", "unary"), ("framing", "unary"), ("reply", "stream")):
+    for key, wrong in (("message", "unary"), ("framing", "unary"), ("envelope", "unary"), ("reply", "stream")):
         if key in parts and mode == wrong:
             reader.problems.add(parts[key].mark, f"{key} does not go with mode {mode}")
 
@@ -162,7 +163,7 @@ def _plain_text(reader: Reader, parts: Mapping[str, Node]) -> str:
 
 
 def _grpc(reader: Reader, node: Node, mode: str) -> GrpcDocument | None:
-    known = {"method": True, "request": False, "reply": mode == "unary", "message": mode == "stream"}
+    known = {"method": True, "request": False, "reply": mode == "unary", "message": mode == "stream", "envelope": False}
     parts = reader.map(node, "a grpc binding", known)
     _check_mode(reader, parts, mode)
     method = parts.get("method")
@@ -174,7 +175,19 @@ def _grpc(reader: Reader, node: Node, mode: str) -> GrpcDocument | None:
     if method is None or rpc is None:
         return None  # said already; without a method there is nothing that the mapping could be checked against
     message = sides[2] if "message" in parts else None
-    return GrpcDocument(rpc, method.mark, sides[0], sides[1], node.mark, message)
+    envelope = _envelope(reader, parts["envelope"]) if "envelope" in parts else None
+    return GrpcDocument(rpc, method.mark, sides[0], sides[1], node.mark, message, envelope)
+
+
+def _envelope(reader: Reader, node: Node) -> EnvelopeDocument:
+    parts = reader.map(node, "envelope", {"message": True, "error": True, "echo": False})
+    echoed = [reader.identifier(item, "echo") for item in reader.sequence(parts.get("echo"), "echo")]
+    return EnvelopeDocument(
+        reader.identifier(parts.get("message"), "message") or "",
+        reader.identifier(parts.get("error"), "error") or "",
+        tuple(name for name in echoed if name),
+        node.mark,
+    )
 
 
 def _lines(reader: Reader, node: Node | None) -> tuple[LineDocument, ...]:

@@ -170,6 +170,19 @@ class RestDocument:
 
 
 @dataclass(frozen=True, slots=True)
+class EnvelopeDocument:
+    """What the messages of a gRPC stream are wrapped in: each holds a message or the text of an error."""
+
+    message: str
+    """Field of the wrapped message, whose type the mapping lines are about."""
+    error: str
+    """Field of an error's text; empty: it is none."""
+    echo: tuple[str, ...]
+    """Fields of the operation's request that the message beside an error repeats."""
+    mark: Mark
+
+
+@dataclass(frozen=True, slots=True)
 class GrpcDocument:
     """An endpoint as service and method."""
 
@@ -180,6 +193,7 @@ class GrpcDocument:
     mark: Mark
     message: SideDocument | None = None
     """One message of a streamed answer."""
+    envelope: EnvelopeDocument | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,6 +184,8 @@ def text_generation_rest_decode_request(call: HttpRequest, context: Context) -> 
 
 def text_generation_rest_encode_request(request: operations.GenerateRequest, context: Context) -> HttpRequest:
     """The operation to POST /api/v1/task/text-generation."""
+    if request.version:
+        context.lose("version", "the other side has no place for it")
     if request.adapter:
         context.lose("adapter", "the other side has no place for it")
     if request.prompt_ids is not None:
@@ -420,6 +422,8 @@ def text_generation_grpc_decode_request(call: GrpcRequest, context: Context) -> 
 
 def text_generation_grpc_encode_request(request: operations.GenerateRequest, context: Context) -> GrpcRequest:
     """The operation to /caikit.runtime.Nlp.NlpService/TextGenerationTaskPredict."""
+    if request.version:
+        context.lose("version", "the other side has no place for it")
     if request.adapter:
         context.lose("adapter", "the other side has no place for it")
     if request.prompt_ids is not None:
@@ -653,6 +657,8 @@ def server_streaming_text_generation_rest_encode_request(
     request: operations.GenerateRequest, context: Context
 ) -> HttpRequest:
     """The operation to POST /api/v1/task/server-streaming-text-generation."""
+    if request.version:
+        context.lose("version", "the other side has no place for it")
     if request.adapter:
         context.lose("adapter", "the other side has no place for it")
     if request.prompt_ids is not None:
@@ -896,6 +902,8 @@ def server_streaming_text_generation_grpc_encode_request(
     request: operations.GenerateRequest, context: Context
 ) -> GrpcRequest:
     """The operation to /caikit.runtime.Nlp.NlpService/ServerStreamingTextGenerationTaskPredict."""
+    if request.version:
+        context.lose("version", "the other side has no place for it")
     if request.adapter:
         context.lose("adapter", "the other side has no place for it")
     if request.prompt_ids is not None:

@@ -169,6 +169,8 @@ def completions_rest_decode_request(call: HttpRequest, context: Context) -> oper
 
 def completions_rest_encode_request(request: operations.GenerateRequest, context: Context) -> HttpRequest:
     """The operation to POST /v1/completions."""
+    if request.version:
+        context.lose("version", "the other side has no place for it")
     if request.adapter:
         context.lose("adapter", "the other side has no place for it")
     if request.prompt_ids is not None:
@@ -513,6 +515,8 @@ def chat_rest_decode_request(call: HttpRequest, context: Context) -> operations.
 
 def chat_rest_encode_request(request: operations.GenerateRequest, context: Context) -> HttpRequest:
     """The operation to POST /v1/chat/completions."""
+    if request.version:
+        context.lose("version", "the other side has no place for it")
     if request.adapter:
         context.lose("adapter", "the other side has no place for it")
     if request.prompts:

@@ -187,6 +187,8 @@ def generate_grpc_decode_request(call: GrpcRequest, context: Context) -> operati
 
 def generate_grpc_encode_request(request: operations.GenerateRequest, context: Context) -> GrpcRequest:
     """The operation to /fmaas.GenerationService/Generate."""
+    if request.version:
+        context.lose("version", "the other side has no place for it")
     if request.prompt_ids is not None:
         context.lose("prompt_ids", "the other side has no place for it")
     if request.messages is not None:
@@ -440,6 +442,8 @@ def generate_stream_grpc_decode_request(call: GrpcRequest, context: Context) -> 
 
 def generate_stream_grpc_encode_request(request: operations.GenerateRequest, context: Context) -> GrpcRequest:
     """The operation to /fmaas.GenerationService/GenerateStream."""
+    if request.version:
+        context.lose("version", "the other side has no place for it")
     if request.prompt_ids is not None:
         context.lose("prompt_ids", "the other side has no place for it")
     if request.messages is not None:

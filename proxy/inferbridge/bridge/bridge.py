@@ -24,7 +24,7 @@ from inferbridge.bridge.registry import Api, Endpoint, GrpcHalf, RestHalf
 from inferbridge.bridge.rules import RULES
 from inferbridge.bridge.rules.base import MessageWriter, Rule
 from inferbridge.bridge.streams import ArraySink, EventSink, GrpcSink, GrpcSource, LineSink, RestSource, Sink, Source
-from inferbridge.bridge.values import GrpcReply, GrpcRequest, Headers, HttpReply, HttpRequest
+from inferbridge.bridge.values import Buffer, GrpcReply, GrpcRequest, Headers, HttpReply, HttpRequest
 
 LOST_HEADER = "x-inferbridge-lost"
 _SINKS: Mapping[StreamForm, type[EventSink | LineSink]] = {"events": EventSink, "lines": LineSink, "array": ArraySink}
@@ -198,9 +198,14 @@ class Bridge:
         """Writes the client's stream; `accept` is what the client asks for."""
         half, context = self.client.half, crossing.context
         if isinstance(half, GrpcHalf):
-            return GrpcSink(half, context)
+            return GrpcSink(half, crossing.request, context)
         sink = _SINKS[stream_form(accept, "events", arrays=self.client.endpoint.mode == "stream")]
         return sink(half, self.client.dialect, context)
+
+    def failure(self, error: BridgeError) -> tuple[Sequence[Buffer], Headers]:
+        """How the stream of a gRPC client tells of a request that cannot be taken across, and the trailers."""
+        assert isinstance(self.client.half, GrpcHalf)
+        return GrpcSink(self.client.half, None, Context(self.profile, self.policy, setting=self.setting)).fail(error)
 
     def error(self, error: BridgeError) -> HttpReply | GrpcReply:
         """An error in the client's dialect."""

@@ -159,3 +159,13 @@ def json_format_from_wire(value: int | None) -> bool | None:
 def json_format_to_wire(value: bool | None) -> int | None:
     """TEXT said explicitly makes the vLLM adapter fail, so it is left out."""
     return 1 if value else None
+
+
+def negated_from_wire(value: bool | msgspec.UnsetType | None) -> bool | None:
+    """What one API calls to leave out, and another to put in."""
+    return not value if isinstance(value, bool) else None
+
+
+def negated_to_wire(value: bool | None) -> bool | msgspec.UnsetType:
+    """The opposite; nothing of nothing."""
+    return msgspec.UNSET if value is None else not value

@@ -177,7 +177,8 @@ class StreamedAnswer(TranslatedAnswer):
         chunks: list[Buffer] = []
         try:
             for message in messages:
-                message.index += number
+                if number:
+                    message.index += number
                 chunks += self._sink.write((message,) if self._writer is None else self._writer.write(message))
         finally:
             self._send(chunks)
@@ -219,7 +220,8 @@ class StreamedAnswer(TranslatedAnswer):
 
     def tell(self, error: BridgeError) -> None:
         """In the stream, once it has begun."""
-        if self._begun:
+        if self._begun or self._sink.tells_errors:
+            self._begin()
             self._end(*self._sink.fail(error))
         else:
             super().tell(error)

@@ -10,6 +10,7 @@ from inferbridge.bridge.rules.pooling import CaikitEmbeddings, OpenAiEmbeddings
 from inferbridge.bridge.rules.ranking import CaikitRerank, CaikitSimilarity, OpenAiRerank, OpenAiScore
 from inferbridge.bridge.rules.tgis import Tgis
 from inferbridge.bridge.rules.tokens import CaikitTokenize, OpenAiTokenize, TgisTokenize
+from inferbridge.bridge.rules.triton import TritonGenerate, TritonGenerateStream
 
 RULES: Mapping[str, Rule] = {
     "caikit": Caikit(),
@@ -31,4 +32,6 @@ RULES: Mapping[str, Rule] = {
     "tgis_model_info": TgisModelInfo(),
     "tgis_tokenize": TgisTokenize(),
     "v2_models": V2Models(),
+    "triton_generate": TritonGenerate(),
+    "triton_generate_stream": TritonGenerateStream(),
 }

@@ -104,6 +104,12 @@ class GrpcAnswer:
         self._done = True
         self._writer.leave()
 
+    def hold(self) -> None:
+        """The request is complete."""
+
+    def resume(self) -> None:
+        """As `hold`."""
+
     def abort(self) -> None:
         """The runtime's answer broke off."""
         self.fail(BridgeError(Code.UNAVAILABLE, "the runtime's answer broke off"))
