@@ -28,6 +28,8 @@ def messages_to(operation: str, request: Any, operations: Any) -> Iterable[Any]:
     """The messages of a streamed answer."""
     if operation == "generate":
         return text.messages(request, operations)
+    if operation == "infer":
+        return _infer_messages(request, operations)
     if operation in UNFOLDS:
         return UNFOLDS[operation](reply_to(operation, request, operations), operations)
     kind = _struct(operation, "Message", operations)
@@ -51,6 +53,13 @@ def _infer(request: Any, operations: Any) -> Any:
     return operations.InferReply(
         model=request.model, version=request.version or VERSION, id=request.id, outputs=outputs
     )
+
+
+def _infer_messages(request: Any, operations: Any) -> Iterable[Any]:
+    """A message for each output, as a model that answers in parts sends them."""
+    reply = _infer(request, operations)
+    for output in reply.outputs:
+        yield operations.InferMessage(model=reply.model, version=reply.version, id=reply.id, outputs=[output])
 
 
 def _output(tensor: Any) -> Any:
