@@ -56,10 +56,10 @@ def _infer(request: Any, operations: Any) -> Any:
 
 
 def _infer_messages(request: Any, operations: Any) -> Iterable[Any]:
-    """The same answer several times."""
+    """A message for each output, as a model that answers in parts sends them."""
     reply = _infer(request, operations)
-    parts = {"model": reply.model, "version": reply.version, "id": reply.id, "outputs": reply.outputs}
-    return [operations.InferMessage(**parts) for _ in range(MESSAGES)]
+    for output in reply.outputs:
+        yield operations.InferMessage(model=reply.model, version=reply.version, id=reply.id, outputs=[output])
 
 
 def _output(tensor: Any) -> Any:
