@@ -130,7 +130,7 @@ def run_caikit(environment: Environment, folder: Path) -> Iterator[Server]:
         return Launch([environment.python, library / "start.py"], variables, ("/health",))
 
     with _run("caikit", launch, folder) as server:
-        yield server
+        yield replace(server, settings={"default_model": "parrot", "chat_template": library / "chat_template.jinja"})
 
 
 @contextmanager
@@ -162,7 +162,7 @@ def run_vllm_embeddings(environment: Environment, folder: Path) -> Iterator[Serv
         return Launch(command, VLLM_VARIABLES, ("/health",), VLLM_START_SECONDS, speaks_grpc=False)
 
     with _run("vllm-embeddings", launch, folder) as server:
-        yield server
+        yield replace(server, settings={"default_model": VLLM_MODEL})
 
 
 def _make_vllm_model(environment: Environment, folder: Path) -> Path:
