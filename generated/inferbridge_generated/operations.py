@@ -258,6 +258,10 @@ class Choice(msgspec.Struct, kw_only=True):
     """Calls of tools the model wants (OpenAI form)."""
     reasoning: str = ""
     """The model's reasoning before its answer."""
+    logprobs: Any = None
+    """Its tokens as OpenAI lists them."""
+    prompt_logprobs: Any = None
+    """The tokens of its prompt as vLLM lists them."""
 
 
 class GenerateRequest(msgspec.Struct, kw_only=True):
@@ -337,14 +341,26 @@ class GenerateRequest(msgspec.Struct, kw_only=True):
     """Texts to choose from."""
     guided_grammar: str | None = None
     """Grammar (EBNF) the text must fit."""
+    response_format: Any = None
+    """Form of the text (OpenAI's)."""
     n: int | None = None
     """Answers for each prompt."""
+    best_of: int | None = None
+    """Answers of which the best are given."""
     logit_bias: Any = None
     """Bias by token."""
     tools: Any = None
     """Tools the model may call (OpenAI form)."""
     tool_choice: Any = None
     """Which tool to call (OpenAI form)."""
+    prompt_logprobs: int | None = None
+    """List the tokens of the prompt by id."""
+    add_special_tokens: bool | None = None
+    """Put special tokens around the prompt."""
+    spaces_between_special_tokens: bool | None = None
+    """Put spaces between special tokens of the text."""
+    include_reasoning: bool | None = None
+    """Give the reasoning apart."""
     skip_special_tokens: bool | None = None
     """Leave special tokens out of the text."""
     request_id: str = ""
@@ -423,6 +439,8 @@ class GenerateMessage(msgspec.Struct, kw_only=True):
     """Pieces of tool calls (OpenAI form)."""
     reasoning: str = ""
     """Reasoning before the answer."""
+    logprobs: Any = None
+    """The tokens of `text` as OpenAI lists them."""
     usage_only: bool = False
     """The message holds usage alone."""
     fingerprint: str = ""
@@ -800,3 +818,29 @@ class ClassifyTokensReply(msgspec.Struct, kw_only=True):
 
     results: list[LabelledSpan] = []
     """The parts that are something."""
+
+
+class ClassifyTokenStreamRequest(msgspec.Struct, kw_only=True):
+    """What `classify_token_stream` is asked with."""
+
+    model: str = ""
+    """Name of the model."""
+    text: str = ""
+    """A piece of the text."""
+    threshold: float | None = None
+    """Leave out what is less likely."""
+
+
+class ClassifyTokenStreamReply(msgspec.Struct, kw_only=True):
+    """What `classify_token_stream` answers."""
+
+
+class ClassifyTokenStreamMessage(msgspec.Struct, kw_only=True):
+    """One message of what `classify_token_stream` answers."""
+
+    results: list[LabelledSpan] = []
+    """The parts that are something."""
+    processed: int = 0
+    """Where in the whole text the classified part ends, in code points."""
+    start: int = 0
+    """Where it begins."""

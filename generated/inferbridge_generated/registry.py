@@ -57,7 +57,7 @@ APIS: Mapping[str, Api] = {
                             "typical_p",
                         }
                     ),
-                    defaults={"max_tokens": 20, "method": "greedy"},
+                    defaults={"max_tokens": 20, "method": "greedy", "include_stop_sequence": True},
                 ),
                 grpc=GrpcHalf(
                     "/caikit.runtime.Nlp.NlpService/TextGenerationTaskPredict",
@@ -90,7 +90,7 @@ APIS: Mapping[str, Api] = {
                             "typical_p",
                         }
                     ),
-                    defaults={"max_tokens": 20, "method": "greedy"},
+                    defaults={"max_tokens": 20, "method": "greedy", "include_stop_sequence": True},
                 ),
             ),
             "server_streaming_text_generation": Endpoint(
@@ -132,7 +132,7 @@ APIS: Mapping[str, Api] = {
                             "typical_p",
                         }
                     ),
-                    defaults={"max_tokens": 20, "method": "greedy"},
+                    defaults={"max_tokens": 20, "method": "greedy", "include_stop_sequence": True},
                     framing=EventFraming("message", "\r\n", "", "error"),
                 ),
                 grpc=GrpcHalf(
@@ -166,7 +166,7 @@ APIS: Mapping[str, Api] = {
                             "typical_p",
                         }
                     ),
-                    defaults={"max_tokens": 20, "method": "greedy"},
+                    defaults={"max_tokens": 20, "method": "greedy", "include_stop_sequence": True},
                 ),
             ),
             "embedding_tasks": Endpoint(
@@ -424,6 +424,22 @@ APIS: Mapping[str, Api] = {
                     decode_reply=caikit.token_classification_grpc_decode_reply,
                     encode_reply=caikit.token_classification_grpc_encode_reply,
                     fields=frozenset({"model", "text", "threshold"}),
+                ),
+            ),
+            "bidi_streaming_token_classification": Endpoint(
+                name="bidi_streaming_token_classification",
+                operation="classify_token_stream",
+                idempotent=False,
+                mode="stream",
+                rest=None,
+                grpc=GrpcHalf(
+                    "/caikit.runtime.Nlp.NlpService/BidiStreamingTokenClassificationTaskPredict",
+                    decode_request=caikit.bidi_streaming_token_classification_grpc_decode_request,
+                    encode_request=caikit.bidi_streaming_token_classification_grpc_encode_request,
+                    decode_message=caikit.bidi_streaming_token_classification_grpc_decode_message,
+                    encode_message=caikit.bidi_streaming_token_classification_grpc_encode_message,
+                    fields=frozenset({"model", "text", "threshold"}),
+                    client_streaming=True,
                 ),
             ),
             "models_info": Endpoint(
@@ -811,6 +827,8 @@ APIS: Mapping[str, Api] = {
                     encode_message=openai.completions_rest_encode_message,
                     fields=frozenset(
                         {
+                            "add_special_tokens",
+                            "best_of",
                             "echo",
                             "frequency_penalty",
                             "guided_choice",
@@ -827,16 +845,20 @@ APIS: Mapping[str, Api] = {
                             "model",
                             "n",
                             "presence_penalty",
+                            "prompt_logprobs",
                             "prompts",
                             "repetition_penalty",
                             "request_id",
+                            "response_format",
                             "seed",
                             "skip_special_tokens",
+                            "spaces_between_special_tokens",
                             "stop_sequences",
                             "stop_token_ids",
                             "stream",
                             "temperature",
                             "top_k",
+                            "top_n_tokens",
                             "top_p",
                             "truncate_tokens",
                             "usage_in_messages",
@@ -844,7 +866,7 @@ APIS: Mapping[str, Api] = {
                             "user",
                         }
                     ),
-                    defaults={"max_tokens": 16, "include_stop_sequence": False},
+                    defaults={"include_stop_sequence": False},
                     framing=EventFraming("", "\n", "[DONE]", ""),
                 ),
                 grpc=None,
@@ -867,6 +889,8 @@ APIS: Mapping[str, Api] = {
                     fields=frozenset(
                         {
                             "add_generation_prompt",
+                            "add_special_tokens",
+                            "best_of",
                             "chat_template",
                             "chat_template_kwargs",
                             "documents",
@@ -877,6 +901,7 @@ APIS: Mapping[str, Api] = {
                             "guided_json_object",
                             "guided_regex",
                             "ignore_eos",
+                            "include_reasoning",
                             "include_stop_sequence",
                             "logit_bias",
                             "max_tokens",
@@ -886,10 +911,14 @@ APIS: Mapping[str, Api] = {
                             "model",
                             "n",
                             "presence_penalty",
+                            "prompt_logprobs",
                             "repetition_penalty",
                             "request_id",
+                            "response_format",
+                            "return_logprobs",
                             "seed",
                             "skip_special_tokens",
+                            "spaces_between_special_tokens",
                             "stop_sequences",
                             "stop_token_ids",
                             "stream",
@@ -897,6 +926,7 @@ APIS: Mapping[str, Api] = {
                             "tool_choice",
                             "tools",
                             "top_k",
+                            "top_n_tokens",
                             "top_p",
                             "truncate_tokens",
                             "usage_in_messages",

@@ -12,6 +12,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from inferbridge.bridge.bridge import Bridge, Crossing, End, Leg, lost_headers, not_the_clients
+from inferbridge.bridge.chat_template import ChatTemplate
 from inferbridge.bridge.context import Policy, RuntimeProfile, Setting
 from inferbridge.bridge.dialects import error_reply
 from inferbridge.bridge.errors import BridgeError, invalid
@@ -33,10 +34,13 @@ MAX_MESSAGE = 1 << 30
 class Translator:
     """One pair of sides. Errors of the call come back as the answer that the client would get."""
 
-    def __init__(self, client: str, runtime: str, policy: Policy = STRICT) -> None:
+    def __init__(
+        self, client: str, runtime: str, policy: Policy = STRICT, chat_template: ChatTemplate | None = None
+    ) -> None:
         self._client, self._client_protocol = side(client)
         self._runtime, self._runtime_protocol = side(runtime)
         self._policy = policy
+        self._chat_template = chat_template
         self._api: Api = APIS[self._client.api]
         self._runtime_api: Api = APIS[self._runtime.api]
         if self._client.api != self._runtime.api and not _shared_operations(self._api, self._runtime_api):
@@ -82,7 +86,7 @@ class Translator:
         if not found:
             raise invalid(f"{self._runtime.name} has nothing for {match.endpoint.name} over {self._runtime_protocol}")
         ends = [self._end(self._runtime_api, each, self._runtime_protocol, self._runtime.variant) for each in found]
-        setting = Setting(client_api=self._api.name, operations=operations)
+        setting = Setting(client_api=self._api.name, operations=operations, chat_template=self._chat_template)
         return Bridge(client, ends[0], ends[-1], self._runtime, self._policy, setting)
 
     def _end(self, api: Api, endpoint: Endpoint, protocol: str, variant: str) -> End:
@@ -145,7 +149,7 @@ def _streamed(
         out += sink.write(writer.finish()) if writer is not None else ()
         end = sink.end()
     except BridgeError as error:
-        if not out:
+        if not out and not sink.tells_errors:
             raise not_the_clients(error) from error
         end = sink.fail(not_the_clients(error))
     out += end[0]

@@ -165,12 +165,21 @@ def test_a_reply_survives_protobuf(choices: list[operations.Choice]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "name"), [({"top_p": 0.0}, "top_p"), ({"top_k": 0}, "top_k"), ({"truncate_tokens": 0}, "truncate_tokens")]
+    ("value", "name"),
+    [({"top_p": 0.0}, "top_p"), ({"max_tokens": 0}, "max_tokens"), ({"truncate_tokens": 0}, "truncate_tokens")],
 )
 def test_a_zero_that_would_mean_nothing_is_refused(value: dict[str, Any], name: str) -> None:
     """Where protobuf's zero means "not said", an explicit zero cannot be carried."""
     with pytest.raises(BridgeError, match=name):
         tgis.generate_grpc_encode_request(operations.GenerateRequest(prompts=["a"], **value), context())
+
+
+@pytest.mark.parametrize("value", [{"top_k": 0}, {"min_tokens": 0}, {"echo": False}, {"top_n_tokens": 0}], ids=str)
+def test_a_zero_that_has_no_effect_may_be_left_out(value: dict[str, Any]) -> None:
+    """Where zero and nothing mean the same, saying it is no loss."""
+    call = tgis.generate_grpc_encode_request(operations.GenerateRequest(prompts=["a"], **value), context())
+    plain = tgis.generate_grpc_encode_request(operations.GenerateRequest(prompts=["a"]), context())
+    assert b"".join(map(bytes, call.messages[0])) == b"".join(map(bytes, plain.messages[0]))
 
 
 def test_a_time_limit_never_becomes_none() -> None:

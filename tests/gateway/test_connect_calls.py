@@ -2,6 +2,7 @@
 
 import json
 import struct
+from collections.abc import Callable
 
 import pytest
 
@@ -10,11 +11,12 @@ from gateway.test_translating import Upstream
 from inferbridge.bridge.connect_messages import END, EnvelopeReader
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.framing import frame, unframe
-from inferbridge.bridge.values import Headers
+from inferbridge.bridge.values import Buffer, Headers
 from inferbridge.config import Flags
 from inferbridge.gateway import build
 from inferbridge.gateway.application import RequestHead, RequestSink
 from inferbridge.gateway.service import GatewayService
+from inferbridge.upstream.api import Receiver, UpstreamRequest
 from inferbridge_generated.tgis import wire
 
 GENERATE = "/fmaas.GenerationService/Generate"
@@ -177,3 +179,80 @@ def test_the_clients_deadline_is_the_runtimes(monkeypatch: pytest.MonkeyPatch) -
     sent = dict(pool.calls[0][0].headers)
     assert (sent["content-type"], sent["grpc-timeout"], sent["x-trace"]) == ("application/grpc", "1500m", "7")
     assert not {"connect-timeout-ms", "accept-encoding"} & sent.keys()
+
+
+class Duplex(Upstream):
+    """A pool whose calls may go both ways at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+        self.complete = False
+        self.has_room = True
+        self.drained: Callable[[], None] = lambda: None
+
+    def begin(
+        self, request: UpstreamRequest, receiver: Receiver, drained: Callable[[], None], timeout: float | None = None
+    ) -> "_Growing":
+        self.calls.append((request, receiver))
+        self.drained = drained
+        return _Growing(self)
+
+
+class _Growing:
+    def __init__(self, pool: Duplex) -> None:
+        self._pool = pool
+
+    def write(self, data: Buffer) -> bool:
+        self._pool.written.append(bytes(data))
+        return self._pool.has_room
+
+    def finish(self) -> None:
+        self._pool.complete = True
+
+    def cancel(self) -> None:
+        """Nothing is under way."""
+
+
+def test_envelopes_go_both_ways_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over HTTP/2 each message of a stream reaches the runtime, and its answer the client, while both are open."""
+    pool = Duplex()
+    monkeypatch.setattr(build, "open_pool", lambda *_, **__: pool)
+    service = build.application(build.settings(None, {}, Flags(upstream=("triton=grpc://127.0.0.1:1",))))
+    client = Client()
+    rpc = "/inference.GRPCInferenceService/ModelStreamInfer"
+    sink = service.open(RequestHead("POST", rpc, "a", ENVELOPES, "2"), client)
+    reader = EnvelopeReader(1000, reply=True)
+    sink.on_data(envelope(b'{"modelName":"one"}'))
+    assert unframe(b"".join(pool.written), "identity", 1000) == ((b"\x0a\3one",),)
+    _, receiver = pool.calls[0]
+    receiver.on_head(200, GRPC)
+    receiver.on_data(b"".join(frame([(b"\x0a\2no",)])))
+    assert [json.loads(bytes(each)) for each in reader.feed(client.body)] == [{"errorMessage": "no"}]
+    assert not pool.complete
+    sink.on_data(envelope(b'{"modelName":"two"}'))
+    assert len(unframe(b"".join(pool.written), "identity", 1000)) == 2
+    sink.on_end()
+    assert pool.complete
+    receiver.on_end((("grpc-status", "0"),))
+    assert client.ended
+
+
+def test_a_runtime_without_room_holds_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream of envelopes is no faster than the runtime takes it."""
+    pool = Duplex()
+    monkeypatch.setattr(build, "open_pool", lambda *_, **__: pool)
+    service = build.application(build.settings(None, {}, Flags(upstream=("triton=grpc://127.0.0.1:1",))))
+    said: list[str] = []
+    client = Client()
+    monkeypatch.setattr(client, "hold", lambda: said.append("hold"))
+    monkeypatch.setattr(client, "resume", lambda: said.append("resume"))
+    rpc = "/inference.GRPCInferenceService/ModelStreamInfer"
+    sink = service.open(RequestHead("POST", rpc, "a", ENVELOPES, "2"), client)
+    sink.on_data(envelope(b"{}"))
+    assert said == []
+    pool.has_room = False
+    sink.on_data(envelope(b"{}"))
+    assert said == ["hold"]
+    pool.drained()
+    assert said == ["hold", "resume"]

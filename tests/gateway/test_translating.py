@@ -49,6 +49,29 @@ class _Call:
         self._upstream.cancelled.append(self._number)
 
 
+class Clock:
+    """Timers that the test lets run out."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[float, Callable[[], None]]] = []
+        self.cancelled = 0
+
+    def later(self, seconds: float, callback: Callable[[], None]) -> "Clock":
+        self.waiting.append((seconds, callback))
+        return self
+
+    def cancel(self) -> None:
+        self.cancelled += 1
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of time limits."""
+    made = Clock()
+    monkeypatch.setattr("inferbridge.gateway.translating.later", made.later)
+    return made
+
+
 @pytest.fixture(autouse=True)
 def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Signs of life need an event loop, which these tests have none of."""
@@ -287,3 +310,67 @@ def test_a_runtime_that_a_cut_stream_harms_is_read_to_its_end(runtime: str, canc
     upstream.calls[0][1].on_head(200, EVENTS)
     upstream.calls[0][1].on_data(b"data: {}\n\n")
     assert client.body == b""
+
+
+def limited(stream: bool, *texts: str) -> tuple[Client, Upstream, RequestSink]:
+    """A TGIS call with a time limit of 1.5 s to a vLLM runtime, which knows none."""
+    params = wire.Parameters(stopping=wire.StoppingCriteria(time_limit_millis=1500))
+    items = [wire.GenerationRequest(text=text) for text in texts]
+    if stream:
+        single = wire.SingleGenerationRequest(model_id="m", request=items[0], params=params)
+        body = wire.encode_SingleGenerationRequest(single)
+    else:
+        body = wire.encode_BatchedGenerationRequest(
+            wire.BatchedGenerationRequest(model_id="m", requests=items, params=params)
+        )
+    method = "GenerateStream" if stream else "Generate"
+    return begun("vllm-amd", "rest", f"/fmaas.GenerationService/{method}", b"".join(frame([body])), grpc=True)
+
+
+COUNTED = {"prompt_tokens": 2, "completion_tokens": 1, "total_tokens": 3}
+
+
+def test_a_stream_ends_at_its_time_limit(clock: Clock) -> None:
+    """A runtime without time limits is stopped in time, and the text ends as it is, with the reason."""
+    client, upstream, _ = limited(True, "a")
+    request, receiver = upstream.calls[0]
+    assert "time" not in json.loads(join(request.chunks))
+    receiver.on_head(200, EVENTS)
+    receiver.on_data(event(choices=choice("x"), usage=COUNTED))
+    (seconds, out_of_time), *more = clock.waiting
+    assert (seconds, more) == (1.5, [])
+    out_of_time()
+    *_, text, last = responses_of(client)
+    assert (text.text, last.text, last.stop_reason, last.generated_token_count) == ("x", "", 4, 1)
+    assert (client.trailers, upstream.cancelled) == (OK, [0])
+
+
+def test_a_batch_ends_at_its_time_limit(clock: Clock) -> None:
+    """For a whole answer the runtime streams, so that there is something to answer with when the time is over."""
+    client, upstream, _ = limited(False, "a", "b", "c")
+    for request, receiver in upstream.calls[:2]:
+        assert json.loads(join(request.chunks))["stream"] is True
+        receiver.on_head(200, EVENTS)
+        receiver.on_data(event(choices=choice("x"), usage=COUNTED))
+    upstream.calls[0][1].on_data(event(choices=choice("", "length"), usage=COUNTED))
+    clock.waiting[0][1]()
+    (message,) = unframe(client.body, "identity", 1 << 20)
+    answers = wire.decode_BatchedGenerationResponse(join(message), []).responses
+    assert [(each.text, each.stop_reason) for each in answers] == [("x", 6), ("x", 4), ("", 4)]
+    assert sorted(upstream.cancelled) == [0, 1, 2]
+
+
+def test_a_text_in_time_knows_no_limit(clock: Clock) -> None:
+    """The clock stops when all is answered, when the call fails, and when the client has left."""
+    client, upstream, _ = limited(False, "a")
+    receiver = upstream.calls[0][1]
+    receiver.on_head(200, EVENTS)
+    receiver.on_data(event(choices=choice("x", "stop"), usage=COUNTED) + b"data: [DONE]\n\n")
+    receiver.on_end(())
+    assert (client.ended, clock.cancelled) == (True, 1)
+    _, upstream, _ = limited(True, "a")
+    upstream.calls[0][1].on_failure(BridgeError(Code.UNAVAILABLE, "gone"))
+    assert clock.cancelled == 2
+    _, _, sink = limited(True, "a")
+    sink.on_cancel()
+    assert clock.cancelled == 3

@@ -59,7 +59,7 @@ class Lab:
             server = self.server(runtime)
             url = server.rest_url if upstream == "rest" else server.grpc_url
             folder = self._folders.mktemp(f"proxy-{runtime}-{upstream}")
-            self._proxies[key] = self._stack.enter_context(run_proxy(f"{runtime}={url}", folder))
+            self._proxies[key] = self._stack.enter_context(run_proxy(f"{runtime}={url}", folder, **server.settings))
             self._logs[f"proxy {runtime} {upstream}"] = self._proxies[key].log
         return self._proxies[key]
 

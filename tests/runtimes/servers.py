@@ -10,13 +10,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from runtimes.environments import Environment
 
 MODELS = Path(__file__).parent / "models"
-LOADED_MODELS = ("echo", "add", "fail", "reflect")
+LOADED_MODELS = ("echo", "add", "fail", "reflect", "words")
 READY_PATHS = tuple(f"/v2/models/{model}/ready" for model in LOADED_MODELS)
 START_SECONDS = 90.0  # a loaded machine; an idle one needs 2 to 6
 STOP_SECONDS = 10.0
@@ -56,6 +56,7 @@ class Server:
     rest_port: int
     grpc_port: int
     log: Path
+    settings: Mapping[str, str | Path] = field(default_factory=dict)  # what the proxy is told of it
 
     @property
     def rest_url(self) -> str:
@@ -146,7 +147,8 @@ def run_vllm(environment: Environment, folder: Path) -> Iterator[Server]:
         return Launch([*command, *options], VLLM_VARIABLES, ("/health",), VLLM_START_SECONDS)
 
     with _run("vllm", launch, folder) as server:
-        yield server
+        settings = {"default_model": VLLM_MODEL, "chat_template": model / "chat_template.jinja"}
+        yield replace(server, settings=settings)
 
 
 @contextmanager

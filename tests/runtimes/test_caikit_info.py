@@ -1,6 +1,7 @@
 """What a real caikit runtime says of itself, its models and texts: through the proxy as from the runtime itself."""
 
 import json
+import queue
 import shlex
 from typing import Any
 
@@ -163,3 +164,42 @@ def test_a_tgis_client_counts_tokens(lab: Lab, upstream: str) -> None:
     answer = tgis.decode_BatchedTokenizeResponse(ask(lab.proxy(RUNTIME, upstream).address, rpc, message), [])
     assert [each.token_count for each in answer.responses] == [4, 3]
     assert [[(at.start, at.end) for at in each.offsets] for each in answer.responses] == [[(0, 3), (4, 7)], [(0, 5)]]
+
+
+def test_a_text_is_classified_while_it_arrives(upstream: str, grpc_addresses: list[str]) -> None:
+    """Both sides stream: each piece of the text is answered before the next is sent, as by the runtime itself."""
+    if upstream == "rest":
+        pytest.skip("caikit has no REST route for it")
+    rpc = "/caikit.runtime.Nlp.NlpService/BidiStreamingTokenClassificationTaskPredict"
+    told = []
+    for address in grpc_addresses:
+        pieces: queue.Queue[bytes | None] = queue.Queue()
+        with grpc.insecure_channel(address) as channel:
+            answers = channel.stream_stream(rpc)(
+                iter(pieces.get, None), timeout=30, metadata=(("mm-model-id", "names"),)
+            )
+            told.append([_classified(pieces, answers, text) for text in ("Hello Bob", " and Alexandra")])
+            pieces.put(None)
+            assert next(answers, None) is None
+    assert told[0] == told[1]
+    assert [[each.word for each in result.results] for result in told[1]] == [["Hello", "Bob"], ["Alexandra"]]
+    assert [(result.start_index, result.processed_index) for result in told[1]] == [(0, 9), (9, 23)]
+
+
+def _classified(pieces: "queue.Queue[bytes | None]", answers: Any, text: str) -> Any:
+    """What is answered to a piece of text."""
+    asked = caikit.BidiStreamingTokenClassificationTaskRequest(text_stream=text, threshold=0.2)
+    pieces.put(b"".join(map(bytes, caikit.encode_BidiStreamingTokenClassificationTaskRequest(asked))))
+    return caikit.decode_TokenClassificationStreamResult(next(answers), [])
+
+
+def test_grpc_health_is_the_runtimes(upstream: str, lab: Lab) -> None:
+    """The services that caikit serves are SERVING, its own and those of other APIs; unknown ones are NOT_FOUND."""
+    host, rpc = lab.proxy(RUNTIME, upstream).address, "/grpc.health.v1.Health/Check"
+    for service in ("caikit.runtime.Nlp.NlpService", "caikit.runtime.info.InfoService", "fmaas.GenerationService"):
+        request = caikit.encode_HealthCheckRequest(caikit.HealthCheckRequest(service=service))
+        assert caikit.decode_HealthCheckResponse(ask(host, rpc, request), []).status == 1
+    unknown = caikit.encode_HealthCheckRequest(caikit.HealthCheckRequest(service="no.Such"))
+    with pytest.raises(grpc.RpcError) as error:
+        ask(host, rpc, unknown)
+    assert error.value.code() is grpc.StatusCode.NOT_FOUND

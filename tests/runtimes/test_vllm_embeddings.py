@@ -5,7 +5,6 @@ import json
 import struct
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -13,23 +12,12 @@ import pytest
 
 from inferbridge_generated.caikit import wire
 from runtimes.lab import environment
-from runtimes.programs import run_client, run_proxy
-from runtimes.servers import run_vllm_embeddings
+from runtimes.programs import run_client
 
-pytestmark = pytest.mark.runtimes
+pytestmark = pytest.mark.heavy
 
 TEXT = "one two three four five"
 METHOD = "/caikit.runtime.Nlp.NlpService/EmbeddingTasksPredict"
-
-
-@pytest.fixture(scope="module")
-def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    """The server's own address, and the proxy's in front of it."""
-    with (
-        run_vllm_embeddings(environment("vllm"), tmp_path_factory.mktemp("vllm")) as server,
-        run_proxy(f"vllm-nvidia={server.rest_url}", tmp_path_factory.mktemp("proxy")) as proxy,
-    ):
-        yield f"127.0.0.1:{server.rest_port}", proxy.address
 
 
 def post(host: str, path: str, body: dict[str, Any]) -> tuple[int, Any]:
@@ -67,9 +55,9 @@ def singles(answer: wire.EmbeddingResults) -> list[bytes]:
     return [bytes(sequence.values) for sequence in found if sequence is not None]
 
 
-def test_a_caikit_rest_client_gets_vllms_numbers(addresses: tuple[str, str]) -> None:
+def test_a_caikit_rest_client_gets_vllms_numbers(pooling_vllm: tuple[str, str]) -> None:
     """One text to the embedding task gives the numbers and the count of tokens that vLLM answers itself."""
-    server, proxy = addresses
+    server, proxy = pooling_vllm
     expected = own(server, input=TEXT)
     status, body = post(proxy, "/api/v1/task/embedding", {"model_id": "tiny", "inputs": TEXT})
     assert status == 200
@@ -77,9 +65,9 @@ def test_a_caikit_rest_client_gets_vllms_numbers(addresses: tuple[str, str]) -> 
     assert body["input_token_count"] == expected["usage"]["prompt_tokens"]
 
 
-def test_a_caikit_grpc_client_gets_vllms_float32(addresses: tuple[str, str]) -> None:
+def test_a_caikit_grpc_client_gets_vllms_float32(pooling_vllm: tuple[str, str]) -> None:
     """Several texts give vectors with the bytes of vLLM's own base64, in order."""
-    server, proxy = addresses
+    server, proxy = pooling_vllm
     texts = [TEXT, "", "naïve 🙂"]
     expected = own(server, input=texts, encoding_format="base64")
     made = over_grpc(proxy, texts)
@@ -88,9 +76,9 @@ def test_a_caikit_grpc_client_gets_vllms_float32(addresses: tuple[str, str]) -> 
 
 
 @pytest.mark.parametrize(("keep", "counted"), [(1, 3), (4, 6), (-1, -1)])
-def test_truncation_counts_special_tokens(addresses: tuple[str, str], keep: int, counted: int) -> None:
+def test_truncation_counts_special_tokens(pooling_vllm: tuple[str, str], keep: int, counted: int) -> None:
     """Caikit keeps so many tokens besides two special ones, which vLLM counts: its vector is of as many tokens."""
-    server, proxy = addresses
+    server, proxy = pooling_vllm
     expected = own(server, input=TEXT, truncate_prompt_tokens=counted, encoding_format="base64")
     made = over_grpc(proxy, [TEXT], keep=keep)
     assert singles(made) == [base64.b64decode(expected["data"][0]["embedding"])]
@@ -99,9 +87,9 @@ def test_truncation_counts_special_tokens(addresses: tuple[str, str], keep: int,
     assert cut["data"] == expected["data"]
 
 
-def test_errors_keep_their_meaning(addresses: tuple[str, str]) -> None:
+def test_errors_keep_their_meaning(pooling_vllm: tuple[str, str]) -> None:
     """An unknown model and a text that is too long are vLLM's own errors, in caikit's form on either door."""
-    server, proxy = addresses
+    server, proxy = pooling_vllm
     for model, text, code in (("nobody", "a", grpc.StatusCode.NOT_FOUND), ("tiny", "a" * 600, None)):
         status, body = post(server, "/v1/embeddings", {"model": model, "input": text})
         message = body["error"]["message"]
@@ -112,9 +100,9 @@ def test_errors_keep_their_meaning(addresses: tuple[str, str]) -> None:
         assert caught.value.details() == message
 
 
-def test_openais_sdk_through_the_proxy(addresses: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_openais_sdk_through_the_proxy(pooling_vllm: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> None:
     """The SDK's calls, vLLM's own fields and shortened vectors included, pass as they are."""
-    server, proxy = addresses
+    server, proxy = pooling_vllm
     expected = own(server, input=[TEXT, "two"], encoding_format="base64")["data"]
     with run_client(environment("openai"), "openai_sdk", proxy, tmp_path_factory.mktemp("client")) as client:
         made = client.call("embed", model="tiny", input=[TEXT, "two"])["result"]

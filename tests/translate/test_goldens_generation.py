@@ -14,7 +14,10 @@ from typing import Any
 
 import pytest
 
+from inferbridge.bridge.context import Context, RuntimeProfile, Setting
 from inferbridge.translate import translate_call, translate_reply
+from inferbridge_generated import operations
+from inferbridge_generated.openai.bridges import chat_rest_encode_message
 from inferbridge_generated.tgis import wire
 
 PAIRS = {
@@ -93,8 +96,7 @@ def test_an_fmaas_answer_is_the_openai_answer(name: str) -> None:
     assert made["status"] == 200
     for key in ("index", "text", "finish_reason"):
         assert got["choices"][0][key] == recorded["choices"][0][key]
-    if name == "stop_sequence":
-        assert got["choices"][0]["stop_reason"] == recorded["choices"][0]["stop_reason"]
+    assert got["choices"][0]["stop_reason"] == recorded["choices"][0]["stop_reason"]
     for key in ("prompt_tokens", "completion_tokens", "total_tokens"):
         assert got["usage"][key] == recorded["usage"][key]
     assert (got["object"], got["model"]) == (recorded["object"], recorded["model"])
@@ -110,6 +112,7 @@ def test_an_openai_answer_is_the_fmaas_answer(name: str) -> None:
     assert (got.text, got.stop_reason) == (recorded.text, recorded.stop_reason)
     assert got.generated_token_count == recorded.generated_token_count
     assert got.input_token_count == recorded.input_token_count
+    assert got.seed == recorded.seed
     if name == "stop_sequence":
         assert got.stop_sequence == recorded.stop_sequence
 
@@ -192,7 +195,7 @@ def _completion(text: str, count: int) -> dict[str, Any]:
 
 LOST = {
     "logit_bias": ("completions", {"logit_bias": {"5": 1}}),
-    "n": ("completions", {"n": 2}),
+    "n": ("completions", {"n": 2, "seed": 1}),
     "suffix": ("completions", {"suffix": "x"}),
     "tools": ("chat/completions", {"tools": [{"type": "function"}]}),
     "min_p": ("completions", {"min_p": 0.5}),
@@ -219,10 +222,20 @@ def test_what_means_nothing_is_no_loss(extra: dict[str, Any]) -> None:
 
 def test_a_chat_without_a_template_says_what_to_configure() -> None:
     """A chat to a runtime of prompts needs the model's template."""
-    made = translate_call("openai/rest", "tgis/grpc", _post("/v1/chat/completions", {"messages": []}))
+    made = translate_call(
+        "openai/rest", "tgis/grpc", _post("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}]})
+    )
     assert made["error"]["status"] == 400
     assert "chat_template" in made["error"]["body"]
 
 
 def _post(path: str, body: dict[str, Any]) -> dict[str, Any]:
     return {"method": "POST", "path": path, "headers": [], "body": json.dumps(body)}
+
+
+@pytest.mark.parametrize("said", [{"role": "assistant"}, {"finish_reason": "eos_token"}])
+def test_every_chat_event_has_a_delta_with_text(said: dict[str, Any]) -> None:
+    """The first and last event of a chat have an empty text, as vLLM's: clients read `delta` without asking for it."""
+    context = Context(RuntimeProfile(name="vllm", api="openai"), setting=Setting(operations=operations))
+    event = json.loads(bytes(chat_rest_encode_message(operations.GenerateMessage(**said), context)))
+    assert event["choices"][0]["delta"]["content"] == ""

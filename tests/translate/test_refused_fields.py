@@ -17,10 +17,8 @@ RERANK: tuple[str, str, dict[str, Any]] = ("/rerank", "caikit/grpc", {"model": "
 CASES = [
     (COMPLETION, "add_special_tokens", False, True),
     (COMPLETION, "spaces_between_special_tokens", False, True),
-    (COMPLETION, "logprobs", 0, None),
     (COMPLETION, "prompt_logprobs", 0, None),
     (COMPLETION, "use_beam_search", True, False),
-    (COMPLETION, "length_penalty", 0.0, 1.0),
     (COMPLETION, "priority", -1, 0),
     (EMBEDDING, "use_activation", False, True),
     (EMBEDDING, "add_special_tokens", False, True),

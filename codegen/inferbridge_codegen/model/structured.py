@@ -361,6 +361,7 @@ class _Linker:
             document.unit,
             document.converter,
             self._entries(document, shape),
+            document.default if document.nullable else None,
         )
         if document.constant is not None:
             return value if self._is_constant(value, document) else None

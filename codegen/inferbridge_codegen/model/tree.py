@@ -65,6 +65,8 @@ class Value:
     unit: str = ""
     converter: str = ""
     entries: tuple[tuple[str | int, str], ...] = ()
+    default: Constant = None
+    """Of a nullable place in a request: what leaving it out means, while null says nothing."""
     """Of an enum: the wire's value and the neutral one."""
 
 

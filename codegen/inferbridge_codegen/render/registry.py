@@ -41,8 +41,10 @@ def _facts(binding: RestBinding | GrpcBinding) -> list[str]:
         lines.append(
             f"fields=frozenset({{{', '.join(f'"{name}"' for name in names)}}})," if names else "fields=frozenset(),"
         )
-        if request.defaults:
-            values = ", ".join(f'"{name}": {literal(value)}' for name, value in request.defaults)
+        read = _read_defaults(request)
+        defaults = [(name, value) for name, value in request.defaults if name not in read]
+        if defaults:
+            values = ", ".join(f'"{name}": {literal(value)}' for name, value in defaults)
             lines.append(f"defaults={{{values}}},")
     if isinstance(binding, RestBinding) and binding.aliases:
         lines.append(f"aliases=({', '.join(f'"{path.text}"' for path in binding.aliases)},),")
@@ -56,6 +58,12 @@ def _facts(binding: RestBinding | GrpcBinding) -> list[str]:
         newline = "\\r\\n" if crlf else "\\n"
         lines.append(f'framing=EventFraming({literal(event)}, "{newline}", {literal(done)}, {literal(error)}),')
     return lines
+
+
+def _read_defaults(tree: Tree) -> set[str]:
+    """Fields whose default is read where the place is left out, for null there means something else."""
+    values = tree.body.values if tree.body is not None else ()
+    return {value.target.path[0] for value in values if value.target is not None and value.default is not None}
 
 
 def _fields(tree: Tree) -> set[str]:

@@ -176,6 +176,8 @@ class Structured:
         if value.unset is not None:
             plain = f"structured.given({raw}, None)" if self.is_rest else raw
             raw = f"structured.said({plain}, {literal(value.unset)})"
+        elif value.default is not None:
+            raw = f"structured.left_out({raw}, {literal(value.default)})"
         elif self._needs_default(value):
             raw = f"structured.given({raw}, {value.target.field.default})"
         if value.unit:
@@ -376,7 +378,7 @@ class Structured:
         if value.presence or value.is_list or not declared.type.is_optional:
             return place
         zero = _ZEROS[value.kind]
-        if value.unset is not None:
+        if value.unset is not None and value.unset != declared.off:  # "no effect" may be said by saying nothing
             return f'structured.sayable({place}, {literal(value.unset)}, {zero}, "{declared.name}", context)'
         return f"structured.given({place}, {zero})"
 

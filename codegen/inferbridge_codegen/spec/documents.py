@@ -106,7 +106,8 @@ class LineDocument:
     `alias`: a second place of a request's field, which must agree with the first and is never written.
     `echo`: a reply's place that repeats a field of the request.
     `constant`: a reply's place that always says the same; where it is a bool, anything else from a runtime is an error.
-    `unset`: the wire's value that means "not said". `default`: what the API does when the client says nothing.
+    `unset`: the wire's value that means "not said". `default`: what the API does when the client says nothing; at a
+    place that is `nullable`, when it is left out, while null there means that nothing is said.
     `enum`: the table that translates the value. `unit`: of a time on the wire; the operation's are seconds.
     `nullable`: REST, written as null instead of being left out. `absent`: of a place `x[0]`, the bool field that is
     true where the list is empty.

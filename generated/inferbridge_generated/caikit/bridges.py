@@ -214,14 +214,26 @@ def text_generation_rest_encode_request(request: operations.GenerateRequest, con
         context.lose("guided_choice", "the other side has no place for it")
     if request.guided_grammar is not None:
         context.lose("guided_grammar", "the other side has no place for it")
+    if request.response_format is not None:
+        context.lose("response_format", "the other side has no place for it")
     if request.n not in (None, 1):
         context.lose("n", "the other side has no place for it")
+    if request.best_of not in (None, 1):
+        context.lose("best_of", "the other side has no place for it")
     if request.logit_bias is not None:
         context.lose("logit_bias", "the other side has no place for it")
     if request.tools is not None:
         context.lose("tools", "the other side has no place for it")
     if request.tool_choice is not None:
         context.lose("tool_choice", "the other side has no place for it")
+    if request.prompt_logprobs is not None:
+        context.lose("prompt_logprobs", "the other side has no place for it")
+    if request.add_special_tokens not in (None, True):
+        context.lose("add_special_tokens", "the other side has no place for it")
+    if request.spaces_between_special_tokens not in (None, True):
+        context.lose("spaces_between_special_tokens", "the other side has no place for it")
+    if request.include_reasoning not in (None, True):
+        context.lose("include_reasoning", "the other side has no place for it")
     if request.skip_special_tokens not in (None, True):
         context.lose("skip_special_tokens", "the other side has no place for it")
     if request.chat_template is not None:
@@ -452,14 +464,26 @@ def text_generation_grpc_encode_request(request: operations.GenerateRequest, con
         context.lose("guided_choice", "the other side has no place for it")
     if request.guided_grammar is not None:
         context.lose("guided_grammar", "the other side has no place for it")
+    if request.response_format is not None:
+        context.lose("response_format", "the other side has no place for it")
     if request.n not in (None, 1):
         context.lose("n", "the other side has no place for it")
+    if request.best_of not in (None, 1):
+        context.lose("best_of", "the other side has no place for it")
     if request.logit_bias is not None:
         context.lose("logit_bias", "the other side has no place for it")
     if request.tools is not None:
         context.lose("tools", "the other side has no place for it")
     if request.tool_choice is not None:
         context.lose("tool_choice", "the other side has no place for it")
+    if request.prompt_logprobs is not None:
+        context.lose("prompt_logprobs", "the other side has no place for it")
+    if request.add_special_tokens not in (None, True):
+        context.lose("add_special_tokens", "the other side has no place for it")
+    if request.spaces_between_special_tokens not in (None, True):
+        context.lose("spaces_between_special_tokens", "the other side has no place for it")
+    if request.include_reasoning not in (None, True):
+        context.lose("include_reasoning", "the other side has no place for it")
     if request.skip_special_tokens not in (None, True):
         context.lose("skip_special_tokens", "the other side has no place for it")
     if request.chat_template is not None:
@@ -687,14 +711,26 @@ def server_streaming_text_generation_rest_encode_request(
         context.lose("guided_choice", "the other side has no place for it")
     if request.guided_grammar is not None:
         context.lose("guided_grammar", "the other side has no place for it")
+    if request.response_format is not None:
+        context.lose("response_format", "the other side has no place for it")
     if request.n not in (None, 1):
         context.lose("n", "the other side has no place for it")
+    if request.best_of not in (None, 1):
+        context.lose("best_of", "the other side has no place for it")
     if request.logit_bias is not None:
         context.lose("logit_bias", "the other side has no place for it")
     if request.tools is not None:
         context.lose("tools", "the other side has no place for it")
     if request.tool_choice is not None:
         context.lose("tool_choice", "the other side has no place for it")
+    if request.prompt_logprobs is not None:
+        context.lose("prompt_logprobs", "the other side has no place for it")
+    if request.add_special_tokens not in (None, True):
+        context.lose("add_special_tokens", "the other side has no place for it")
+    if request.spaces_between_special_tokens not in (None, True):
+        context.lose("spaces_between_special_tokens", "the other side has no place for it")
+    if request.include_reasoning not in (None, True):
+        context.lose("include_reasoning", "the other side has no place for it")
     if request.skip_special_tokens not in (None, True):
         context.lose("skip_special_tokens", "the other side has no place for it")
     if request.chat_template is not None:
@@ -932,14 +968,26 @@ def server_streaming_text_generation_grpc_encode_request(
         context.lose("guided_choice", "the other side has no place for it")
     if request.guided_grammar is not None:
         context.lose("guided_grammar", "the other side has no place for it")
+    if request.response_format is not None:
+        context.lose("response_format", "the other side has no place for it")
     if request.n not in (None, 1):
         context.lose("n", "the other side has no place for it")
+    if request.best_of not in (None, 1):
+        context.lose("best_of", "the other side has no place for it")
     if request.logit_bias is not None:
         context.lose("logit_bias", "the other side has no place for it")
     if request.tools is not None:
         context.lose("tools", "the other side has no place for it")
     if request.tool_choice is not None:
         context.lose("tool_choice", "the other side has no place for it")
+    if request.prompt_logprobs is not None:
+        context.lose("prompt_logprobs", "the other side has no place for it")
+    if request.add_special_tokens not in (None, True):
+        context.lose("add_special_tokens", "the other side has no place for it")
+    if request.spaces_between_special_tokens not in (None, True):
+        context.lose("spaces_between_special_tokens", "the other side has no place for it")
+    if request.include_reasoning not in (None, True):
+        context.lose("include_reasoning", "the other side has no place for it")
     if request.skip_special_tokens not in (None, True):
         context.lose("skip_special_tokens", "the other side has no place for it")
     if request.chat_template is not None:
@@ -1013,7 +1061,7 @@ def server_streaming_text_generation_grpc_decode_message(data: Buffer, context: 
 def server_streaming_text_generation_grpc_encode_message(
     neutral: operations.GenerateMessage, context: Context
 ) -> Chunks:
-    """One message of what a client of /caikit.runtime.Nlp.NlpService/ServerStreamingTextGenerationTaskPredict gets."""
+    """A message for clients of /caikit.runtime.Nlp.NlpService/ServerStreamingTextGenerationTaskPredict."""
     if neutral.tool_calls is not None:
         context.lose("tool_calls", "the other side has no place for it")
     if neutral.reasoning:
@@ -2592,6 +2640,92 @@ def token_classification_grpc_encode_reply(
         results=[_write_token_classification_grpc_reply_results(item, context) for item in reply.results],
     )
     return GrpcReply(messages=(grpc.write(wire.encode_TokenClassificationResults, message, context),))
+
+
+def _read_bidi_streaming_token_classification_grpc_message_results(
+    item: wire.TokenClassificationResult, context: Context
+) -> operations.LabelledSpan:
+    """One of `results`."""
+    return operations.LabelledSpan(
+        start=item.start,
+        end=item.end,
+        word=item.word,
+        entity=item.entity,
+        entity_group=item.entity_group,
+        score=item.score,
+        token_count=structured.said(item.token_count, 0),
+    )
+
+
+def _write_bidi_streaming_token_classification_grpc_message_results(
+    item: operations.LabelledSpan, context: Context
+) -> wire.TokenClassificationResult:
+    """One of `results`."""
+    return wire.TokenClassificationResult(
+        start=item.start,
+        end=item.end,
+        word=item.word,
+        entity=item.entity,
+        entity_group=item.entity_group,
+        score=item.score,
+        token_count=structured.sayable(item.token_count, 0, 0, "token_count", context),
+    )
+
+
+def bidi_streaming_token_classification_grpc_decode_request(
+    call: GrpcRequest, context: Context
+) -> operations.ClassifyTokenStreamRequest:
+    """/caikit.runtime.Nlp.NlpService/BidiStreamingTokenClassificationTaskPredict to its operation."""
+    message = grpc.read(wire.decode_BidiStreamingTokenClassificationTaskRequest, grpc.request_message(call), context)
+    return operations.ClassifyTokenStreamRequest(
+        model=structured.metadata(call.metadata, "mm-model-id"),
+        text=message.text_stream,
+        threshold=structured.given(message.threshold, None),
+    )
+
+
+def bidi_streaming_token_classification_grpc_encode_request(
+    request: operations.ClassifyTokenStreamRequest, context: Context
+) -> GrpcRequest:
+    """The operation to /caikit.runtime.Nlp.NlpService/BidiStreamingTokenClassificationTaskPredict."""
+    message = wire.BidiStreamingTokenClassificationTaskRequest(
+        text_stream=request.text,
+        threshold=request.threshold,
+    )
+    message_chunks = grpc.write(wire.encode_BidiStreamingTokenClassificationTaskRequest, message, context)
+    return GrpcRequest(
+        "/caikit.runtime.Nlp.NlpService/BidiStreamingTokenClassificationTaskPredict",
+        metadata=structured.entries(("mm-model-id", request.model)),
+        messages=(message_chunks,),
+    )
+
+
+def bidi_streaming_token_classification_grpc_decode_message(
+    data: Buffer, context: Context
+) -> operations.ClassifyTokenStreamMessage:
+    """One message of the answer to /caikit.runtime.Nlp.NlpService/BidiStreamingTokenClassificationTaskPredict."""
+    message = grpc.read(wire.decode_TokenClassificationStreamResult, data, context)
+    return operations.ClassifyTokenStreamMessage(
+        results=[
+            _read_bidi_streaming_token_classification_grpc_message_results(item, context) for item in message.results
+        ],
+        processed=message.processed_index,
+        start=message.start_index,
+    )
+
+
+def bidi_streaming_token_classification_grpc_encode_message(
+    neutral: operations.ClassifyTokenStreamMessage, context: Context
+) -> Chunks:
+    """A message for clients of /caikit.runtime.Nlp.NlpService/BidiStreamingTokenClassificationTaskPredict."""
+    message = wire.TokenClassificationStreamResult(
+        processed_index=neutral.processed,
+        start_index=neutral.start,
+        results=[
+            _write_bidi_streaming_token_classification_grpc_message_results(item, context) for item in neutral.results
+        ],
+    )
+    return grpc.write(wire.encode_TokenClassificationStreamResult, message, context)
 
 
 def _read_models_info_rest_reply_models(item: schemas.ModelInfo, context: Context) -> operations.Model:

@@ -2683,6 +2683,108 @@ def encode_TokenClassificationResults(
     return wire.chunks(out, _write_TokenClassificationResults(m, out))
 
 
+class TokenClassificationStreamResult(msgspec.Struct, gc=False):
+    """`caikit_data_model.nlp.TokenClassificationStreamResult`."""
+
+    results: list[TokenClassificationResult] = msgspec.field(default_factory=list)
+    processed_index: int = 0
+    start_index: int = 0
+
+
+_FIELDS_TokenClassificationStreamResult: dict[int, str] = {
+    1: "results",
+    2: "processed_index",
+    3: "start_index",
+}
+
+
+def _read_TokenClassificationStreamResult(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+    m: TokenClassificationStreamResult | None = None,
+) -> TokenClassificationStreamResult:
+    if m is None:
+        m = TokenClassificationStreamResult()
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 10:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.results.append(_read_TokenClassificationResult(data, at, stop, depth + 1, unknown))
+                at = stop
+            elif tag == 16:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_integer(data, at - 1, wire.INT64)
+                m.processed_index = value
+            elif tag == 24:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_integer(data, at - 1, wire.INT64)
+                m.start_index = value
+            else:
+                at = wire.skip(
+                    data, at, end, tag, depth, "caikit_data_model.nlp.TokenClassificationStreamResult", unknown
+                )
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _FIELDS_TokenClassificationStreamResult, tag, at) from None
+    return m
+
+
+def _write_TokenClassificationStreamResult(
+    m: TokenClassificationStreamResult,
+    out: list[Buffer],
+) -> int:
+    total = 0
+    if m.start_index:
+        head = wire.integer(24, m.start_index, wire.INT64, "TokenClassificationStreamResult.start_index")
+        out.append(head)
+        total += len(head)
+    if m.processed_index:
+        head = wire.integer(16, m.processed_index, wire.INT64, "TokenClassificationStreamResult.processed_index")
+        out.append(head)
+        total += len(head)
+    for results_item in reversed(m.results):
+        size = _write_TokenClassificationResult(results_item, out)
+        head = _HEADS_10[size] if size < 128 else wire.head(10, size)
+        out.append(head)
+        total += len(head)
+        total += size
+    return total
+
+
+def decode_TokenClassificationStreamResult(
+    buffer: Buffer,
+    unknown: Unknown,
+) -> TokenClassificationStreamResult:
+    """Read one message; raises `WireError`. Fields that the codec does not know are added to `unknown`."""
+    data = wire.readable(buffer)
+    return _read_TokenClassificationStreamResult(data, 0, len(data), 0, unknown)
+
+
+def encode_TokenClassificationStreamResult(
+    m: TokenClassificationStreamResult,
+) -> list[Buffer]:
+    """Write one message; raises `WireError` for a value that does not fit its field."""
+    out: list[Buffer] = []
+    return wire.chunks(out, _write_TokenClassificationStreamResult(m, out))
+
+
 class TextGenerationTaskRequest(msgspec.Struct, gc=False):
     """`caikit.runtime.Nlp.TextGenerationTaskRequest`."""
 
@@ -4261,6 +4363,97 @@ def encode_TokenClassificationTaskRequest(
     """Write one message; raises `WireError` for a value that does not fit its field."""
     out: list[Buffer] = []
     return wire.chunks(out, _write_TokenClassificationTaskRequest(m, out))
+
+
+class BidiStreamingTokenClassificationTaskRequest(msgspec.Struct, gc=False):
+    """`caikit.runtime.Nlp.BidiStreamingTokenClassificationTaskRequest`."""
+
+    text_stream: str = ""
+    threshold: float | None = None
+
+
+_FIELDS_BidiStreamingTokenClassificationTaskRequest: dict[int, str] = {
+    1: "text_stream",
+    2: "threshold",
+}
+
+
+def _read_BidiStreamingTokenClassificationTaskRequest(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+    m: BidiStreamingTokenClassificationTaskRequest | None = None,
+) -> BidiStreamingTokenClassificationTaskRequest:
+    if m is None:
+        m = BidiStreamingTokenClassificationTaskRequest()
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 10:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.text_stream = str(data[at:stop], "utf-8")
+                at = stop
+            elif tag == 17:
+                m.threshold = wire.read_double(data, at)[0]
+                at += 8
+            else:
+                at = wire.skip(
+                    data, at, end, tag, depth, "caikit.runtime.Nlp.BidiStreamingTokenClassificationTaskRequest", unknown
+                )
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _FIELDS_BidiStreamingTokenClassificationTaskRequest, tag, at) from None
+    return m
+
+
+def _write_BidiStreamingTokenClassificationTaskRequest(
+    m: BidiStreamingTokenClassificationTaskRequest,
+    out: list[Buffer],
+) -> int:
+    total = 0
+    piece: Buffer
+    try:
+        if m.threshold is not None:
+            head = wire.number(17, m.threshold, "d", "BidiStreamingTokenClassificationTaskRequest.threshold")
+            out.append(head)
+            total += 9
+        if m.text_stream:
+            piece = m.text_stream.encode()
+            size = len(piece)
+            head = _HEADS_10[size] if size < 128 else wire.head(10, size)
+            out += (piece, head)
+            total += size + len(head)
+    except UnicodeEncodeError as error:
+        raise wire.unsendable(error, m, "BidiStreamingTokenClassificationTaskRequest") from None
+    return total
+
+
+def decode_BidiStreamingTokenClassificationTaskRequest(
+    buffer: Buffer,
+    unknown: Unknown,
+) -> BidiStreamingTokenClassificationTaskRequest:
+    """Read one message; raises `WireError`. Fields that the codec does not know are added to `unknown`."""
+    data = wire.readable(buffer)
+    return _read_BidiStreamingTokenClassificationTaskRequest(data, 0, len(data), 0, unknown)
+
+
+def encode_BidiStreamingTokenClassificationTaskRequest(
+    m: BidiStreamingTokenClassificationTaskRequest,
+) -> list[Buffer]:
+    """Write one message; raises `WireError` for a value that does not fit its field."""
+    out: list[Buffer] = []
+    return wire.chunks(out, _write_BidiStreamingTokenClassificationTaskRequest(m, out))
 
 
 class ModelInfoRequest(msgspec.Struct, gc=False):

@@ -30,6 +30,7 @@ _READ_VERSION = msgspec.json.Decoder(schemas.Version, strict=False)
 _FINISH_REASON_SCHEMAS_IN: dict[str, operations.FinishReason] = {
     "tool_calls": "tool_calls",
     "error": "error",
+    "repetition": "cancelled",
     "abort": "cancelled",
     "length": "max_tokens",
     "stop": "eos_token",
@@ -59,9 +60,7 @@ def _read_completions_rest_reply_choices(item: schemas.CompletionChoice, context
     """One of `choices`."""
     structured.note_set(
         (
-            ("logprobs", item.logprobs),
             ("token_ids", item.token_ids),
-            ("prompt_logprobs", item.prompt_logprobs),
             ("prompt_token_ids", item.prompt_token_ids),
             ("routed_experts", item.routed_experts),
         ),
@@ -72,6 +71,8 @@ def _read_completions_rest_reply_choices(item: schemas.CompletionChoice, context
         text=structured.given(item.text, ""),
         finish_reason=structured.named(_FINISH_REASON_SCHEMAS_IN, item.finish_reason, "finish_reason", context),
         stop_sequence=converters.text_if_text_from_wire(item.stop_reason),
+        logprobs=structured.given(item.logprobs, None),
+        prompt_logprobs=structured.given(item.prompt_logprobs, None),
     )
 
 
@@ -90,6 +91,8 @@ def _write_completions_rest_reply_choices(item: operations.Choice, context: Cont
         text=item.text,
         finish_reason=structured.wired(_FINISH_REASON_SCHEMAS_OUT, item.finish_reason, None, "finish_reason", context),
         stop_reason=converters.text_if_text_to_wire(item.stop_sequence),
+        logprobs=item.logprobs,
+        prompt_logprobs=structured.json(item.prompt_logprobs),
     )
 
 
@@ -102,16 +105,10 @@ def completions_rest_decode_request(call: HttpRequest, context: Context) -> oper
         (
             ("suffix", body.suffix, None),
             ("prompt_embeds", body.prompt_embeds, None),
-            ("response_format", body.response_format, None),
-            ("best_of", body.best_of, 1),
-            ("logprobs", body.logprobs, None),
-            ("prompt_logprobs", body.prompt_logprobs, None),
+            ("guided_whitespace_pattern", body.guided_whitespace_pattern, None),
             ("bad_words", body.bad_words, None),
             ("allowed_token_ids", body.allowed_token_ids, None),
-            ("length_penalty", body.length_penalty, 1.0),
             ("use_beam_search", body.use_beam_search, False),
-            ("spaces_between_special_tokens", body.spaces_between_special_tokens, True),
-            ("add_special_tokens", body.add_special_tokens, True),
             ("priority", body.priority, 0),
             ("logits_processors", body.logits_processors, None),
             ("return_tokens_as_token_ids", body.return_tokens_as_token_ids, False),
@@ -133,8 +130,8 @@ def completions_rest_decode_request(call: HttpRequest, context: Context) -> oper
         context,
     )
     return operations.GenerateRequest(
-        prompts=converters.text_or_list_from_wire(body.prompt),
-        max_tokens=structured.given(body.max_tokens, None),
+        prompts=converters.prompt_texts_from_wire(body.prompt),
+        max_tokens=structured.left_out(body.max_tokens, 16),
         echo=structured.given(body.echo, None),
         model=structured.given(body.model, ""),
         temperature=structured.given(body.temperature, None),
@@ -154,14 +151,28 @@ def completions_rest_decode_request(call: HttpRequest, context: Context) -> oper
         include_stop_sequence=structured.given(body.include_stop_str_in_output, None),
         skip_special_tokens=structured.given(body.skip_special_tokens, None),
         truncate_tokens=structured.given(body.truncate_prompt_tokens, None),
+        guided_json=structured.first(
+            structured.given(body.guided_json, None), structured.given(in_structured_outputs.json, None)
+        ),
+        guided_regex=structured.first(
+            structured.given(body.guided_regex, None), structured.given(in_structured_outputs.regex, None)
+        ),
+        guided_choice=structured.first(
+            structured.given(body.guided_choice, []), structured.given(in_structured_outputs.choice, [])
+        ),
+        guided_grammar=structured.first(
+            structured.given(body.guided_grammar, None), structured.given(in_structured_outputs.grammar, None)
+        ),
+        response_format=structured.given(body.response_format, None),
+        top_n_tokens=structured.given(body.logprobs, None),
+        prompt_logprobs=structured.given(body.prompt_logprobs, None),
+        best_of=structured.given(body.best_of, None),
+        add_special_tokens=structured.given(body.add_special_tokens, None),
+        spaces_between_special_tokens=structured.given(body.spaces_between_special_tokens, None),
         stream=structured.given(body.stream, False),
         user=structured.given(body.user, ""),
         request_id=structured.given(body.request_id, ""),
-        guided_json=structured.given(in_structured_outputs.json, None),
         guided_json_object=structured.given(in_structured_outputs.json_object, None),
-        guided_regex=structured.given(in_structured_outputs.regex, None),
-        guided_choice=structured.given(in_structured_outputs.choice, []),
-        guided_grammar=structured.given(in_structured_outputs.grammar, None),
         usage_in_stream=structured.given(in_stream_options.include_usage, None),
         usage_in_messages=structured.given(in_stream_options.continuous_usage_stats, None),
     )
@@ -193,12 +204,12 @@ def completions_rest_encode_request(request: operations.GenerateRequest, context
         context.lose("return_logprobs", "the other side has no place for it")
     if request.return_ranks not in (None, False):
         context.lose("return_ranks", "the other side has no place for it")
-    if request.top_n_tokens not in (None, 0):
-        context.lose("top_n_tokens", "the other side has no place for it")
     if request.tools is not None:
         context.lose("tools", "the other side has no place for it")
     if request.tool_choice is not None:
         context.lose("tool_choice", "the other side has no place for it")
+    if request.include_reasoning not in (None, True):
+        context.lose("include_reasoning", "the other side has no place for it")
     if request.chat_template is not None:
         context.lose("chat_template", "the other side has no place for it")
     if request.chat_template_kwargs is not None:
@@ -209,7 +220,7 @@ def completions_rest_encode_request(request: operations.GenerateRequest, context
         context.lose("documents", "the other side has no place for it")
     path = "/v1/completions"
     body = schemas.CompletionRequest(
-        prompt=converters.text_or_list_to_wire(request.prompts),
+        prompt=converters.prompt_texts_to_wire(request.prompts),
         max_tokens=request.max_tokens,
         echo=structured.json(request.echo),
         model=rest.optional(request.model),
@@ -232,6 +243,12 @@ def completions_rest_encode_request(request: operations.GenerateRequest, context
         include_stop_str_in_output=structured.json(request.include_stop_sequence),
         skip_special_tokens=structured.json(request.skip_special_tokens),
         truncate_prompt_tokens=structured.json(request.truncate_tokens),
+        response_format=structured.json(request.response_format),
+        logprobs=structured.json(request.top_n_tokens),
+        prompt_logprobs=structured.json(request.prompt_logprobs),
+        best_of=structured.json(request.best_of),
+        add_special_tokens=structured.json(request.add_special_tokens),
+        spaces_between_special_tokens=structured.json(request.spaces_between_special_tokens),
         stream=rest.optional(request.stream),
         user=rest.optional(request.user),
         request_id=rest.optional(request.request_id),
@@ -311,7 +328,6 @@ def completions_rest_decode_message(data: Buffer, context: Context) -> operation
     )
     structured.note_set(
         (
-            ("logprobs", in_choices.logprobs),
             ("token_ids", in_choices.token_ids),
             ("prompt_logprobs", in_choices.prompt_logprobs),
             ("prompt_token_ids", in_choices.prompt_token_ids),
@@ -328,6 +344,7 @@ def completions_rest_decode_message(data: Buffer, context: Context) -> operation
         text=structured.given(in_choices.text, ""),
         finish_reason=structured.named(_FINISH_REASON_SCHEMAS_IN, in_choices.finish_reason, "finish_reason", context),
         stop_sequence=converters.text_if_text_from_wire(in_choices.stop_reason),
+        logprobs=structured.given(in_choices.logprobs, None),
         prompt_tokens=structured.given(in_usage.prompt_tokens, None),
         total_tokens=structured.given(in_usage.total_tokens, None),
         completion_tokens=structured.given(in_usage.completion_tokens, None),
@@ -359,6 +376,7 @@ def completions_rest_encode_message(neutral: operations.GenerateMessage, context
                     _FINISH_REASON_SCHEMAS_OUT, neutral.finish_reason, None, "finish_reason", context
                 ),
                 stop_reason=converters.text_if_text_to_wire(neutral.stop_sequence),
+                logprobs=neutral.logprobs,
             )
         ],
         usage=structured.filled_json(
@@ -379,7 +397,6 @@ def _read_chat_rest_reply_choices(item: schemas.ChatChoice, context: Context) ->
     structured.note_set(
         (
             ("delta", item.delta),
-            ("logprobs", item.logprobs),
             ("token_ids", item.token_ids),
             ("routed_experts", item.routed_experts),
         ),
@@ -398,6 +415,7 @@ def _read_chat_rest_reply_choices(item: schemas.ChatChoice, context: Context) ->
         index=structured.given(item.index, 0),
         finish_reason=structured.named(_FINISH_REASON_SCHEMAS_IN, item.finish_reason, "finish_reason", context),
         stop_sequence=converters.text_if_text_from_wire(item.stop_reason),
+        logprobs=structured.given(item.logprobs, None),
         text=structured.given(in_message.content, ""),
         tool_calls=structured.given(in_message.tool_calls, None),
         reasoning=structured.first(
@@ -416,10 +434,11 @@ def _write_chat_rest_reply_choices(item: operations.Choice, context: Context) ->
         index=item.index,
         finish_reason=structured.wired(_FINISH_REASON_SCHEMAS_OUT, item.finish_reason, None, "finish_reason", context),
         stop_reason=converters.text_if_text_to_wire(item.stop_sequence),
+        logprobs=item.logprobs,
         message=structured.filled_json(
             schemas.ChatMessage(
                 role="assistant",
-                content=rest.optional(item.text),
+                content=item.text,
                 tool_calls=structured.json(item.tool_calls),
                 reasoning=rest.optional(item.reasoning),
             ),
@@ -435,22 +454,14 @@ def chat_rest_decode_request(call: HttpRequest, context: Context) -> operations.
     in_stream_options = body.stream_options or _NO_SCHEMAS_StreamOptions
     structured.lose_given(
         (
-            ("top_logprobs", body.top_logprobs, 0),
-            ("include_reasoning", body.include_reasoning, True),
             ("reasoning_effort", body.reasoning_effort, None),
             ("echo", body.echo, False),
             ("continue_final_message", body.continue_final_message, False),
             ("mm_processor_kwargs", body.mm_processor_kwargs, None),
-            ("response_format", body.response_format, None),
-            ("best_of", body.best_of, 1),
-            ("logprobs", body.logprobs, False),
-            ("prompt_logprobs", body.prompt_logprobs, None),
+            ("guided_whitespace_pattern", body.guided_whitespace_pattern, None),
             ("bad_words", body.bad_words, None),
             ("allowed_token_ids", body.allowed_token_ids, None),
-            ("length_penalty", body.length_penalty, 1.0),
             ("use_beam_search", body.use_beam_search, False),
-            ("spaces_between_special_tokens", body.spaces_between_special_tokens, True),
-            ("add_special_tokens", body.add_special_tokens, False),
             ("priority", body.priority, 0),
             ("logits_processors", body.logits_processors, None),
             ("return_tokens_as_token_ids", body.return_tokens_as_token_ids, False),
@@ -500,14 +511,30 @@ def chat_rest_decode_request(call: HttpRequest, context: Context) -> operations.
         include_stop_sequence=structured.given(body.include_stop_str_in_output, None),
         skip_special_tokens=structured.given(body.skip_special_tokens, None),
         truncate_tokens=structured.given(body.truncate_prompt_tokens, None),
+        guided_json=structured.first(
+            structured.given(body.guided_json, None), structured.given(in_structured_outputs.json, None)
+        ),
+        guided_regex=structured.first(
+            structured.given(body.guided_regex, None), structured.given(in_structured_outputs.regex, None)
+        ),
+        guided_choice=structured.first(
+            structured.given(body.guided_choice, []), structured.given(in_structured_outputs.choice, [])
+        ),
+        guided_grammar=structured.first(
+            structured.given(body.guided_grammar, None), structured.given(in_structured_outputs.grammar, None)
+        ),
+        response_format=structured.given(body.response_format, None),
+        return_logprobs=structured.given(body.logprobs, None),
+        top_n_tokens=structured.given(body.top_logprobs, None),
+        include_reasoning=structured.given(body.include_reasoning, None),
+        prompt_logprobs=structured.given(body.prompt_logprobs, None),
+        best_of=structured.given(body.best_of, None),
+        add_special_tokens=structured.given(body.add_special_tokens, None),
+        spaces_between_special_tokens=structured.given(body.spaces_between_special_tokens, None),
         stream=structured.given(body.stream, False),
         user=structured.given(body.user, ""),
         request_id=structured.given(body.request_id, ""),
-        guided_json=structured.given(in_structured_outputs.json, None),
         guided_json_object=structured.given(in_structured_outputs.json_object, None),
-        guided_regex=structured.given(in_structured_outputs.regex, None),
-        guided_choice=structured.given(in_structured_outputs.choice, []),
-        guided_grammar=structured.given(in_structured_outputs.grammar, None),
         usage_in_stream=structured.given(in_stream_options.include_usage, None),
         usage_in_messages=structured.given(in_stream_options.continuous_usage_stats, None),
     )
@@ -537,12 +564,8 @@ def chat_rest_encode_request(request: operations.GenerateRequest, context: Conte
         context.lose("return_prompt_tokens", "the other side has no place for it")
     if request.return_tokens not in (None, False):
         context.lose("return_tokens", "the other side has no place for it")
-    if request.return_logprobs not in (None, False):
-        context.lose("return_logprobs", "the other side has no place for it")
     if request.return_ranks not in (None, False):
         context.lose("return_ranks", "the other side has no place for it")
-    if request.top_n_tokens not in (None, 0):
-        context.lose("top_n_tokens", "the other side has no place for it")
     path = "/v1/chat/completions"
     body = schemas.ChatRequest(
         messages=structured.json(request.messages),
@@ -573,6 +596,14 @@ def chat_rest_encode_request(request: operations.GenerateRequest, context: Conte
         include_stop_str_in_output=structured.json(request.include_stop_sequence),
         skip_special_tokens=structured.json(request.skip_special_tokens),
         truncate_prompt_tokens=structured.json(request.truncate_tokens),
+        response_format=structured.json(request.response_format),
+        logprobs=structured.json(request.return_logprobs),
+        top_logprobs=structured.json(request.top_n_tokens),
+        include_reasoning=structured.json(request.include_reasoning),
+        prompt_logprobs=structured.json(request.prompt_logprobs),
+        best_of=structured.json(request.best_of),
+        add_special_tokens=structured.json(request.add_special_tokens),
+        spaces_between_special_tokens=structured.json(request.spaces_between_special_tokens),
         stream=rest.optional(request.stream),
         user=rest.optional(request.user),
         request_id=rest.optional(request.request_id),
@@ -664,7 +695,6 @@ def chat_rest_decode_message(data: Buffer, context: Context) -> operations.Gener
     structured.note_set(
         (
             ("message", in_choices.message),
-            ("logprobs", in_choices.logprobs),
             ("token_ids", in_choices.token_ids),
             ("routed_experts", in_choices.routed_experts),
         ),
@@ -687,6 +717,7 @@ def chat_rest_decode_message(data: Buffer, context: Context) -> operations.Gener
         index=structured.given(in_choices.index, 0),
         finish_reason=structured.named(_FINISH_REASON_SCHEMAS_IN, in_choices.finish_reason, "finish_reason", context),
         stop_sequence=converters.text_if_text_from_wire(in_choices.stop_reason),
+        logprobs=structured.given(in_choices.logprobs, None),
         role=structured.given(in_choices__delta.role, ""),
         text=structured.given(in_choices__delta.content, ""),
         tool_calls=structured.given(in_choices__delta.tool_calls, None),
@@ -719,10 +750,11 @@ def chat_rest_encode_message(neutral: operations.GenerateMessage, context: Conte
                     _FINISH_REASON_SCHEMAS_OUT, neutral.finish_reason, None, "finish_reason", context
                 ),
                 stop_reason=converters.text_if_text_to_wire(neutral.stop_sequence),
+                logprobs=neutral.logprobs,
                 delta=structured.filled_json(
                     schemas.ChatMessage(
                         role=rest.optional(neutral.role),
-                        content=rest.optional(neutral.text),
+                        content=neutral.text,
                         tool_calls=structured.json(neutral.tool_calls),
                         reasoning=rest.optional(neutral.reasoning),
                     ),

@@ -203,14 +203,26 @@ def generate_grpc_encode_request(request: operations.GenerateRequest, context: C
         context.lose("stop_token_ids", "the other side has no place for it")
     if request.ignore_eos not in (None, False):
         context.lose("ignore_eos", "the other side has no place for it")
+    if request.response_format is not None:
+        context.lose("response_format", "the other side has no place for it")
     if request.n not in (None, 1):
         context.lose("n", "the other side has no place for it")
+    if request.best_of not in (None, 1):
+        context.lose("best_of", "the other side has no place for it")
     if request.logit_bias is not None:
         context.lose("logit_bias", "the other side has no place for it")
     if request.tools is not None:
         context.lose("tools", "the other side has no place for it")
     if request.tool_choice is not None:
         context.lose("tool_choice", "the other side has no place for it")
+    if request.prompt_logprobs is not None:
+        context.lose("prompt_logprobs", "the other side has no place for it")
+    if request.add_special_tokens not in (None, True):
+        context.lose("add_special_tokens", "the other side has no place for it")
+    if request.spaces_between_special_tokens not in (None, True):
+        context.lose("spaces_between_special_tokens", "the other side has no place for it")
+    if request.include_reasoning not in (None, True):
+        context.lose("include_reasoning", "the other side has no place for it")
     if request.skip_special_tokens not in (None, True):
         context.lose("skip_special_tokens", "the other side has no place for it")
     if request.chat_template is not None:
@@ -231,7 +243,7 @@ def generate_grpc_encode_request(request: operations.GenerateRequest, context: C
                 sampling=structured.filled(
                     wire.SamplingParameters(
                         temperature=request.temperature,
-                        top_k=structured.sayable(request.top_k, 0, 0, "top_k", context),
+                        top_k=structured.given(request.top_k, 0),
                         top_p=structured.sayable(request.top_p, 0.0, 0.0, "top_p", context),
                         typical_p=structured.sayable(request.typical_p, 0.0, 0.0, "typical_p", context),
                         seed=request.seed,
@@ -241,7 +253,7 @@ def generate_grpc_encode_request(request: operations.GenerateRequest, context: C
                 stopping=structured.filled(
                     wire.StoppingCriteria(
                         max_new_tokens=structured.sayable(request.max_tokens, 0, 0, "max_tokens", context),
-                        min_new_tokens=structured.sayable(request.min_tokens, 0, 0, "min_tokens", context),
+                        min_new_tokens=structured.given(request.min_tokens, 0),
                         time_limit_millis=structured.sayable(
                             structured.whole(request.time_limit, 1000), 0, 0, "time_limit", context
                         ),
@@ -252,18 +264,12 @@ def generate_grpc_encode_request(request: operations.GenerateRequest, context: C
                 ),
                 response=structured.filled(
                     wire.ResponseOptions(
-                        input_text=structured.sayable(request.echo, False, False, "echo", context),
-                        generated_tokens=structured.sayable(
-                            request.return_tokens, False, False, "return_tokens", context
-                        ),
-                        input_tokens=structured.sayable(
-                            request.return_prompt_tokens, False, False, "return_prompt_tokens", context
-                        ),
-                        token_logprobs=structured.sayable(
-                            request.return_logprobs, False, False, "return_logprobs", context
-                        ),
-                        token_ranks=structured.sayable(request.return_ranks, False, False, "return_ranks", context),
-                        top_n_tokens=structured.sayable(request.top_n_tokens, 0, 0, "top_n_tokens", context),
+                        input_text=structured.given(request.echo, False),
+                        generated_tokens=structured.given(request.return_tokens, False),
+                        input_tokens=structured.given(request.return_prompt_tokens, False),
+                        token_logprobs=structured.given(request.return_logprobs, False),
+                        token_ranks=structured.given(request.return_ranks, False),
+                        top_n_tokens=structured.given(request.top_n_tokens, 0),
                     ),
                     _NO_WIRE_ResponseOptions,
                 ),
@@ -458,14 +464,26 @@ def generate_stream_grpc_encode_request(request: operations.GenerateRequest, con
         context.lose("stop_token_ids", "the other side has no place for it")
     if request.ignore_eos not in (None, False):
         context.lose("ignore_eos", "the other side has no place for it")
+    if request.response_format is not None:
+        context.lose("response_format", "the other side has no place for it")
     if request.n not in (None, 1):
         context.lose("n", "the other side has no place for it")
+    if request.best_of not in (None, 1):
+        context.lose("best_of", "the other side has no place for it")
     if request.logit_bias is not None:
         context.lose("logit_bias", "the other side has no place for it")
     if request.tools is not None:
         context.lose("tools", "the other side has no place for it")
     if request.tool_choice is not None:
         context.lose("tool_choice", "the other side has no place for it")
+    if request.prompt_logprobs is not None:
+        context.lose("prompt_logprobs", "the other side has no place for it")
+    if request.add_special_tokens not in (None, True):
+        context.lose("add_special_tokens", "the other side has no place for it")
+    if request.spaces_between_special_tokens not in (None, True):
+        context.lose("spaces_between_special_tokens", "the other side has no place for it")
+    if request.include_reasoning not in (None, True):
+        context.lose("include_reasoning", "the other side has no place for it")
     if request.skip_special_tokens not in (None, True):
         context.lose("skip_special_tokens", "the other side has no place for it")
     if request.chat_template is not None:
@@ -493,7 +511,7 @@ def generate_stream_grpc_encode_request(request: operations.GenerateRequest, con
                 sampling=structured.filled(
                     wire.SamplingParameters(
                         temperature=request.temperature,
-                        top_k=structured.sayable(request.top_k, 0, 0, "top_k", context),
+                        top_k=structured.given(request.top_k, 0),
                         top_p=structured.sayable(request.top_p, 0.0, 0.0, "top_p", context),
                         typical_p=structured.sayable(request.typical_p, 0.0, 0.0, "typical_p", context),
                         seed=request.seed,
@@ -503,7 +521,7 @@ def generate_stream_grpc_encode_request(request: operations.GenerateRequest, con
                 stopping=structured.filled(
                     wire.StoppingCriteria(
                         max_new_tokens=structured.sayable(request.max_tokens, 0, 0, "max_tokens", context),
-                        min_new_tokens=structured.sayable(request.min_tokens, 0, 0, "min_tokens", context),
+                        min_new_tokens=structured.given(request.min_tokens, 0),
                         time_limit_millis=structured.sayable(
                             structured.whole(request.time_limit, 1000), 0, 0, "time_limit", context
                         ),
@@ -514,18 +532,12 @@ def generate_stream_grpc_encode_request(request: operations.GenerateRequest, con
                 ),
                 response=structured.filled(
                     wire.ResponseOptions(
-                        input_text=structured.sayable(request.echo, False, False, "echo", context),
-                        generated_tokens=structured.sayable(
-                            request.return_tokens, False, False, "return_tokens", context
-                        ),
-                        input_tokens=structured.sayable(
-                            request.return_prompt_tokens, False, False, "return_prompt_tokens", context
-                        ),
-                        token_logprobs=structured.sayable(
-                            request.return_logprobs, False, False, "return_logprobs", context
-                        ),
-                        token_ranks=structured.sayable(request.return_ranks, False, False, "return_ranks", context),
-                        top_n_tokens=structured.sayable(request.top_n_tokens, 0, 0, "top_n_tokens", context),
+                        input_text=structured.given(request.echo, False),
+                        generated_tokens=structured.given(request.return_tokens, False),
+                        input_tokens=structured.given(request.return_prompt_tokens, False),
+                        token_logprobs=structured.given(request.return_logprobs, False),
+                        token_ranks=structured.given(request.return_ranks, False),
+                        top_n_tokens=structured.given(request.top_n_tokens, 0),
                     ),
                     _NO_WIRE_ResponseOptions,
                 ),
@@ -584,7 +596,7 @@ def generate_stream_grpc_decode_message(data: Buffer, context: Context) -> opera
 
 
 def generate_stream_grpc_encode_message(neutral: operations.GenerateMessage, context: Context) -> Chunks:
-    """One message of what a client of /fmaas.GenerationService/GenerateStream gets."""
+    """A message for clients of /fmaas.GenerationService/GenerateStream."""
     if neutral.tool_calls is not None:
         context.lose("tool_calls", "the other side has no place for it")
     if neutral.reasoning:
@@ -663,9 +675,9 @@ def tokenize_grpc_encode_request(request: operations.TokenizeRequest, context: C
     message = wire.BatchedTokenizeRequest(
         model_id=request.model,
         adapter_id=converters.optional_text_to_wire(request.adapter),
-        return_tokens=structured.sayable(request.return_pieces, False, False, "return_pieces", context),
-        return_offsets=structured.sayable(request.return_spans, False, False, "return_spans", context),
-        truncate_input_tokens=structured.sayable(request.truncate_tokens, 0, 0, "truncate_tokens", context),
+        return_tokens=structured.given(request.return_pieces, False),
+        return_offsets=structured.given(request.return_spans, False),
+        truncate_input_tokens=structured.given(request.truncate_tokens, 0),
         requests=[wire.TokenizeRequest(text=item) for item in request.prompts],
     )
     message_chunks = grpc.write(wire.encode_BatchedTokenizeRequest, message, context)

@@ -122,14 +122,26 @@ def generate_rest_encode_request(request: operations.GenerateRequest, context: C
         context.lose("guided_choice", "the other side has no place for it")
     if request.guided_grammar is not None:
         context.lose("guided_grammar", "the other side has no place for it")
+    if request.response_format is not None:
+        context.lose("response_format", "the other side has no place for it")
     if request.n not in (None, 1):
         context.lose("n", "the other side has no place for it")
+    if request.best_of not in (None, 1):
+        context.lose("best_of", "the other side has no place for it")
     if request.logit_bias is not None:
         context.lose("logit_bias", "the other side has no place for it")
     if request.tools is not None:
         context.lose("tools", "the other side has no place for it")
     if request.tool_choice is not None:
         context.lose("tool_choice", "the other side has no place for it")
+    if request.prompt_logprobs is not None:
+        context.lose("prompt_logprobs", "the other side has no place for it")
+    if request.add_special_tokens not in (None, True):
+        context.lose("add_special_tokens", "the other side has no place for it")
+    if request.spaces_between_special_tokens not in (None, True):
+        context.lose("spaces_between_special_tokens", "the other side has no place for it")
+    if request.include_reasoning not in (None, True):
+        context.lose("include_reasoning", "the other side has no place for it")
     if request.chat_template is not None:
         context.lose("chat_template", "the other side has no place for it")
     if request.chat_template_kwargs is not None:
@@ -308,14 +320,26 @@ def generate_stream_rest_encode_request(request: operations.GenerateRequest, con
         context.lose("guided_choice", "the other side has no place for it")
     if request.guided_grammar is not None:
         context.lose("guided_grammar", "the other side has no place for it")
+    if request.response_format is not None:
+        context.lose("response_format", "the other side has no place for it")
     if request.n not in (None, 1):
         context.lose("n", "the other side has no place for it")
+    if request.best_of not in (None, 1):
+        context.lose("best_of", "the other side has no place for it")
     if request.logit_bias is not None:
         context.lose("logit_bias", "the other side has no place for it")
     if request.tools is not None:
         context.lose("tools", "the other side has no place for it")
     if request.tool_choice is not None:
         context.lose("tool_choice", "the other side has no place for it")
+    if request.prompt_logprobs is not None:
+        context.lose("prompt_logprobs", "the other side has no place for it")
+    if request.add_special_tokens not in (None, True):
+        context.lose("add_special_tokens", "the other side has no place for it")
+    if request.spaces_between_special_tokens not in (None, True):
+        context.lose("spaces_between_special_tokens", "the other side has no place for it")
+    if request.include_reasoning not in (None, True):
+        context.lose("include_reasoning", "the other side has no place for it")
     if request.chat_template is not None:
         context.lose("chat_template", "the other side has no place for it")
     if request.chat_template_kwargs is not None:

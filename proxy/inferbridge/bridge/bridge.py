@@ -18,8 +18,9 @@ from typing import Any
 from inferbridge.bridge.accept import StreamForm, stream_form
 from inferbridge.bridge.context import Context, Policy, RuntimeFault, RuntimeProfile, Setting
 from inferbridge.bridge.dialects import DIALECTS, OPEN_INFERENCE, Dialect, error_reply
-from inferbridge.bridge.errors import BridgeError, Code, invalid
+from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.folding import FOLDS, UNFOLDS, joined
+from inferbridge.bridge.outgoing import own_time_limit, parts, render_messages, write_defaults_out
 from inferbridge.bridge.registry import Api, Endpoint, GrpcHalf, RestHalf
 from inferbridge.bridge.rules import RULES
 from inferbridge.bridge.rules.base import MessageWriter, Rule
@@ -56,7 +57,7 @@ class Leg:
     call: HttpRequest | GrpcRequest
     """What to send."""
     request: Any
-    """What it asks, as a neutral value."""
+    """What it asks, as a neutral value, before the rule of the runtime's API made its own of it."""
 
 
 @dataclass(slots=True)
@@ -68,6 +69,8 @@ class Crossing:
     runtime: End
     legs: tuple[Leg, ...]
     """More than one where a batch was fanned out."""
+    time_limit: float | None = None
+    """Seconds after which the texts end as they are, where the runtime knows no such limit."""
 
     @property
     def call(self) -> HttpRequest | GrpcRequest:
@@ -82,8 +85,7 @@ class Crossing:
     @property
     def streamed(self) -> bool:
         """Whether the runtime's answer is a stream."""
-        mode = self.runtime.endpoint.mode
-        return mode == "stream" or (mode == "either" and self.context.stream)
+        return self.context.streamed
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +118,14 @@ class Bridge:
         context.stream = client.mode == "stream" or (client.mode == "either" and bool(request.stream))
         runtime = self.streaming if context.stream else self.unary
         if runtime.api is not self.client.api:
-            _write_defaults_out(request, self.client.half.defaults, runtime.half)
-        _render_messages(request, runtime, context)
-        parts = _parts(request, runtime.endpoint.fan_out)
-        return Crossing(request, context, runtime, tuple(_leg(part, runtime, context) for part in parts))
+            write_defaults_out(request, self.client.half.defaults, runtime.half)
+        limit = own_time_limit(request, runtime.endpoint, runtime.half)
+        context.streamed = runtime.endpoint.mode == "stream"
+        if runtime.endpoint.mode == "either":  # a text can only end early that comes piece by piece
+            context.streamed = context.stream or limit is not None
+        render_messages(request, runtime.half, context)
+        legs = [_leg(part, runtime, context) for part in parts(request, runtime.endpoint, runtime.half)]
+        return Crossing(request, context, runtime, tuple(legs), limit)
 
     def model(self, call: HttpRequest | GrpcRequest) -> str:
         """The model that a client's call names; empty for none."""
@@ -180,6 +186,10 @@ class Bridge:
             raise BridgeError(Code.UNIMPLEMENTED, f"the answer of {operation} cannot be streamed")
         return UNFOLDS[operation](reply, self.setting.operations)
 
+    def out_of_time(self) -> Any:
+        """The message that ends a text at its time limit."""
+        return self.setting.operations.GenerateMessage(text="", finish_reason="time_limit")
+
     def source(self, crossing: Crossing, leg: Leg, limit: int) -> Source:
         """Reads the streamed answer of one leg; `limit` in bytes for each message."""
         end, context = crossing.runtime, crossing.context
@@ -199,7 +209,7 @@ class Bridge:
         half, context = self.client.half, crossing.context
         if isinstance(half, GrpcHalf):
             return GrpcSink(half, crossing.request, context)
-        sink = _SINKS[stream_form(accept, "events", arrays=self.client.endpoint.mode == "stream")]
+        sink = _SINKS[stream_form(accept, "events", arrays=False)]
         return sink(half, self.client.dialect, context)
 
     def failure(self, error: BridgeError) -> tuple[Sequence[Buffer], Headers]:
@@ -214,46 +224,13 @@ class Bridge:
         return error_reply(error, rest=rest, profile=profile, dialect=self.client.api.errors)
 
 
-def _write_defaults_out(request: Any, defaults: Mapping[str, Any], runtime: RestHalf | GrpcHalf) -> None:
-    """What the client's API does by default must be said to a runtime whose API does something else."""
-    for name, value in defaults.items():
-        if getattr(request, name) is None and name in runtime.fields and runtime.defaults.get(name) != value:
-            setattr(request, name, value)
-
-
-def _render_messages(request: Any, runtime: End, context: Context) -> None:
-    """A chat becomes a prompt where the runtime's endpoint takes no messages."""
-    if "messages" in runtime.half.fields or getattr(request, "messages", None) is None:
-        return
-    template = context.chat_template
-    if template is None:
-        raise invalid(
-            f"{context.profile.name} takes prompts, not chats: set `chat_template` of this upstream to the model's"
-            " chat template (a .jinja file or a tokenizer_config.json)"
-        )
-    request.prompts, request.messages = [template.render_request(request)], None
-    # these were the template's; tools stay set, for a prompt's answer is not searched for calls
-    request.add_generation_prompt = request.documents = request.chat_template_kwargs = None
-
-
-def _parts(request: Any, fan_out: str) -> list[Any]:
-    """The request, or one for each item of the list that the runtime takes one at a time."""
-    items = getattr(request, fan_out) if fan_out else ()
-    if len(items) < 2:
-        return [request]
-    parts = [copy(request) for _ in items]
-    for part, item in zip(parts, items, strict=True):
-        setattr(part, fan_out, [item])
-    return parts
-
-
 def _leg(request: Any, runtime: End, context: Context) -> Leg:
     rule = runtime.rule
     sent = rule.sent_request(request, context) if rule is not None else request
-    if runtime.endpoint.mode == "either" and sent.stream is not context.stream:
+    if runtime.endpoint.mode == "either" and sent.stream is not context.streamed:
         sent = copy(sent)
-        sent.stream = context.stream
-    return Leg(runtime.half.encode_request(sent, context), sent)
+        sent.stream = context.streamed
+    return Leg(runtime.half.encode_request(sent, context), request)
 
 
 def not_the_clients(error: BridgeError) -> BridgeError:

@@ -98,6 +98,8 @@ class Context:
     setting: Setting = _NO_SETTING
     stream: bool = False
     """The client's answer is streamed."""
+    streamed: bool = False
+    """The runtime's is."""
 
     @property
     def client_api(self) -> str:

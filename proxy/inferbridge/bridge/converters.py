@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from inferbridge.bridge.errors import invalid
+from inferbridge.bridge.errors import BridgeError, invalid
 
 
 def model_state_from_wire(value: str) -> str:
@@ -45,6 +45,19 @@ def text_or_list_to_wire(value: list[str]) -> str | list[str] | msgspec.UnsetTyp
     if not value:
         return msgspec.UNSET
     return value[0] if len(value) == 1 else value
+
+
+def prompt_texts_from_wire(value: Any) -> list[str]:
+    """Prompts of completions: texts, for token ids mean nothing without the model's vocabulary."""
+    try:
+        return text_or_list_from_wire(value)
+    except BridgeError:
+        raise invalid("prompt: this runtime takes texts, a string or a list of strings, and no token ids") from None
+
+
+def prompt_texts_to_wire(value: list[str]) -> str | list[str] | msgspec.UnsetType:
+    """One text as such."""
+    return text_or_list_to_wire(value)
 
 
 def text_if_text_from_wire(value: Any) -> str:

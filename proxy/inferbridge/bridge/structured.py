@@ -25,6 +25,11 @@ def given[T](value: T | msgspec.UnsetType | None, default: T) -> T:
     return default if value is None or isinstance(value, msgspec.UnsetType) else value
 
 
+def left_out[T](value: T | msgspec.UnsetType, default: T) -> T:
+    """A JSON value where null and leaving out differ: null is None."""
+    return default if isinstance(value, msgspec.UnsetType) else value
+
+
 def said[T](value: T | None, unset: T) -> T | None:
     """A value without presence; None where it is the one that means "not said"."""
     return None if value == unset else value

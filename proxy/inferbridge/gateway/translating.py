@@ -8,6 +8,7 @@ failure ends the call: as an error answer while nothing was sent, in the stream 
 than `CONCURRENT` calls of one batch at a time.
 """
 
+import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
@@ -30,6 +31,11 @@ type Start = Callable[[Leg, Receiver], Cancellable]
 """Sends the call of a leg."""
 
 
+def later(seconds: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+    """Call back after this time."""
+    return asyncio.get_running_loop().call_later(seconds, callback)
+
+
 class Cancellable(Protocol):
     """A call in flight, or several."""
 
@@ -44,6 +50,7 @@ class Legs:
         self._start = start
         self._waiting: list[tuple[Leg, Receiver]] = []
         self._running: dict[Receiver, Cancellable] = {}
+        self._clock: asyncio.TimerHandle | None = None
         self.over = False
 
     def begin(self, legs: Iterable[tuple[Leg, Receiver]]) -> None:
@@ -51,6 +58,15 @@ class Legs:
         self._waiting = list(legs)[::-1]
         for _ in range(min(CONCURRENT, len(self._waiting))):
             self._next()
+
+    def limit(self, seconds: float, out_of_time: Callable[[], None]) -> None:
+        """Call back after this time, unless all is over before."""
+        self._clock = later(seconds, out_of_time)
+
+    def stop_clock(self) -> None:
+        """All have ended in time."""
+        if self._clock is not None:
+            self._clock.cancel()
 
     def ended(self, receiver: Receiver) -> None:
         """One has its answer: the next may go."""
@@ -67,6 +83,7 @@ class Legs:
     def cancel(self) -> None:
         """No more answers are wanted."""
         self.over = True
+        self.stop_clock()
         running, self._running = self._running, {}
         self._waiting.clear()
         for call in running.values():
@@ -82,10 +99,13 @@ class TranslatedAnswer(ABC):
         self.limits = limits
         self._responder = responder
         self._open = len(crossing.legs)
+        self._unfinished = set(range(len(crossing.legs)))
 
     def begin(self, start: Start) -> Legs:
         """Send the calls."""
         self.legs = Legs(start)
+        if self.crossing.time_limit is not None:
+            self.legs.limit(self.crossing.time_limit, lambda: self.guarded(self._out_of_time))
         kind = _StreamedLeg if self.crossing.streamed else _WholeLeg
         self.legs.begin([(leg, kind(self, number, leg)) for number, leg in enumerate(self.crossing.legs)])
         return self.legs
@@ -98,6 +118,18 @@ class TranslatedAnswer(ABC):
     def take_messages(self, number: int, messages: Iterable[Any]) -> None:
         """Messages of a streamed leg."""
 
+    def finished(self, number: int, message: Any) -> None:
+        """Note whether a message ends the text of a leg."""
+        if self.crossing.time_limit is not None and message.finish_reason is not None:
+            self._unfinished.discard(number)
+
+    def _out_of_time(self) -> None:
+        """Texts end as they are."""
+        for number in sorted(self._unfinished):
+            self.take_messages(number, (self.bridge.out_of_time(),))
+        self.complete()
+        self.legs.cancel()
+
     @abstractmethod
     def complete(self) -> None:
         """All legs have ended well."""
@@ -108,6 +140,7 @@ class TranslatedAnswer(ABC):
         if self._open:
             self.legs.ended(receiver)
         else:
+            self.legs.stop_clock()
             self.guarded(self.complete)
 
     def guarded(self, step: Callable[[], None]) -> None:
@@ -148,6 +181,7 @@ class WholeAnswer(TranslatedAnswer):
     def take_messages(self, number: int, messages: Iterable[Any]) -> None:
         """Fold them."""
         for message in messages:
+            self.finished(number, message)
             self._folds[number].add(message)
 
     def complete(self) -> None:
@@ -177,6 +211,7 @@ class StreamedAnswer(TranslatedAnswer):
         chunks: list[Buffer] = []
         try:
             for message in messages:
+                self.finished(number, message)
                 if number:
                     message.index += number
                 chunks += self._sink.write((message,) if self._writer is None else self._writer.write(message))

@@ -2,6 +2,7 @@
 
 * Greedy unless said. Caikit refuses sampling parameters beside GREEDY where fmaas ignores them; so does its client's
   call to another runtime.
+* Its zeros reach TGIS as protobuf's, which say nothing; they mean no more to another runtime.
 * A stream begins with what is known of the input; until its end every message says NOT_FINISHED.
 """
 
@@ -11,8 +12,10 @@ from typing import Any
 from inferbridge.bridge.context import Context
 from inferbridge.bridge.errors import invalid
 from inferbridge.bridge.rules.base import MessageReader, MessageWriter
-from inferbridge.bridge.rules.tgis import SAMPLING, InputFirst, Tgis
+from inferbridge.bridge.rules.tgis import SAMPLING, InputFirst, Tgis, check_details
 
+_UNSAID = ("max_tokens", "truncate_tokens", "repetition_penalty", "time_limit", *SAMPLING[:-1])
+"""What 0 does not say; a seed may be 0."""
 _OFF = {"temperature": (None, 1.0), "top_k": (None, 0), "top_p": (None, 1.0), "typical_p": (None, 1.0), "seed": (None,)}
 
 
@@ -21,16 +24,26 @@ class Caikit(Tgis):
 
     def received_request(self, request: Any, context: Context) -> None:
         """Greedy unless said, and then without sampling parameters; caikit itself sees to that for its own calls."""
-        if request.method == "sample" or context.profile.api == context.client_api:
+        if context.profile.api == context.client_api:
             return
-        request.method = "greedy"
-        for name in SAMPLING:
-            if getattr(request, name) not in _OFF[name]:
-                raise invalid(f"{name}: GREEDY decoding takes no sampling parameters; say decoding_method SAMPLING")
+        if request.method != "sample":
+            request.method = "greedy"
+            for name in SAMPLING:
+                if getattr(request, name) not in _OFF[name]:
+                    raise invalid(f"{name}: GREEDY decoding takes no sampling parameters; say decoding_method SAMPLING")
+        for name in _UNSAID:
+            setattr(request, name, getattr(request, name) or None)
+        check_details(request)
 
     def sent_request(self, request: Any, context: Context) -> Any:
         """Within the API a call stays as it was made."""
         return request if context.profile.api == context.client_api else super().sent_request(request, context)
+
+    def sent_reply(self, reply: Any, request: Any, context: Context) -> None:
+        """Every token has a probability; 0 where there is none."""
+        super().sent_reply(reply, request, context)
+        for choice in reply.choices:
+            _fill(choice)
 
     def reader(self, request: Any, context: Context) -> MessageReader:
         """NOT_FINISHED is no reason."""
@@ -67,4 +80,10 @@ class _Writer(InputFirst):
         for made in super().write(message):
             made.finish_reason = made.finish_reason or "not_finished"
             made.seed = self._seed
+            _fill(made)
             yield made
+
+
+def _fill(said: Any) -> None:
+    for token in (*said.prompt_details, *said.tokens):
+        token.logprob = token.logprob or 0.0

@@ -93,7 +93,7 @@ class TgisModelInfo(Rule):
         """The model has the name that it was asked for by, or that the upstream is configured with."""
         if context.profile.api == context.client_api:
             return
-        name = request.models[0] or context.setting.default_model
+        name = next(iter(request.models), "") or context.setting.default_model
         if not name:
             raise BridgeError(
                 Code.UNIMPLEMENTED,

@@ -35,6 +35,7 @@ class GrpcAnswer:
     def __init__(self, form: Form, method: Method, responder: Responder, limit: int) -> None:
         self._form = form
         self._method = method
+        self._responder = responder
         self._writer = writer(form, responder)
         self._limit = limit
         self._status = 0
@@ -105,10 +106,12 @@ class GrpcAnswer:
         self._writer.leave()
 
     def hold(self) -> None:
-        """The request is complete."""
+        """The runtime has no room for more of a stream."""
+        self._responder.hold()
 
     def resume(self) -> None:
-        """As `hold`."""
+        """It has again."""
+        self._responder.resume()
 
     def abort(self) -> None:
         """The runtime's answer broke off."""

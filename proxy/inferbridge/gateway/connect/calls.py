@@ -124,6 +124,6 @@ class ConnectCall:
         if text is not None:
             timeout = (("grpc-timeout", timeout_text(parse_timeout(text))),)
         headers = (*GRPC_HEADERS, ("te", "trailers"), *timeout, *metadata(head.headers))
-        made = RequestHead("POST", self._method.rpc, head.authority, headers, "2", head.tls, head.peer)
+        made = RequestHead("POST", self._method.rpc, head.authority, headers, head.version, head.tls, head.peer)
         head.memo["grpc"] = made
         return made

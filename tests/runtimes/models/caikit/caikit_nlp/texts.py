@@ -1,7 +1,7 @@
 """Modules that say what texts are made of: words as tokens, and words in capitals as something special."""
 
 import re
-from typing import List, Optional, Union
+from typing import Iterable, List, Optional, Union
 
 from caikit.core import ModuleBase, ModuleConfig, module
 from caikit.interfaces.nlp.data_model import (
@@ -10,6 +10,7 @@ from caikit.interfaces.nlp.data_model import (
     Token,
     TokenClassificationResult,
     TokenClassificationResults,
+    TokenClassificationStreamResult,
     TokenizationResults,
 )
 from caikit.interfaces.nlp.tasks import TextClassificationTask, TokenClassificationTask, TokenizationTask
@@ -59,6 +60,18 @@ class Names(_Loaded):
     def run(self, text: str, threshold: Optional[Union[float, int]] = None) -> TokenClassificationResults:
         """The words that are at least as likely as the threshold."""
         return TokenClassificationResults(results=_names(text, threshold or 0.0))
+
+    @TokenClassificationTask.taskmethod(input_streaming=True, output_streaming=True)
+    def run_bidi_stream(
+        self, text_stream: Iterable[str], threshold: Optional[Union[float, int]] = None
+    ) -> Iterable[TokenClassificationStreamResult]:
+        """The same for each piece of a text, as soon as it is there."""
+        start = 0
+        for text in text_stream:
+            end = start + len(text)
+            found = _names(text, threshold or 0.0)
+            yield TokenClassificationStreamResult(results=found, start_index=start, processed_index=end)
+            start = end
 
 
 def _names(text: str, threshold: float) -> List[TokenClassificationResult]:
