@@ -2,7 +2,6 @@
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -77,10 +76,10 @@ class Shell:
     def close(self) -> None:
         """End the shell and all that it has started."""
         assert self._process.stdin is not None
+        self._process.stdin.write(b"kill $(jobs -p) 2>/dev/null; exit\n")  # each job has a process group of its own
         self._process.stdin.close()
+        self._process.wait(SECONDS)
         self._output.close()
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
 
 
 @pytest.fixture
