@@ -9,7 +9,7 @@ SOURCES = codegen proxy generated tests
 
 help:
 	@echo 'make setup               a virtual environment in .venv'
-	@echo 'make demo                the proxy between two demo runtimes, with a tour of calls'
+	@echo 'make demo                the proxy between mocked runtimes, with a tour of calls'
 	@echo 'make test                lint, types, drift of generated code, all tests, real servers, other Pythons'
 	@echo 'make test-unit           the tests that need no servers'
 	@echo 'make test-light          the tests against real inference servers that install in a minute'
