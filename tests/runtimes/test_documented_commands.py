@@ -230,7 +230,7 @@ COMMANDS = (
     Command(
         "vLLM tokenize",
         documented("/tokenize", '{"prompt": "one two"}'),
-        {"vllm-nvidia": BOTH},
+        VLLM,
         lambda reply: reply["count"],
     ),
     Command("vLLM detokenize", documented("/detokenize", '{"tokens": [5, 6]}'), VLLM, lambda reply: reply["prompt"]),
