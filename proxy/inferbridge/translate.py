@@ -149,7 +149,7 @@ def _streamed(
         out += sink.write(writer.finish()) if writer is not None else ()
         end = sink.end()
     except BridgeError as error:
-        if not out:
+        if not out and not sink.tells_errors:
             raise not_the_clients(error) from error
         end = sink.fail(not_the_clients(error))
     out += end[0]

@@ -29,6 +29,7 @@ def test_the_best_liked_form_counts(accept: str, form: StreamForm) -> None:
 
 
 def test_json_means_no_array_where_it_says_nothing() -> None:
-    """OpenAI's SDKs send `application/json` and read events; a better liked form still counts."""
+    """OpenAI's SDKs and curl send `application/json` and read events; who wants an array or lines says so."""
     assert stream_form("application/json", "events", arrays=False) == "events"
+    assert stream_form("application/json; stream=array", "events", arrays=False) == "array"
     assert stream_form("application/json, application/x-ndjson;q=0.1", "events", arrays=False) == "lines"

@@ -74,10 +74,10 @@ def test_events_stay_events(accept: str) -> None:
     assert (client.headers, client.body) == (EVENTS, STREAM)
 
 
-def test_an_endpoint_that_only_streams_gives_an_array() -> None:
+def test_who_asks_for_an_array_gets_one() -> None:
     """caikit's stream as one array, in the order it came."""
     path = "/api/v1/task/server-streaming-text-generation"
-    client, upstream = called(path, "application/json", "caikit-tgis", b'{"inputs":"a","model_id":"m"}')
+    client, upstream = called(path, "application/json;stream=array", "caikit-tgis", b'{"inputs":"a","model_id":"m"}')
     _, receiver = upstream.calls[0]
     receiver.on_head(200, EVENTS)
     receiver.on_data(b'event: message\r\ndata: {"a":1}\r\n\r\n')

@@ -95,7 +95,7 @@ async def test_a_silent_stream_shows_that_it_lives(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize(
     ("accept", "content_type"),
-    [("application/json", "application/json"), ("application/x-ndjson", "application/x-ndjson")],
+    [("application/json;stream=array", "application/json"), ("application/x-ndjson", "application/x-ndjson")],
 )
 async def test_a_stream_comes_as_the_client_accepts_it(confdir: Path, accept: str, content_type: str) -> None:
     """Of an endpoint that only streams, who accepts JSON gets one array, and who accepts lines gets lines."""

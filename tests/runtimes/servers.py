@@ -16,7 +16,7 @@ from pathlib import Path
 from runtimes.environments import Environment
 
 MODELS = Path(__file__).parent / "models"
-LOADED_MODELS = ("echo", "add", "fail", "reflect")
+LOADED_MODELS = ("echo", "add", "fail", "reflect", "words")
 READY_PATHS = tuple(f"/v2/models/{model}/ready" for model in LOADED_MODELS)
 START_SECONDS = 90.0  # a loaded machine; an idle one needs 2 to 6
 STOP_SECONDS = 10.0

@@ -30,7 +30,7 @@ def link_envelope(
 
 def _field(name: str, document: EnvelopeDocument, answer: Descriptor, problems: Problems) -> FieldDescriptor | None:
     found = answer.fields_by_name.get(name)
-    if found is None:
+    if found is None and name:  # a name that is missing was said already
         hint = suggestion(name, answer.fields_by_name)
         problems.add(document.mark, f"message {answer.full_name} has no field {name!r}{hint}")
     return found

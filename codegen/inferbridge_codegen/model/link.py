@@ -290,11 +290,14 @@ class Linker:
             if linked is None:
                 return None
             envelope, answer = linked
+        message = self._message(document.message, operation, lambda part, struct: side(part, struct, answer))
+        if envelope is not None and isinstance(message, Tree):
+            self._problems.add(document.mark, "an envelope is for messages with tensors")
         return GrpcBinding(
             f"/{document.method}",
             side(document.request, operation.request, method.input_type),
             side(document.reply, operation.reply, answer) if document.message is None else Tree(None, False, (), ()),
-            self._message(document.message, operation, lambda part, struct: side(part, struct, answer)),
+            message,
             method.client_streaming,
             envelope,
         )

@@ -264,7 +264,7 @@ def _grpc_messages(
         (f"{prefix}_decode_message", "data: Buffer, context: Context", message,
          f"One message of the answer to {binding.rpc}.", decode),
         (f"{prefix}_encode_message", f"{value}: {message}, context: Context", "Chunks",
-         f"One message of what a client of {binding.rpc} gets.", encode),
+         f"A message for clients of {binding.rpc}.", encode),
     ]  # fmt: skip
 
 

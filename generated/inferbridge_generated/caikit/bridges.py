@@ -1061,7 +1061,7 @@ def server_streaming_text_generation_grpc_decode_message(data: Buffer, context: 
 def server_streaming_text_generation_grpc_encode_message(
     neutral: operations.GenerateMessage, context: Context
 ) -> Chunks:
-    """One message of what a client of /caikit.runtime.Nlp.NlpService/ServerStreamingTextGenerationTaskPredict gets."""
+    """A message for clients of /caikit.runtime.Nlp.NlpService/ServerStreamingTextGenerationTaskPredict."""
     if neutral.tool_calls is not None:
         context.lose("tool_calls", "the other side has no place for it")
     if neutral.reasoning:
@@ -2717,7 +2717,7 @@ def bidi_streaming_token_classification_grpc_decode_message(
 def bidi_streaming_token_classification_grpc_encode_message(
     neutral: operations.ClassifyTokenStreamMessage, context: Context
 ) -> Chunks:
-    """One message of what a client of /caikit.runtime.Nlp.NlpService/BidiStreamingTokenClassificationTaskPredict gets."""
+    """A message for clients of /caikit.runtime.Nlp.NlpService/BidiStreamingTokenClassificationTaskPredict."""
     message = wire.TokenClassificationStreamResult(
         processed_index=neutral.processed,
         start_index=neutral.start,

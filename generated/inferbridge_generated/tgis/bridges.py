@@ -596,7 +596,7 @@ def generate_stream_grpc_decode_message(data: Buffer, context: Context) -> opera
 
 
 def generate_stream_grpc_encode_message(neutral: operations.GenerateMessage, context: Context) -> Chunks:
-    """One message of what a client of /fmaas.GenerationService/GenerateStream gets."""
+    """A message for clients of /fmaas.GenerationService/GenerateStream."""
     if neutral.tool_calls is not None:
         context.lose("tool_calls", "the other side has no place for it")
     if neutral.reasoning:

@@ -10,20 +10,22 @@ _FORMS: dict[str, StreamForm] = {
     "application/ndjson": "lines",
     "application/jsonl": "lines",
     "application/json": "array",
+    "application/json;stream=array": "array",
 }
 
 
 def stream_form(accept: str, otherwise: StreamForm, *, arrays: bool = True) -> StreamForm:
     """The form that `accept` prefers; `otherwise` when it names none.
 
-    Of equal wishes the first counts. Without `arrays`, `application/json` says nothing: OpenAI's SDKs send it with
-    every call, and read events where the request asks for a stream.
+    Of equal wishes the first counts. Without `arrays`, plain `application/json` says nothing: OpenAI's SDKs and
+    `curl --json` send it with every call, and read events. `application/json;stream=array` always means an array.
     """
     best, best_quality = otherwise, 0.0
     for wish in accept.split(","):
         kind, *parameters = (part.strip().lower() for part in wish.split(";"))
-        form, quality = _FORMS.get(kind), _quality(parameters)
-        if form is not None and (arrays or form != "array") and quality > best_quality:
+        asked = "stream=array" in parameters
+        form, quality = _FORMS.get(f"{kind};stream=array" if asked else kind), _quality(parameters)
+        if form is not None and (arrays or asked or form != "array") and quality > best_quality:
             best, best_quality = form, quality
     return best
 

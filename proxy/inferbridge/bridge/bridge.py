@@ -209,7 +209,7 @@ class Bridge:
         half, context = self.client.half, crossing.context
         if isinstance(half, GrpcHalf):
             return GrpcSink(half, crossing.request, context)
-        sink = _SINKS[stream_form(accept, "events", arrays=self.client.endpoint.mode == "stream")]
+        sink = _SINKS[stream_form(accept, "events", arrays=False)]
         return sink(half, self.client.dialect, context)
 
     def failure(self, error: BridgeError) -> tuple[Sequence[Buffer], Headers]:

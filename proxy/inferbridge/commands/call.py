@@ -45,7 +45,7 @@ def call(
     """Call an endpoint and print its answer, a line of JSON for each message.
 
     With RUNTIME=URL the endpoint may be one that the runtime does not speak: the call is translated on its way, as the
-    proxy would. Over gRPC, JSON becomes a message and back.
+    proxy would. Over gRPC, JSON becomes a message and back. The proxy itself takes every endpoint in either protocol.
 
     \b
     inferbridge call openai/chat -d '{"messages": [{"role": "user", "content": "hi"}]}' --to http://127.0.0.1:8000

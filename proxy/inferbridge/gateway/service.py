@@ -184,7 +184,7 @@ class GatewayService:
 def _form(match: Match, head: RequestHead) -> StreamForm:
     mode = match.endpoint.mode
     accept = header(head.headers, "accept") or ""
-    return stream_form(accept, "events", arrays=mode == "stream") if mode != "unary" else "events"
+    return stream_form(accept, "events", arrays=False) if mode != "unary" else "events"
 
 
 def client_end(match: Match, protocol: str, variant: str) -> End:

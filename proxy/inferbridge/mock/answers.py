@@ -28,10 +28,10 @@ def messages_to(operation: str, request: Any, operations: Any) -> Iterable[Any]:
     """The messages of a streamed answer."""
     if operation == "generate":
         return text.messages(request, operations)
+    if operation == "infer":
+        return _infer_messages(request, operations)
     if operation in UNFOLDS:
         return UNFOLDS[operation](reply_to(operation, request, operations), operations)
-    if operation == "infer":
-        return (_infer_message(request, operations),)
     kind = _struct(operation, "Message", operations)
     return (Maker(request).struct(kind, at) for at in range(MESSAGES))
 
@@ -55,10 +55,11 @@ def _infer(request: Any, operations: Any) -> Any:
     )
 
 
-def _infer_message(request: Any, operations: Any) -> Any:
-    """The only message of a stream: all of the answer."""
+def _infer_messages(request: Any, operations: Any) -> Iterable[Any]:
+    """A message for each output, as a model that answers in parts sends them."""
     reply = _infer(request, operations)
-    return operations.InferMessage(**{name: getattr(reply, name) for name in reply.__struct_fields__})
+    for output in reply.outputs:
+        yield operations.InferMessage(model=reply.model, version=reply.version, id=reply.id, outputs=[output])
 
 
 def _output(tensor: Any) -> Any:

@@ -178,7 +178,7 @@ def infer_stream_grpc_decode_message(data: Buffer, context: Context) -> operatio
 
 
 def infer_stream_grpc_encode_message(reply: operations.InferMessage, context: Context) -> Chunks:
-    """One message of what a client of /inference.GRPCInferenceService/ModelStreamInfer gets."""
+    """A message for clients of /inference.GRPCInferenceService/ModelStreamInfer."""
     message = wire.ModelInferResponse(
         model_name=reply.model,
         model_version=reply.version,
