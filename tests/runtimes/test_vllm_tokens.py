@@ -11,7 +11,7 @@ from inferbridge_generated.tgis import wire as tgis
 from runtimes.lab import Lab
 from runtimes.test_caikit_info import ask, get, post
 
-pytestmark = pytest.mark.runtimes
+pytestmark = pytest.mark.heavy
 
 RUNTIME = "vllm-nvidia"
 UPSTREAMS = pytest.mark.parametrize("upstream", ["rest", "grpc"])
