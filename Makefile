@@ -9,15 +9,16 @@ SOURCES = codegen proxy generated tests
 
 help:
 	@echo 'make setup               a virtual environment in .venv'
-	@echo 'make demo                the proxy between two demo runtimes, with a tour of calls'
+	@echo 'make demo                the proxy between mocked runtimes, with a tour of calls'
 	@echo 'make test                lint, types, drift of generated code, all tests, real servers, other Pythons'
 	@echo 'make test-unit           the tests that need no servers'
-	@echo 'make test-runtimes       the tests against real inference servers (installed on first use)'
+	@echo 'make test-light          the tests against real inference servers that install in a minute'
+	@echo 'make test-runtimes       these and vLLM: all tests against real servers (some GB, installed on first use)'
 	@echo 'make test-all-pythons    the tests that need no servers under every Python >= 3.12 found'
 	@echo 'make generate            write generated/, and the matrix of README.md, from specs/'
 	@echo 'make check               does generated/ fit specs/?'
 	@echo 'make lint types          ruff, mypy --strict'
-	@echo 'make perf                CPU time and throughput beside Envoy'
+	@echo 'make perf                CPU time and throughput beside Envoy, and of streams'
 	@echo 'make clean               remove all that was made'
 
 setup:
@@ -26,14 +27,17 @@ setup:
 demo: setup
 	@$(BIN)/inferbridge demo
 
-test: lint types check test-unit test-runtimes
+test: lint types check test-unit test-light
 	@.ci/test-other-pythons
 
 test-unit: setup
-	$(BIN)/python -m pytest -q -m 'not runtimes'
+	$(BIN)/python -m pytest -q -m 'not runtimes and not heavy'
+
+test-light: setup
+	$(BIN)/python -m pytest -q -m runtimes
 
 test-runtimes: setup
-	$(BIN)/python -m pytest -q -m runtimes
+	$(BIN)/python -m pytest -q -m 'runtimes or heavy'
 
 test-all-pythons: setup
 	@.ci/test-other-pythons --every
@@ -59,4 +63,4 @@ clean:
 	rm -rf .venv .venv-* .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
 	find $(SOURCES) -type d -name __pycache__ -exec rm -rf {} +
 
-.PHONY: help setup demo test test-unit test-runtimes test-all-pythons generate check lint types perf clean
+.PHONY: help setup demo test test-unit test-light test-runtimes test-all-pythons generate check lint types perf clean

@@ -10,6 +10,7 @@ from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
 
 from inferbridge.addon import GatewayAddon
+from inferbridge.own_specs import use_environments
 
 
 class Entry(GatewayAddon):
@@ -31,9 +32,10 @@ class Entry(GatewayAddon):
             self._read(path)
 
     def _read(self, path: str) -> None:
-        from inferbridge.gateway import build  # only here: it brings in every generated module
-
         try:
+            use_environments(os.environ)
+            from inferbridge.gateway import build  # only here: it brings in every generated module
+
             settings = build.settings(Path(path), os.environ)
             self.application, self.limits, self._path = build.application(settings), settings.limits, path
         except Exception as error:

@@ -19,6 +19,8 @@ class Heard:
     """A `Responder` that keeps what it is told."""
 
     over: asyncio.Event = field(default_factory=asyncio.Event)
+    more: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set with every piece."""
     status: int = 0
     headers: Headers = ()
     pieces: list[bytes] = field(default_factory=list)
@@ -31,6 +33,7 @@ class Heard:
     def data(self, data: Buffer) -> None:
         """A piece of the body."""
         self.pieces.append(bytes(data))
+        self.more.set()
 
     def end(self, trailers: Headers = ()) -> None:
         """The end."""
@@ -42,6 +45,12 @@ class Heard:
         self.head(status, headers)
         self.pieces = [bytes(chunk) for chunk in chunks]
         self.end()
+
+    def hold(self) -> None:
+        """The request is complete."""
+
+    def resume(self) -> None:
+        """As `hold`."""
 
     def abort(self) -> None:
         """Cut off."""

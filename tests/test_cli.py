@@ -34,7 +34,7 @@ def test_lint_reports_problems_with_100(tmp_path_factory: pytest.TempPathFactory
     """An empty spec folder is the user's input gone wrong, not a traceback."""
     code, _, err = run("lint", "--specs", str(tmp_path_factory.mktemp("specs")))
     assert code == 100
-    assert "no operations/*.yaml" in err
+    assert "no operations, apis or runtimes with *.yaml" in err
 
 
 def test_translate_takes_and_gives_json_lines() -> None:

@@ -100,7 +100,7 @@ def clients(model: Model) -> dict[str, End]:
 
 
 def runtimes(model: Model) -> dict[str, End]:
-    """What runtimes speak, by name: `runtime/protocol`. Of several APIs over one protocol the first counts."""
+    """What runtimes speak, by name: `runtime/protocol`, further APIs over the same one `runtime/protocol/api`."""
     apis = {api.name: api for api in model.apis}
     found: dict[str, End] = {}
     for protocol in PROTOCOLS:
@@ -108,7 +108,8 @@ def runtimes(model: Model) -> dict[str, End]:
             name = f"{runtime.name}/{protocol}"
             for use in runtime.apis:
                 if speaks(apis[use.api], protocol):
-                    found.setdefault(name, End(name, apis[use.api], use.variant, protocol))
+                    free = f"{name}/{use.api}" if name in found else name
+                    found[free] = End(free, apis[use.api], use.variant, protocol)
     return found
 
 

@@ -101,6 +101,12 @@ class Model(msgspec.Struct, kw_only=True):
     """Bytes."""
     loaded: bool | None = None
     """Whether it is in memory."""
+    version: str = ""
+    """Version of the model."""
+    state: str = ""
+    """READY, LOADING, UNLOADING or UNAVAILABLE."""
+    reason: str = ""
+    """Why it is in this state."""
     metadata: Any = None
     """What the model says of itself."""
     module_id: str = ""
@@ -132,23 +138,10 @@ class RankedDocument(msgspec.Struct, kw_only=True):
     """Position among the documents that were sent, from 0."""
     score: float = 0.0
     """The higher the better."""
-    text: str = ""
+    text: str | None = None
     """Its text, where the client wants it back."""
     document: Any = None
     """All of it, where the client wants it back."""
-
-
-class RepositoryModel(msgspec.Struct, kw_only=True):
-    """One version of a model in the repository."""
-
-    name: str = ""
-    """Name of the model."""
-    version: str = ""
-    """Version of the model."""
-    state: str = ""
-    """READY, LOADING, UNLOADING or UNAVAILABLE."""
-    reason: str = ""
-    """Why it is in this state."""
 
 
 class TensorMetadata(msgspec.Struct, kw_only=True):
@@ -219,7 +212,7 @@ class GeneratedToken(msgspec.Struct, kw_only=True):
 class Ranking(msgspec.Struct, kw_only=True):
     """The documents of one query, the best first."""
 
-    query: str = ""
+    query: str | None = None
     """The query, where the client wants it back."""
     documents: list[RankedDocument] = []
     """The best of them."""
@@ -276,6 +269,8 @@ class GenerateRequest(msgspec.Struct, kw_only=True):
 
     model: str = ""
     """Name of the model."""
+    version: str = ""
+    """Version of the model; empty lets the runtime choose."""
     adapter: str = ""
     """LoRA adapter or tuned prompt."""
     prompts: list[str] = []
@@ -488,11 +483,30 @@ class InferReply(msgspec.Struct, kw_only=True):
     """Output tensors."""
 
 
+class InferMessage(msgspec.Struct, kw_only=True):
+    """One message of what `infer` answers."""
+
+    model: str = ""
+    """Name of the model that answers."""
+    version: str = ""
+    """Version of the model that answers."""
+    id: str = ""
+    """The id of the request."""
+    parameters: dict[str, Parameter] = {}
+    """Free-form values of this part of the answer."""
+    outputs: list[Tensor] = []
+    """Output tensors; a part of the answer may have none."""
+
+
 class ModelListRequest(msgspec.Struct, kw_only=True):
     """What `model_list` is asked with."""
 
     models: list[str] = []
     """Only these. The rule of an API that always lists all takes them from its answer."""
+    ready: bool = False
+    """Only models that are ready. APIs that list no others need not be told."""
+    repository: str = ""
+    """Name of the repository; empty is all."""
 
 
 class ModelListReply(msgspec.Struct, kw_only=True):
@@ -500,19 +514,6 @@ class ModelListReply(msgspec.Struct, kw_only=True):
 
     models: list[Model] = []
     """The models."""
-
-
-class RuntimeVersionRequest(msgspec.Struct, kw_only=True):
-    """What `runtime_version` is asked with."""
-
-
-class RuntimeVersionReply(msgspec.Struct, kw_only=True):
-    """What `runtime_version` answers."""
-
-    version: str = ""
-    """The version."""
-    packages: Any = None
-    """Versions of its parts."""
 
 
 class DocumentationRequest(msgspec.Struct, kw_only=True):
@@ -641,22 +642,6 @@ class RerankReply(msgspec.Struct, kw_only=True):
     """The module that made the answer."""
 
 
-class RepositoryIndexRequest(msgspec.Struct, kw_only=True):
-    """What `repository_index` is asked with."""
-
-    repository: str = ""
-    """Name of the repository; empty is all."""
-    ready: bool = False
-    """List ready models only."""
-
-
-class RepositoryIndexReply(msgspec.Struct, kw_only=True):
-    """What `repository_index` answers."""
-
-    models: list[RepositoryModel] = []
-    """The models."""
-
-
 class ModelLoadRequest(msgspec.Struct, kw_only=True):
     """What `model_load` is asked with."""
 
@@ -685,17 +670,6 @@ class ModelUnloadRequest(msgspec.Struct, kw_only=True):
 
 class ModelUnloadReply(msgspec.Struct, kw_only=True):
     """What `model_unload` answers."""
-
-
-class ServerLiveRequest(msgspec.Struct, kw_only=True):
-    """What `server_live` is asked with."""
-
-
-class ServerLiveReply(msgspec.Struct, kw_only=True):
-    """What `server_live` answers."""
-
-    live: bool = False
-    """Whether it is."""
 
 
 class ServerReadyRequest(msgspec.Struct, kw_only=True):
@@ -738,6 +712,8 @@ class ServerMetadataReply(msgspec.Struct, kw_only=True):
     """Version of the runtime."""
     extensions: list[str] = []
     """Protocol extensions it offers."""
+    packages: Any = None
+    """Versions of its parts by their names."""
 
 
 class ModelMetadataRequest(msgspec.Struct, kw_only=True):
@@ -842,3 +818,29 @@ class ClassifyTokensReply(msgspec.Struct, kw_only=True):
 
     results: list[LabelledSpan] = []
     """The parts that are something."""
+
+
+class ClassifyTokenStreamRequest(msgspec.Struct, kw_only=True):
+    """What `classify_token_stream` is asked with."""
+
+    model: str = ""
+    """Name of the model."""
+    text: str = ""
+    """A piece of the text."""
+    threshold: float | None = None
+    """Leave out what is less likely."""
+
+
+class ClassifyTokenStreamReply(msgspec.Struct, kw_only=True):
+    """What `classify_token_stream` answers."""
+
+
+class ClassifyTokenStreamMessage(msgspec.Struct, kw_only=True):
+    """One message of what `classify_token_stream` answers."""
+
+    results: list[LabelledSpan] = []
+    """The parts that are something."""
+    processed: int = 0
+    """Where in the whole text the classified part ends, in code points."""
+    start: int = 0
+    """Where it begins."""

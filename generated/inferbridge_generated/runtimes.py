@@ -172,6 +172,22 @@ PROFILES: Mapping[str, tuple[RuntimeProfile, ...]] = {
             },
             not_ready=(400,),
         ),
+        RuntimeProfile(
+            name="triton",
+            api="triton-generate",
+            variant="",
+            ports={"rest": 8000},
+            binary_tensors=True,
+            status={},
+            codes={
+                400: Code.INVALID_ARGUMENT,
+                404: Code.NOT_FOUND,
+                500: Code.INTERNAL,
+                501: Code.UNIMPLEMENTED,
+                503: Code.UNAVAILABLE,
+            },
+            not_ready=(503,),
+        ),
     ),
     "vllm-amd": (
         RuntimeProfile(

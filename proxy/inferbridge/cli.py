@@ -1,26 +1,34 @@
 """The command line. Every command imports what it needs when it runs, so that `--help` is quick."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from inferbridge.commands import BAD_INPUT, FAILURE, SPECS_VARIABLE, own_specs
 from inferbridge.commands.call import call
+from inferbridge.commands.importing import import_spec
 from inferbridge.commands.mock import mock
 
 if TYPE_CHECKING:
     from inferbridge_codegen.model.types import Model
 
-FAILURE = 1
-BAD_INPUT = 100
-"""Exit code for problems found in the user's input."""
 
-specs_option = click.option(
-    "--specs",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Spec folder; default: the one shipped.",
-)
+def specs_option[F: Callable[..., None]](command: F) -> F:
+    """Which specs a command is about."""
+    folder = click.Path(path_type=Path, exists=True, file_okay=False)
+    command = click.option("--alone", is_flag=True, help="Leave the shipped specs out; the first --specs is complete.")(
+        command
+    )
+    return click.option(
+        "--specs",
+        multiple=True,
+        type=folder,
+        envvar=SPECS_VARIABLE,
+        help="Spec folder beside the shipped ones; repeatable.",
+    )(command)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -29,13 +37,13 @@ def main() -> None:
     """Any client, any inference runtime: typed stubs and REST/gRPC bridges from specs."""
 
 
-def _load(specs: Path | None) -> "Model":
+def _load(specs: tuple[Path, ...], alone: bool) -> "Model":
     from inferbridge_codegen.model.link import load_model
     from inferbridge_codegen.places import default_specs
     from inferbridge_codegen.problems import SpecError
 
     try:
-        return load_model(specs or default_specs())
+        return load_model(*(specs if alone and specs else (default_specs(), *specs)))
     except SpecError as error:
         click.echo(str(error), err=True)
         sys.exit(BAD_INPUT)
@@ -46,16 +54,20 @@ def _load(specs: Path | None) -> "Model":
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the generated package.")
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 when the folder is not up to date.")
 @click.option("--diff", "show_diff", is_flag=True, help="Print the differences.")
-def generate(specs: Path | None, out: Path | None, check: bool, show_diff: bool) -> None:
+def generate(specs: tuple[Path, ...], alone: bool, out: Path | None, check: bool, show_diff: bool) -> None:
     """Generate the bridging package from specs."""
-    from inferbridge_codegen import files
+    from inferbridge_codegen import files, numbering
     from inferbridge_codegen.places import default_output
     from inferbridge_codegen.render.package import render_package
 
-    folder = out or default_output()
+    folder = out or (None if specs else default_output())
     if folder is None:
         raise click.UsageError("name the folder to write with --out")
-    rendered = render_package(_load(specs))
+    rendered = render_package(_load(specs, alone))
+    if faults := numbering.renumbered(rendered, folder):
+        click.echo("\n".join(faults), err=True)
+        click.echo(f"give these fields a `number`, or remove {numbering.SET} to begin anew", err=True)
+        sys.exit(FAILURE)
     drifts = files.compare(rendered, folder) if check or show_diff else files.write(rendered, folder)
     for drift in drifts:
         click.echo(f"{drift.kind}: {drift.path}", err=True)
@@ -68,9 +80,9 @@ def generate(specs: Path | None, out: Path | None, check: bool, show_diff: bool)
 
 @main.command()
 @specs_option
-def lint(specs: Path | None) -> None:
+def lint(specs: tuple[Path, ...], alone: bool) -> None:
     """Check specs: every problem with its place."""
-    model = _load(specs)
+    model = _load(specs, alone)
     click.echo(
         f"{len(model.apis)} APIs, {len(model.operations)} operations, {len(model.runtimes)} runtimes: no problems",
         err=True,
@@ -81,11 +93,11 @@ def lint(specs: Path | None) -> None:
 @specs_option
 @click.argument("client")
 @click.argument("runtime")
-def explain(specs: Path | None, client: str, runtime: str) -> None:
+def explain(specs: tuple[Path, ...], alone: bool, client: str, runtime: str) -> None:
     """Show what becomes of each field between CLIENT and RUNTIME, such as open-inference/rest and triton/grpc."""
     from inferbridge_codegen import explain as explaining
 
-    model = _load(specs)
+    model = _load(specs, alone)
     try:
         passages = explaining.explain(explaining.find(model, client), explaining.find(model, runtime))
     except ValueError as error:
@@ -102,7 +114,7 @@ def explain(specs: Path | None, client: str, runtime: str) -> None:
 @specs_option
 @click.option("--format", "form", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True)
 @click.option("--into", type=click.Path(path_type=Path, exists=True), help="Put the Markdown into this file's block.")
-def matrix(specs: Path | None, form: str, into: Path | None) -> None:
+def matrix(specs: tuple[Path, ...], alone: bool, form: str, into: Path | None) -> None:
     """Show what clients of each API find at each runtime; as JSON with the fields that cannot cross."""
     import json
 
@@ -110,7 +122,7 @@ def matrix(specs: Path | None, form: str, into: Path | None) -> None:
     from inferbridge_codegen import files
     from inferbridge_codegen.render import pages
 
-    model = _load(specs)
+    model = _load(specs, alone)
     if into is not None:
         try:
             files.replace_block(into, "matrix", pages.matrix_table(model))
@@ -127,6 +139,7 @@ def matrix(specs: Path | None, form: str, into: Path | None) -> None:
 
 
 @main.command()
+@own_specs
 @click.option("--client", required=True, help="What the client speaks: API/rest or API/grpc.")
 @click.option("--runtime", required=True, help="What the runtime speaks: API or runtime, then /rest or /grpc.")
 @click.option("--reply", is_flag=True, help='Lines are {"request": …, "reply": …}; translate the reply for the client.')
@@ -156,6 +169,7 @@ def translate(client: str, runtime: str, reply: bool, lossy: bool, nan: str) -> 
 
 
 @main.command()
+@own_specs
 @click.option("-c", "--config", type=click.Path(path_type=Path, dir_okay=False), help="Configuration file (YAML).")
 @click.option("--listen", multiple=True, metavar="HOST:PORT", help="Where to listen; repeatable.")
 @click.option("--upstream", multiple=True, metavar="RUNTIME=URL", help="A runtime: triton=grpc://127.0.0.1:8001 …")
@@ -201,6 +215,7 @@ def demo(keep: bool, listen: str | None) -> None:
 
 
 main.add_command(call)
+main.add_command(import_spec)
 main.add_command(mock)
 
 if __name__ == "__main__":

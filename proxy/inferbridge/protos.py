@@ -14,6 +14,12 @@ def descriptor_set(api: str, variant: str = "") -> bytes:
 
 
 @cache
+def rest_methods(api: str) -> Methods:
+    """The methods that the gateway makes of an API's REST endpoints."""
+    return Methods(files("inferbridge_generated").joinpath(api.replace("-", "_"), "rest_service.binpb").read_bytes())
+
+
+@cache
 def methods(api: str, variant: str = "") -> Methods:
     """Its methods."""
     return Methods(descriptor_set(api, variant))

@@ -75,7 +75,7 @@ class Translator:
         if isinstance(call, GrpcRequest):
             match = self._routes.rpc(call.rpc)
         else:
-            match = self._routes.rest(call.method, call.path)
+            (match,) = self._routes.rest(call.method, call.path)
             call = replace(call, variables=match.variables)
         bridge = self._bridge(match)
         return bridge, bridge.request(call)
@@ -149,7 +149,7 @@ def _streamed(
         out += sink.write(writer.finish()) if writer is not None else ()
         end = sink.end()
     except BridgeError as error:
-        if not out:
+        if not out and not sink.tells_errors:
             raise not_the_clients(error) from error
         end = sink.fail(not_the_clients(error))
     out += end[0]

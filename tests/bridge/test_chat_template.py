@@ -10,6 +10,7 @@ import pytest
 
 from inferbridge.bridge.chat_template import ChatTemplate
 from inferbridge.bridge.errors import BridgeError
+from inferbridge_generated import operations
 
 PLAIN = (
     "{{ bos_token }}{% for m in messages %}<{{ m.role }}>{{ m.content }}</{{ m.role }}>{% endfor %}"
@@ -35,6 +36,25 @@ def test_a_tokenizer_configuration_has_all_it_takes(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer_config.json"
     path.write_text(json.dumps({"chat_template": PLAIN, "bos_token": {"content": "<s>"}, "eos_token": "</s>"}))
     assert ChatTemplate.load(path).render(HELLO) == "<s><user>hi</user>"
+
+
+def test_a_template_file_takes_its_tokens_from_beside_it(tmp_path: Path) -> None:
+    """A .jinja file of a model's folder is rendered with the tokens of the tokenizer_config.json there."""
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<s>", "eos_token": {"content": "</s>"}}))
+    path = tmp_path / "chat_template.jinja"
+    path.write_text("{{ bos_token }}{{ messages[0].content }}{{ eos_token }}")
+    assert ChatTemplate.load(path).render(HELLO) == "<s>hi</s>"
+
+
+@pytest.mark.parametrize(
+    ("adds", "prompt"), [(None, "<user>hi</user>"), (True, "<user>hi</user>"), (False, "<s><user>hi</user>")]
+)
+def test_a_prompt_begins_once(tmp_path: Path, adds: bool | None, prompt: str) -> None:
+    """A begin token that the template and the runtime's tokenizer would both put first is left to the latter."""
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text(json.dumps({"chat_template": PLAIN, "bos_token": "<s>", "add_bos_token": adds}))
+    request = operations.GenerateRequest(model="m", messages=HELLO)
+    assert ChatTemplate.load(path).render_request(request) == f"{prompt}<assistant>"
 
 
 def test_a_tokenizer_configuration_may_have_several_templates(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_a_long_event_costs_no_more_for_its_many_pieces() -> None:
 def test_what_is_written_is_read(framing: EventFraming) -> None:
     """Events come out of the reader as they went into the framing, signs of life do not come out at all."""
     reader = EventReader(1000)
-    written = framing.encode(b'{"a":1}') + framing.comment() + framing.encode_error(b"{}") + framing.done_event
+    written = framing.encode(b'{"a":1}') + framing.keep_alive() + framing.encode_error(b"{}") + framing.done_event
     names = [framing.event or "message", framing.error_event or "message"]
     expected = [Event(names[0], b'{"a":1}'), Event(names[1], b"{}")]
     if framing.done:

@@ -2,13 +2,14 @@
 
 import gzip
 import time
+from itertools import accumulate
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from inferbridge.bridge.errors import BridgeError, Code
-from inferbridge.bridge.framing import frame
+from inferbridge.bridge.framing import PREFIX_BYTES, frame, unframe
 from inferbridge.bridge.grpc_messages import MessageReader
 
 
@@ -56,4 +57,22 @@ def test_a_cut_message_is_no_end() -> None:
     reader = MessageReader(1000)
     assert reader.feed(b"\0\0\0\0\5abc") == []
     with pytest.raises(BridgeError, match="cut off"):
+        reader.finish()
+
+
+@given(messages=st.lists(st.binary(max_size=40), max_size=5), size=st.integers(1, 50), cut=st.integers(0, 200))
+def test_a_whole_body_and_its_pieces_are_read_alike(messages: list[bytes], size: int, cut: int) -> None:
+    """`unframe` and the reader agree on what is complete, and on what is cut off."""
+    body = b"".join(frame([(message,) for message in messages]))[:cut]
+    reader = MessageReader(100)
+    found = [bytes(message) for at in range(0, len(body), size) for message in reader.feed(body[at : at + size])]
+    ends = accumulate((len(message) + PREFIX_BYTES for message in messages), initial=0)
+    if len(body) in ends:
+        reader.finish()
+        assert found == [bytes(chunk) for (chunk,) in unframe(body, "identity", 100)]
+        return
+    with pytest.raises(BridgeError) as caught:
+        unframe(body, "identity", 100)
+    assert caught.value.code is Code.INVALID_ARGUMENT
+    with pytest.raises(BridgeError):
         reader.finish()

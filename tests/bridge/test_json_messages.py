@@ -1,5 +1,6 @@
 """JSON in google.protobuf.Struct and Value: everything crosses that a double can hold, and nothing changes silently."""
 
+import math
 from typing import Any
 
 import pytest
@@ -68,7 +69,7 @@ def test_only_objects_are_structs(value: Any) -> None:
     """Other JSON is refused by name."""
     with pytest.raises(BridgeError, match="doc: only a JSON object"):
         json_messages.write_struct(value, "doc", context())
-    with pytest.raises(BridgeError, match="doc: only"):
+    with pytest.raises(BridgeError, match=r"doc\[1\]: only"):
         json_messages.write_structs([{}, value], "doc", context())
 
 
@@ -108,3 +109,18 @@ def test_maps_hold_strings_only() -> None:
     assert json_messages.write_strings(None, "m", context()) == {}
     with pytest.raises(BridgeError, match="m: only"):
         json_messages.write_strings({"a": 1}, "m", context())
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_numbers_that_json_lacks_are_errors(number: float) -> None:
+    """A Value that is not finite, which its specification forbids, never becomes null."""
+    data = Struct(fields={"a": Value(number_value=number)}).SerializeToString()
+    with pytest.raises(BridgeError, match="no JSON number"):
+        json_messages.read_struct(data)
+
+
+def test_refused_items_are_named_with_their_place() -> None:
+    """Which object of a list is wrong, and where in it."""
+    for wrong, place in ((None, r"docs\[1\]: only"), ({"a": [2**53 + 1]}, r"docs\[1\]\.a\[0\]: ")):
+        with pytest.raises(BridgeError, match=place):
+            json_messages.write_structs([{}, wrong], "docs", context())

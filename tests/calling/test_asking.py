@@ -29,6 +29,8 @@ def ask(endpoint: str, place: Place, wanted: str | None = None) -> Spoken:
         ("openai/chat", Place(GRPC, "tgis"), None, "rest", True),
         ("tgis/generate", Place(REST, "vllm-amd"), None, "grpc", True),
         ("caikit/text_generation", Place(GRPC, "tgis"), "grpc", "grpc", True),
+        ("tgis/generate", Place(REST), None, "rest", False),
+        ("openai/chat", Place(GRPC), None, "grpc", False),
     ],
 )
 def test_a_call_is_translated_only_where_it_must_be(
@@ -49,7 +51,12 @@ def test_a_runtimes_variant_is_spoken() -> None:
     [
         ("openai/chta", REST, None, "did you mean 'openai/chat'?"),
         ("openai", REST, None, "there is no endpoint 'openai'"),
-        ("tgis/generate", REST, None, "not spoken over rest; say which runtime is at http"),
+        (
+            "open-inference/model_unload",
+            "grpc://127.0.0.1:1",
+            "rest",
+            "not spoken over rest; say which runtime is at grpc",
+        ),
         ("tgis/generate", f"vllm-amd={REST}", "rest", "tgis/generate is not spoken over rest"),
         ("openai/chat", "ollama=http://127.0.0.1:1", None, "there is no runtime 'ollama'"),
         ("openai/chat", "127.0.0.1:1", None, "expected http://, https://, grpc:// or grpcs://"),

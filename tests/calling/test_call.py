@@ -10,10 +10,13 @@ from click.testing import CliRunner
 
 from inferbridge.bridge.errors import Code
 from inferbridge.cli import main
+from inferbridge.config.values import Listener, Settings, Upstream
 from inferbridge.mock.exchange import Seen
 from inferbridge.mock.runtime import NO_SCENARIO
 from inferbridge.mock.script import Failure, Scenario, Script
 from inferbridge.mock.serving import Doors, mocking
+from inferbridge.run import running
+from inferbridge.upstream.address import parse_address
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "to be or"}]}
 TGIS = {"model_id": "m", "request": {"text": "to be or"}}
@@ -71,6 +74,33 @@ async def test_a_call_is_translated_for_a_runtime_that_speaks_something_else() -
     assert code == 0
     assert "".join(message.get("text", "") for message in messages) == "to be or"
     assert seen[0].match.endpoint.name == "completions"
+
+
+async def test_a_gateway_is_called_in_the_other_protocol_of_any_endpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A REST endpoint over gRPC, a gRPC endpoint as plain JSON, whole and streamed: a gateway offers both of each."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    async with mocking("vllm-amd", Doors(rest=0, grpc=0)) as urls:
+        upstreams = tuple(Upstream(f"u{at}", "vllm-amd", parse_address(url)) for at, url in enumerate(urls))
+        async with running(Settings(listen=(Listener("127.0.0.1", 0),), upstreams=upstreams)) as address:
+            found = []
+            for endpoint, scheme, data in (
+                ("openai/completions", "grpc", PROMPT),
+                ("openai/completions", "grpc", {**PROMPT, "stream": True}),
+                ("tgis/generate", "http", {"model_id": "m", "requests": [{"text": "to be or"}]}),
+                ("tgis/generate_stream", "http", TGIS),
+            ):
+                command = ["call", endpoint, "-d", json.dumps(data), "--to", f"{scheme}://{address}"]
+                result = await asyncio.to_thread(CliRunner().invoke, main, command)
+                assert result.exit_code == 0, result.stderr
+                found.append([json.loads(line) for line in result.stdout.splitlines()])
+    whole, streamed, replies, messages = found
+    assert whole[0]["choices"][0]["text"] == "to be or"
+    assert "".join(chunk["choices"][0].get("text", "") for chunk in streamed) == "to be or"
+    assert replies[0]["responses"][0]["text"] == "to be or"
+    assert "".join(message.get("text", "") for message in messages) == "to be or"
+    assert min(len(streamed), len(messages)) > 3
 
 
 async def test_verbose_shows_both_sides() -> None:

@@ -128,6 +128,10 @@ CASES = {
         OPERATION, "off: 0}", "off: [0]}",
         "operations/plan.yaml:35:79: off must be a string, a number, true or false",
     ),
+    "required in what may be missing": (
+        API, "limit: {type: int64}", "limit: {type: int64, required: true}",
+        "apis/trips.yaml:63:11: money may be left out, so 'limit' in schema Money cannot be required",
+    ),
     "enum value twice": (
         OPERATION, "[slow, fast]", "[slow, fast, slow]",
         "operations/plan.yaml:2:9: enum pace has the value 'slow' twice",

@@ -215,6 +215,22 @@ def test_answer_waits_for_the_stream_window() -> None:
     assert subject.ended(stream)
 
 
+def test_small_pieces_leave_together() -> None:
+    """Pieces that wait at the same time go in as few frames as hold them: a frame costs more than a copy."""
+    subject = client()
+    stream = subject.send()
+    subject.exchange()
+    pieces = [b"%d" % number * 1000 for number in range(9)] + [b"x" * 20_000, b"end"]
+    subject.codec.send_head(stream, 200, ())
+    for piece in pieces:
+        subject.codec.send_data(stream, piece)
+    subject.codec.end(stream, (("t", "1"),))
+    subject.exchange()
+    assert subject.body(stream) == b"".join(pieces)
+    data = [event for event in subject.seen if isinstance(event, h2.events.DataReceived)]
+    assert [len(event.data) for event in data] == [9000, 16384, 3619]
+
+
 def test_answer_waits_for_the_connection_window() -> None:
     """Streams share the connection's window, and both go on when it opens."""
     subject = client()

@@ -11,11 +11,13 @@ import grpc
 import grpc.aio
 import pytest
 from google.protobuf import json_format
+from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 import inferbridge_generated
-from gateway.serving import TIMEOUT, serving
+from gateway.serving import TIMEOUT, curl, serving
 from gateway.test_connect import Tgis
 from inferbridge.bridge.transcode import open_pool
 from inferbridge.config import Flags
@@ -86,19 +88,23 @@ class Vllm:
 
 
 @pytest.fixture
-async def gateway(confdir: Path) -> AsyncIterator[tuple[Vllm, grpc.aio.Channel]]:
-    """The server behind a gateway, and a gRPC channel to the gateway."""
+async def served(confdir: Path) -> AsyncIterator[tuple[Vllm, str]]:
+    """The server behind a gateway, and the gateway's address."""
     vllm = Vllm()
     async with vllm.serving() as upstream:
         settings = build.settings(None, {}, Flags(upstream=(f"vllm-nvidia=http://127.0.0.1:{upstream}",)))
         application = build.application(settings)
-        async with (
-            serving(application, confdir) as port,
-            asyncio.timeout(TIMEOUT),
-            grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
-        ):
-            yield vllm, channel
+        async with serving(application, confdir) as port, asyncio.timeout(TIMEOUT):
+            yield vllm, f"127.0.0.1:{port}"
         await build.close(application)
+
+
+@pytest.fixture
+async def gateway(served: tuple[Vllm, str]) -> AsyncIterator[tuple[Vllm, grpc.aio.Channel]]:
+    """The server behind a gateway, and a gRPC channel to the gateway."""
+    vllm, address = served
+    async with grpc.aio.insecure_channel(address) as channel:
+        yield vllm, channel
 
 
 def unary(channel: grpc.aio.Channel, method: str, reply: str) -> Any:
@@ -235,3 +241,38 @@ async def test_a_runtime_of_another_api_serves_it_too(confdir: Path) -> None:
                 await stub(message("CompletionRequest", model="m", prompt="a", best_of=3))
             assert "best_of" in str(caught.value.details())
         await build.close(application)
+
+
+def _by_reflection(address: str) -> str:
+    """The text of a completion asked for without a .proto; grpcio's reflection client knows no asyncio."""
+    with grpc.insecure_channel(address) as channel:
+        pool = DescriptorPool(ProtoReflectionDescriptorDatabase(channel))
+        method = pool.FindServiceByName(SERVICE).FindMethodByName("Completions")
+        asked = json_format.ParseDict({"model": "m", "prompt": "a"}, GetMessageClass(method.input_type)())
+        call = channel.unary_unary(
+            f"/{SERVICE}/{method.name}",
+            request_serializer=lambda each: each.SerializeToString(),
+            response_deserializer=GetMessageClass(method.output_type).FromString,
+        )
+        return str(call(asked, timeout=TIMEOUT).choices[0].text)
+
+
+async def test_no_proto_is_needed(served: tuple[Vllm, str]) -> None:
+    """Reflection tells all that a client needs to make the messages and to call the method."""
+    _, address = served
+    assert await asyncio.to_thread(_by_reflection, address) == "hi"
+
+
+async def test_json_is_enough(served: tuple[Vllm, str]) -> None:
+    """The service answers in Connect's form too: a stream of lines for curl, and OpenAI's error by its code."""
+    vllm, address = served
+    vllm.kind = "text/event-stream"
+    chunk = {"choices": [{"index": 0, "text": "x"}]}
+    vllm.body = f"data: {json.dumps(chunk)}\n\n" * 2 + "data: [DONE]\n\n"
+    url = f"http://{address}/{SERVICE}/CompletionsStream"
+    lines = (await curl("-d", '{"prompt":"a"}', url)).splitlines()
+    assert [json.loads(line) for line in lines] == [{"choices": [{"index": "0", "text": "x"}]}] * 2
+    vllm.status, vllm.kind = 404, "application/json"
+    vllm.body = '{"error":{"message":"no such model","type":"NotFoundError","code":404}}'
+    answer = json.loads(await curl("-d", '{"prompt":"a"}', url))
+    assert answer == {"code": "not_found", "message": "no such model"}

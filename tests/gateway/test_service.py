@@ -34,6 +34,7 @@ class Client:
     trailers: Headers = ()
     ended: bool = False
     aborted: bool = False
+    held: bool = False
 
     def head(self, status: int, headers: Headers) -> None:
         self.status, self.headers = status, headers
@@ -50,6 +51,12 @@ class Client:
         for chunk in chunks:
             self.data(chunk)
         self.end()
+
+    def hold(self) -> None:
+        self.held = True
+
+    def resume(self) -> None:
+        self.held = False
 
     def abort(self) -> None:
         self.aborted = True
@@ -145,7 +152,7 @@ def test_credentials_never_reach_a_runtime() -> None:
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", "/v1/models", 404),
+        ("GET", "/v1/files", 404),
         ("GET", "/v2/models/m/infer", 405),
         ("POST", "/v2/models/%2e%2e/infer", 400),
         ("POST", "/v2/models/a%2fb/infer", 400),
@@ -293,5 +300,67 @@ def test_a_client_that_leaves_cancels_its_call() -> None:
     sink = service(target(runtime)).open(RequestHead("POST", "/v2/models/m/infer", "localhost", (), "1.1"), Client())
     sink.on_data(INFER)
     sink.on_end()
+    sink.on_cancel()
+    assert runtime.cancelled == 1
+
+
+class Duplex(Runtime):
+    """A runtime that takes requests as they are made; it has room as long as `room` says so."""
+
+    def __init__(self) -> None:
+        super().__init__(silent)
+        self.written = b""
+        self.room = True
+        self.finished = False
+
+    def begin(
+        self, request: UpstreamRequest, receiver: Receiver, drained: Callable[[], None], timeout: float | None = None
+    ) -> "Duplex":
+        self.sent.append(request)
+        self.drained = drained
+        return self
+
+    def write(self, data: Buffer) -> bool:
+        self.written += bytes(data)
+        return self.room
+
+    def finish(self) -> None:
+        self.finished = True
+
+
+def stream_head() -> RequestHead:
+    """The head of a stream of requests."""
+    return RequestHead("POST", "/inference.GRPCInferenceService/ModelStreamInfer", "localhost", GRPC, "2")
+
+
+def test_the_first_message_of_a_stream_chooses_where_it_goes() -> None:
+    """Where the model decides, a stream waits for its first message, and goes on from there."""
+    first, second, client = Duplex(), Duplex(), Client()
+    gateway = service(target(first, models=("a*",)), target(second, models=("b*",)))
+    sink = gateway.open(stream_head(), client)
+    message = join(frame([wire.encode_ModelInferRequest(wire.ModelInferRequest(model_name="bert"))]))
+    sink.on_data(message[:7])
+    assert second.sent == []
+    sink.on_data(message[7:])
+    sink.on_data(b"more")
+    assert (first.sent, second.written, second.finished) == ([], bytes(message) + b"more", False)
+    sink.on_end()
+    assert second.finished
+    unknown = join(frame([wire.encode_ModelInferRequest(wire.ModelInferRequest(model_name="c"))]))
+    gateway.open(stream_head(), client).on_data(unknown)
+    assert client.get("grpc-status") == "5"
+
+
+def test_a_runtime_without_room_holds_the_client() -> None:
+    """The client is held while the runtime has no room, and let go when it has."""
+    runtime, client = Duplex(), Client()
+    sink = service(target(runtime)).open(stream_head(), client)
+    sink.on_data(b"x")
+    assert not client.held
+    runtime.room = False
+    sink.on_data(b"y")
+    assert client.held
+    runtime.drained()
+    assert not client.held
     sink.on_cancel()
     assert runtime.cancelled == 1

@@ -12,7 +12,7 @@ import pytest
 from gateway.serving import TIMEOUT, curl, serving
 from gateway.test_translating import completion, message
 from inferbridge.config import Flags
-from inferbridge.gateway import build, translating
+from inferbridge.gateway import build, pulse
 from inferbridge_generated.tgis import wire
 
 RPC = "/fmaas.GenerationService/GenerateStream"
@@ -62,7 +62,7 @@ async def test_a_grpc_stream_reaches_curl_as_events(confdir: Path) -> None:
 
 async def test_a_client_that_left_needs_no_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the client gone nothing is written and no timer is left."""
-    monkeypatch.setattr(translating, "KEEP_ALIVE_SECONDS", 0.0)
+    monkeypatch.setattr(pulse, "SECONDS", 0.0)
     client, upstream, sink = completion(stream=True)
     _, receiver = upstream.calls[0]
     receiver.on_head(200, (("content-type", "application/grpc"),))
@@ -80,7 +80,7 @@ async def test_a_client_that_left_needs_no_signs_of_life(monkeypatch: pytest.Mon
 
 async def test_a_silent_stream_shows_that_it_lives(monkeypatch: pytest.MonkeyPatch) -> None:
     """While a runtime says nothing within a stream, comments keep the client's connection from being given up."""
-    monkeypatch.setattr(translating, "KEEP_ALIVE_SECONDS", 0.01)
+    monkeypatch.setattr(pulse, "SECONDS", 0.01)
     client, upstream, _ = completion(stream=True)
     _, receiver = upstream.calls[0]
     receiver.on_head(200, (("content-type", "application/grpc"),))
@@ -95,7 +95,7 @@ async def test_a_silent_stream_shows_that_it_lives(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize(
     ("accept", "content_type"),
-    [("application/json", "application/json"), ("application/x-ndjson", "application/x-ndjson")],
+    [("application/json;stream=array", "application/json"), ("application/x-ndjson", "application/x-ndjson")],
 )
 async def test_a_stream_comes_as_the_client_accepts_it(confdir: Path, accept: str, content_type: str) -> None:
     """Of an endpoint that only streams, who accepts JSON gets one array, and who accepts lines gets lines."""

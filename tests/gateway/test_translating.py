@@ -75,7 +75,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.fixture(autouse=True)
 def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Signs of life need an event loop, which these tests have none of."""
-    monkeypatch.setattr("inferbridge.gateway.translating.StreamedAnswer._stay_alive", lambda self: None)
+    monkeypatch.setattr("inferbridge.gateway.pulse.Pulse.start", lambda self: None)
 
 
 def begun(

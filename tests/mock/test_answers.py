@@ -45,7 +45,7 @@ def test_the_best_documents_come_first() -> None:
     assert (ranking.documents[0].index, ranking.documents[0].text) == (2, "why")
     request = made.RerankRequest(queries=["why"], documents=documents, return_text=False, return_documents=False)
     ranked = reply_to("rerank", request, made).rankings[0].documents[0]
-    assert (ranked.text, ranked.document) == ("", None)
+    assert (ranked.text, ranked.document) == (None, None)
 
 
 def test_a_word_is_a_token() -> None:

@@ -1,5 +1,6 @@
 """Mocked runtimes in memory: every endpoint answers, with what a client of its API can read."""
 
+import asyncio
 import json
 from itertools import pairwise
 from typing import Any
@@ -8,9 +9,11 @@ import pytest
 
 from inferbridge.bridge.context import Context, RuntimeProfile, Setting
 from inferbridge.bridge.errors import Code
+from inferbridge.bridge.framing import GRPC_HEADERS, frame
 from inferbridge.bridge.matching import half_of
 from inferbridge.bridge.registry import Endpoint, GrpcHalf, RestHalf
 from inferbridge.bridge.values import GrpcRequest, HttpRequest
+from inferbridge.gateway.application import RequestHead
 from inferbridge.mock.script import Failure, Scenario, Script
 from inferbridge.mock.values import hints
 from inferbridge.protos import methods
@@ -36,13 +39,13 @@ def every_binding() -> list[tuple[RuntimeProfile, str, str]]:
 
 
 def example(endpoint: Endpoint, half: RestHalf | GrpcHalf) -> Any:
-    """A small request that the binding can say: a model, and the first list of texts or a chat."""
+    """A small request that the binding can say: a model, and a chat or the first list of texts, of both to compare."""
     if endpoint.operation == "infer":
-        tensor = operations.Tensor(name="x", datatype="INT32", shape=[1], data=b"\1\0\0\0")
-        return operations.InferRequest(model="m", inputs=[tensor])
+        x, y = (operations.Tensor(name=name, datatype="INT32", shape=[1], data=b"\1\0\0\0") for name in "xy")
+        return operations.InferRequest(model="m", inputs=[x, y])
     kind = getattr(operations, "".join(map(str.capitalize, endpoint.operation.split("_"))) + "Request")
     said = {name: hint for name, hint in hints(kind).items() if name in half.fields}
-    texts = [name for name, hint in said.items() if hint == list[str]][:1]
+    texts = [name for name, hint in said.items() if hint == list[str]][: 2 if endpoint.operation == "similarity" else 1]
     made: dict[str, Any] = {**{name: ["a b"] for name in texts}, **({"model": "m"} if "model" in hints(kind) else {})}
     if "messages" in said:
         made = {"model": "m", "messages": [{"role": "user", "content": "a b"}]}
@@ -195,6 +198,36 @@ async def test_fixed_answers_are_said_as_they_are() -> None:
     assert [json.loads(methods("tgis").reply_to_json(GENERATE, message)) for message in heard.messages] == answer
     mock = runtime("tgis", "grpc", scripted("tgis/generate_stream", answer={"no_such": 1}))
     assert (await ask(mock, tgis_stream("a"))).code == Code.INVALID_ARGUMENT
+
+
+async def test_requests_of_one_stream_are_answered_as_they_come() -> None:
+    """A client of ModelStreamInfer has its answer before it sends the next request; an error is a message of it."""
+    rpc = "/inference.GRPCInferenceService/ModelStreamInfer"
+    good, wrong = (
+        b"".join(frame(((methods("open-inference").request_from_json(rpc, json.dumps(body).encode()),),)))
+        for body in (
+            {"model_name": "m", "id": "7", "inputs": [{"name": "x", "datatype": "INT8", "shape": [1]}],
+             "raw_input_contents": ["Bw=="]},
+            {"model_name": "m", "inputs": [{"name": "x", "datatype": "NONE", "shape": [1]}]},
+        )
+    )  # fmt: skip
+    heard = Heard()
+    sink = runtime("triton", "grpc").open(RequestHead("POST", rpc, "", GRPC_HEADERS, "2"), heard)
+    for request in (good, wrong, good):
+        heard.more.clear()
+        sink.on_data(request)
+        async with asyncio.timeout(5):
+            await heard.more.wait()
+    sink.on_end()
+    async with asyncio.timeout(5):
+        await heard.over.wait()
+    first, error, last = (
+        json.loads(methods("open-inference").reply_to_json(rpc, message)) for message in heard.messages
+    )
+    assert first == last
+    assert first["infer_response"]["raw_output_contents"] == ["Bw=="]
+    assert "NONE" in error["error_message"]
+    assert heard.code == 0
 
 
 async def test_each_message_waits() -> None:

@@ -23,7 +23,7 @@ def relative(path: Path) -> str:
 def test_nothing_stray_is_in_the_repository() -> None:
     """The top level holds what the layout says, and there are no symbolic links."""
     known = {".ci", ".gitignore", "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "pyproject.toml"}
-    known |= {"codegen", "generated", "proxy", "specs", "tests"}
+    known |= {"codegen", "docs", "generated", "proxy", "specs", "tests"}
     assert {relative(path).partition("/")[0] for path in tracked_paths()} <= known
     assert [relative(path) for path in tracked_paths() if path.is_symlink()] == []
 

@@ -1,6 +1,11 @@
-"""`python -m tests.perf` measures the gateway beside Envoy; see gateway.py."""
+"""`python -m tests.perf` measures the gateway beside Envoy, then its streams; see gateway.py and streams.py."""
 
 import runpy
 from pathlib import Path
 
-runpy.run_path(str(Path(__file__).with_name("gateway.py")), run_name="__main__")
+for name in ("gateway", "streams"):
+    try:
+        runpy.run_path(str(Path(__file__).with_name(f"{name}.py")), run_name="__main__")
+    except SystemExit as end:
+        if end.code:
+            raise

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from runtimes.lab import Lab
-from runtimes.programs import Client
+from runtimes.lab import Lab, environment
+from runtimes.programs import Client, run_proxy
 from runtimes.routes import Route
-from runtimes.servers import log_tail
+from runtimes.servers import log_tail, run_vllm_embeddings
 
 LOGS = pytest.StashKey[dict[str, Path]]()
 
@@ -42,3 +42,13 @@ def lab(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -
 def client(lab: Lab, route: Route) -> Client:
     """The client of the route a test is parametrized with."""
     return lab.client(route)
+
+
+@pytest.fixture(scope="session")
+def pooling_vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """The address of a vLLM that makes vectors, and the address of the proxy in front of it."""
+    with (
+        run_vllm_embeddings(environment("vllm"), tmp_path_factory.mktemp("vllm")) as server,
+        run_proxy(f"vllm-nvidia={server.rest_url}", tmp_path_factory.mktemp("proxy")) as proxy,
+    ):
+        yield f"127.0.0.1:{server.rest_port}", proxy.address

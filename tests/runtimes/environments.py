@@ -96,8 +96,12 @@ RECIPES = {
         Recipe("caikit", ("3.11", "3.10")),
         Recipe("tritonclient", ("3.11", "3.12", "3.13")),
         Recipe("kserve", ("3.11", "3.12", "3.13")),
+        Recipe("openai", ("3.11", "3.12", "3.13")),
+        Recipe("connect", ("3.13", "3.12", "3.11")),
         # a complete list without the packages that only GPUs need; PyPI's own torch is one that needs a GPU's libraries
         Recipe("vllm", ("3.11",), with_dependencies=False, more_packages="https://download.pytorch.org/whl/cpu"),
+        Recipe("langchain", ("3.11", "3.12", "3.13")),  # langchain-openai, and the openai package under it
+        Recipe("caikitclient", ("3.11", "3.12", "3.13")),
         Recipe("envoy", ("3.13", "3.12", "3.11"), for_tests=False),  # for tests/perf
     )
 }

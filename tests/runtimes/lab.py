@@ -9,10 +9,24 @@ import pytest
 from runtimes.environments import Environment, EnvironmentUnavailable, prepare
 from runtimes.programs import Client, Proxy, run_client, run_proxy
 from runtimes.routes import Route
-from runtimes.servers import Server, run_caikit, run_mlserver, run_triton, run_vllm
+from runtimes.servers import Server, run_caikit, run_mlserver, run_triton, run_vllm, run_vllm_embeddings
 
-RUN_SERVER = {"triton": run_triton, "mlserver": run_mlserver, "caikit-tgis": run_caikit, "vllm-nvidia": run_vllm}
-ENVIRONMENTS = {"caikit-tgis": "caikit", "vllm-nvidia": "vllm"}  # where the runtime's name is not the environment's
+RUN_SERVER = {
+    "triton": run_triton,
+    "mlserver": run_mlserver,
+    "caikit-tgis": run_caikit,
+    "caikit-standalone": run_caikit,
+    "vllm-nvidia": run_vllm,
+    "vllm-embeddings": run_vllm_embeddings,
+}
+# where the runtime's name is not the environment's
+ENVIRONMENTS = {
+    "caikit-tgis": "caikit",
+    "caikit-standalone": "caikit",
+    "vllm-nvidia": "vllm",
+    "vllm-embeddings": "vllm",
+}
+NAMES = {"vllm-embeddings": "vllm-nvidia"}  # what the proxy knows a server as, where it has another name here
 
 
 def environment(name: str) -> Environment:
@@ -52,7 +66,8 @@ class Lab:
             server = self.server(runtime)
             url = server.rest_url if upstream == "rest" else server.grpc_url
             folder = self._folders.mktemp(f"proxy-{runtime}-{upstream}")
-            self._proxies[key] = self._stack.enter_context(run_proxy(f"{runtime}={url}", folder))
+            started = run_proxy(f"{NAMES.get(runtime, runtime)}={url}", folder, **server.settings)
+            self._proxies[key] = self._stack.enter_context(started)
             self._logs[f"proxy {runtime} {upstream}"] = self._proxies[key].log
         return self._proxies[key]
 

@@ -36,12 +36,19 @@ class Proxy:
 
 
 @contextmanager
-def run_proxy(upstream: str, folder: Path, *, profile: Path | None = None) -> Iterator[Proxy]:
-    """Run `inferbridge proxy` in front of one upstream, `runtime=url`; `profile` takes cProfile's statistics."""
+def run_proxy(upstream: str, folder: Path, *, profile: Path | None = None, **settings: str | Path) -> Iterator[Proxy]:
+    """Run `inferbridge proxy` in front of one upstream, `runtime=url`, with further settings of it.
+
+    `profile` takes cProfile's statistics.
+    """
     log = folder / "proxy.log"
+    runtime, _, url = upstream.partition("=")
+    written = {"runtime": runtime, "url": url, **{name: str(value) for name, value in settings.items()}}
+    config = folder / "inferbridge.yaml"
+    config.write_text(json.dumps({"upstreams": [written]}))  # which is YAML, too
     profiler = ["-m", "cProfile", "-o", str(profile)] if profile else []
     program = [sys.executable, *profiler, "-m", "inferbridge.cli"]
-    command = [*program, "proxy", "--listen", "127.0.0.1:0", "--upstream", upstream]
+    command = [*program, "proxy", "--listen", "127.0.0.1:0", "--config", str(config)]
     sources = os.pathsep.join(str(ROOT / name) for name in ("codegen", "proxy", "generated"))
     with log.open("wb") as output:
         process = subprocess.Popen(

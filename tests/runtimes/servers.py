@@ -10,13 +10,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from runtimes.environments import Environment
 
 MODELS = Path(__file__).parent / "models"
-LOADED_MODELS = ("echo", "add", "fail", "reflect")
+LOADED_MODELS = ("echo", "add", "fail", "reflect", "words")
 READY_PATHS = tuple(f"/v2/models/{model}/ready" for model in LOADED_MODELS)
 START_SECONDS = 90.0  # a loaded machine; an idle one needs 2 to 6
 STOP_SECONDS = 10.0
@@ -30,7 +30,6 @@ VLLM_OPTIONS = (
     "--dtype=float32",  # greedy texts come out the same every time
     "--max-model-len=256",
     "--max-num-seqs=8",
-    "--max-new-tokens=100",
     "--enforce-eager",  # compiling takes longer than the tests
 )
 VLLM_VARIABLES = {
@@ -57,6 +56,7 @@ class Server:
     rest_port: int
     grpc_port: int
     log: Path
+    settings: Mapping[str, str | Path] = field(default_factory=dict)  # what the proxy is told of it
 
     @property
     def rest_url(self) -> str:
@@ -77,6 +77,7 @@ class Launch:
     variables: Mapping[str, str]
     ready_paths: Sequence[str] = READY_PATHS  # REST paths that answer 200 once the server has all it needs
     start_seconds: float = START_SECONDS
+    speaks_grpc: bool = True
 
 
 Launcher = Callable[[int, int], Launch]  # from a REST and a gRPC port
@@ -129,7 +130,7 @@ def run_caikit(environment: Environment, folder: Path) -> Iterator[Server]:
         return Launch([environment.python, library / "start.py"], variables, ("/health",))
 
     with _run("caikit", launch, folder) as server:
-        yield server
+        yield replace(server, settings={"default_model": "parrot", "chat_template": library / "chat_template.jinja"})
 
 
 @contextmanager
@@ -138,17 +139,37 @@ def run_vllm(environment: Environment, folder: Path) -> Iterator[Server]:
 
     The model is made anew in `folder` / "tiny", with its chat template.
     """
-    model = folder / VLLM_MODEL
-    make = [environment.python, MODELS / "vllm" / "make_model.py", model]
-    subprocess.run(make, check=True, capture_output=True, env=os.environ | VLLM_VARIABLES)
+    model = _make_vllm_model(environment, folder)
 
     def launch(rest_port: int, grpc_port: int) -> Launch:
         command = [environment.python, MODELS / "vllm" / "start.py", f"--model={model}", *VLLM_OPTIONS]
-        ports = [f"--port={rest_port}", f"--grpc-port={grpc_port}"]
-        return Launch([*command, *ports], VLLM_VARIABLES, ("/health",), VLLM_START_SECONDS)
+        options = ["--max-new-tokens=100", f"--port={rest_port}", f"--grpc-port={grpc_port}"]
+        return Launch([*command, *options], VLLM_VARIABLES, ("/health",), VLLM_START_SECONDS)
 
     with _run("vllm", launch, folder) as server:
-        yield server
+        settings = {"default_model": VLLM_MODEL, "chat_template": model / "chat_template.jinja"}
+        yield replace(server, settings=settings)
+
+
+@contextmanager
+def run_vllm_embeddings(environment: Environment, folder: Path) -> Iterator[Server]:
+    """Run vLLM over REST alone, with the same model, whose last hidden states become vectors."""
+    model = _make_vllm_model(environment, folder)
+    start = ["-m", "vllm.entrypoints.launchers.api_server.entry", "--runner=pooling", f"--model={model}"]
+
+    def launch(rest_port: int, _: int) -> Launch:
+        command = [environment.python, *start, *VLLM_OPTIONS, f"--port={rest_port}"]
+        return Launch(command, VLLM_VARIABLES, ("/health",), VLLM_START_SECONDS, speaks_grpc=False)
+
+    with _run("vllm-embeddings", launch, folder) as server:
+        yield replace(server, settings={"default_model": VLLM_MODEL})
+
+
+def _make_vllm_model(environment: Environment, folder: Path) -> Path:
+    model = folder / VLLM_MODEL
+    make = [environment.python, MODELS / "vllm" / "make_model.py", model]
+    subprocess.run(make, check=True, capture_output=True, env=os.environ | VLLM_VARIABLES)
+    return model
 
 
 def _triton_backends(environment: Environment, folder: Path) -> Path:
@@ -259,15 +280,13 @@ def _await_ready(server: Server, process: subprocess.Popen[bytes], launch: Launc
     while time.monotonic() < deadline:
         if process.poll() is not None:
             return f"ended with {process.returncode} while starting"
-        if _is_ready(server, launch.ready_paths):
+        if (not launch.speaks_grpc or accepts_connections(server.grpc_port)) and _is_ready(server, launch.ready_paths):
             return None
         time.sleep(0.05)
     return f"was not ready after {launch.start_seconds:.0f} s"
 
 
 def _is_ready(server: Server, paths: Sequence[str]) -> bool:
-    if not accepts_connections(server.grpc_port):
-        return False
     return all(_is_ok(f"{server.rest_url}{path}") for path in paths)
 
 

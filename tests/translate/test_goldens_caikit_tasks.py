@@ -89,7 +89,7 @@ def test_integers_that_no_double_equals_are_refused(name: str) -> None:
     """A document whose number google.protobuf.Struct cannot hold is an error that names it."""
     made = translate_call("caikit/rest", "caikit/grpc", PAIRS[name]["rest"]["request"])
     assert made["error"]["status"] == 400
-    assert json.loads(made["error"]["body"])["details"].startswith("documents.big: 9007199254740993")
+    assert json.loads(made["error"]["body"])["details"].startswith("documents[0].big: 9007199254740993")
 
 
 @pytest.mark.parametrize("name", sorted(PYTHON_FLOATS))

@@ -14,7 +14,10 @@ from typing import Any
 
 import pytest
 
+from inferbridge.bridge.context import Context, RuntimeProfile, Setting
 from inferbridge.translate import translate_call, translate_reply
+from inferbridge_generated import operations
+from inferbridge_generated.openai.bridges import chat_rest_encode_message
 from inferbridge_generated.tgis import wire
 
 PAIRS = {
@@ -93,8 +96,7 @@ def test_an_fmaas_answer_is_the_openai_answer(name: str) -> None:
     assert made["status"] == 200
     for key in ("index", "text", "finish_reason"):
         assert got["choices"][0][key] == recorded["choices"][0][key]
-    if name == "stop_sequence":
-        assert got["choices"][0]["stop_reason"] == recorded["choices"][0]["stop_reason"]
+    assert got["choices"][0]["stop_reason"] == recorded["choices"][0]["stop_reason"]
     for key in ("prompt_tokens", "completion_tokens", "total_tokens"):
         assert got["usage"][key] == recorded["usage"][key]
     assert (got["object"], got["model"]) == (recorded["object"], recorded["model"])
@@ -110,6 +112,7 @@ def test_an_openai_answer_is_the_fmaas_answer(name: str) -> None:
     assert (got.text, got.stop_reason) == (recorded.text, recorded.stop_reason)
     assert got.generated_token_count == recorded.generated_token_count
     assert got.input_token_count == recorded.input_token_count
+    assert got.seed == recorded.seed
     if name == "stop_sequence":
         assert got.stop_sequence == recorded.stop_sequence
 
@@ -228,3 +231,11 @@ def test_a_chat_without_a_template_says_what_to_configure() -> None:
 
 def _post(path: str, body: dict[str, Any]) -> dict[str, Any]:
     return {"method": "POST", "path": path, "headers": [], "body": json.dumps(body)}
+
+
+@pytest.mark.parametrize("said", [{"role": "assistant"}, {"finish_reason": "eos_token"}])
+def test_every_chat_event_has_a_delta_with_text(said: dict[str, Any]) -> None:
+    """The first and last event of a chat have an empty text, as vLLM's: clients read `delta` without asking for it."""
+    context = Context(RuntimeProfile(name="vllm", api="openai"), setting=Setting(operations=operations))
+    event = json.loads(bytes(chat_rest_encode_message(operations.GenerateMessage(**said), context)))
+    assert event["choices"][0]["delta"]["content"] == ""

@@ -149,13 +149,6 @@ def test_similarities_are_scores() -> None:
     assert made["usage"] == {"prompt_tokens": 13, "total_tokens": 13, "completion_tokens": 0}
 
 
-def test_pairs_of_two_lists_are_refused() -> None:
-    """vLLM compares two lists pair by pair, which caikit has no task for."""
-    call = rest_request("/score", {"model": "m", "text_1": ["a", "b"], "text_2": ["c", "d"]})
-    made = translate_call("openai/rest", "caikit-standalone/rest", call)
-    assert body(made["error"])["error"]["message"].startswith("text_1:")
-
-
 @pytest.mark.parametrize("name", ["rerank", "rerank_top_n", "rerank_v2"])
 def test_a_recorded_ranking_is_caikits(name: str) -> None:
     """A caikit client gets its documents, texts and query back, in vLLM's order and with vLLM's scores."""

@@ -99,9 +99,20 @@ def test_offsets_of_caikit_are_offsets_of_tgis() -> None:
     """Spans cross where the client wants them."""
     reply = rest_reply({"results": [{"start": 0, "end": 5, "text": "hello"}], "token_count": 3})
     exchange = {"request": tgis_call(return_offsets=True), "reply": reply}
-    # caikit has no switch for its spans, so the wish for them is refused unless losses are allowed
-    made = tokenized(translate_reply("tgis/grpc", "caikit-tgis/rest", exchange, Policy(lossy=True)))
+    made = tokenized(translate_reply("tgis/grpc", "caikit-tgis/rest", exchange))
+    assert made.responses[0].token_count == 3
     assert [(each.start, each.end) for each in made.responses[0].offsets] == [(0, 5)]
+
+
+def test_offsets_that_caikit_does_not_tell_are_an_error() -> None:
+    """A module that only counts its tokens cannot serve a client that wants to know where they stand."""
+    reply = rest_reply({"results": None, "token_count": 3})
+    exchange = {"request": tgis_call(return_offsets=True), "reply": reply}
+    made = translate_reply("tgis/grpc", "caikit-tgis/rest", exchange)
+    assert (made["code"], made["details"].partition(":")[0]) == (13, "return_offsets")
+    made = translate_reply("tgis/grpc", "caikit-tgis/rest", exchange, Policy(lossy=True))
+    assert tokenized(made).responses[0].token_count == 3
+    assert ["x-inferbridge-lost", "return_offsets"] in made["metadata"]
 
 
 def test_models_of_caikit_for_an_openai_client() -> None:
@@ -121,13 +132,14 @@ def test_models_of_caikit_for_an_openai_client() -> None:
 
 
 def test_models_of_vllm_for_a_caikit_client() -> None:
-    """`/info/models` in front of vLLM lists the recorded models, and only those asked for."""
+    """`/info/models` in front of vLLM lists the recorded models, and of those asked for all, as caikit does."""
     call = {"method": "GET", "path": "/info/models?model_ids=tiny-llama", "headers": [], "body": ""}
     made = body(translate_reply("caikit/rest", "vllm-nvidia/rest", {"request": call, "reply": VLLM["models"]["reply"]}))
-    assert [model["name"] for model in made["models"]] == ["tiny-llama"]
+    (model,) = made["models"]
+    assert (model["name"], model["loaded"], model["metadata"]) == ("tiny-llama", True, {"max_seq_length": 256})
     call["path"] = "/info/models?model_ids=other"
-    made = body(translate_reply("caikit/rest", "vllm-nvidia/rest", {"request": call, "reply": VLLM["models"]["reply"]}))
-    assert made == {"models": []}
+    made = translate_reply("caikit/rest", "vllm-nvidia/rest", {"request": call, "reply": VLLM["models"]["reply"]})
+    assert (made["status"], body(made)["details"]) == (404, "Model other is not loaded")
 
 
 def test_model_info_of_vllm() -> None:
@@ -158,7 +170,7 @@ def test_the_version_of_vllm_for_a_caikit_client(path: str) -> None:
     [
         ("caikit/rest", "/health", "vllm-nvidia/rest", "/health", "OK"),
         ("openai/rest", "/health", "triton/rest", "/v2/health/ready", ""),
-        ("openai/rest", "/ping", "triton/rest", "/v2/health/live", ""),
+        ("openai/rest", "/ping", "triton/rest", "/v2/health/ready", ""),
         ("open-inference/rest", "/v2/health/ready", "vllm-nvidia/rest", "/health", '{"ready":true}'),
     ],
 )

@@ -24,6 +24,7 @@ class StreamRecorder:
     def __init__(self) -> None:
         self.log: list[tuple[object, ...]] = []
         self.body = b""
+        self.drained = 0
 
     def on_head(self, status: int, headers: Headers) -> None:
         """Remember."""
@@ -44,6 +45,10 @@ class StreamRecorder:
     def on_unprocessed(self) -> None:
         """Remember."""
         self.log.append(("unprocessed",))
+
+    def on_drained(self) -> None:
+        """Count."""
+        self.drained += 1
 
 
 class Link:

@@ -39,6 +39,7 @@ class Peer(asyncio.Protocol):
         for event in self.h2.receive_data(data):
             if isinstance(event, RequestReceived):
                 self.server.requests.append((self.number, event.stream_id))
+                self.server.on_head(self, event.stream_id)
             elif isinstance(event, StreamEnded):
                 self.server.behave(self, event.stream_id)
                 self.server.arrived.set()
@@ -65,6 +66,8 @@ class H2Server:
     def __init__(self, behave: Callable[[Peer, int], None], greeting: bytes | None) -> None:
         self.behave = behave
         self.greeting = greeting
+        self.on_head: Callable[[Peer, int], object] = lambda peer, stream_id: None
+        """Called for each request when its head has come."""
         self.url = ""
         self.peers: list[Peer] = []
         self.requests: list[tuple[int, int]] = []

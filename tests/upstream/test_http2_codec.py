@@ -473,3 +473,58 @@ def test_trailers_after_a_large_body_come_last() -> None:
         link.codec.receive(sent[start : start + 65_536])
     assert recorder.body == body
     assert recorder.log == ANSWER
+
+
+def test_a_growing_request_leaves_piece_by_piece_and_ends_when_it_is_finished() -> None:
+    """What is sent arrives at once, the stream stays open until `finish`, and the answer may come between."""
+    link = Link()
+    recorder = StreamRecorder()
+    stream = link.codec.open_growing(BLOCK, recorder)
+    for piece in (b"one", b"", b"two"):
+        link.codec.send(stream, [piece])
+        link.exchange()
+    assert link.request_body(stream.id) == b"onetwo"
+    link.peer.send_headers(stream.id, HEAD)
+    link.peer.send_data(stream.id, b"early")
+    link.exchange()
+    assert (recorder.body, recorder.drained) == (b"early", 2)
+    assert not any(isinstance(event, StreamEnded) for event in link.events)
+    link.codec.finish(stream)
+    link.exchange()
+    assert any(isinstance(event, StreamEnded) for event in link.events)
+    link.peer.send_headers(stream.id, TRAILERS, end_stream=True)
+    link.exchange()
+    assert recorder.log[-1][0] == "end"
+
+
+@given(lengths=st.lists(st.integers(0, 60_000), max_size=5), window=st.integers(200, 70_000), late=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_a_growing_request_respects_the_peers_window(lengths: list[int], window: int, late: bool) -> None:
+    """Whatever the window, all arrives in order; the end comes last, also when it is said while pieces wait."""
+    link = Link({SettingCodes.INITIAL_WINDOW_SIZE: window})
+    recorder = StreamRecorder()
+    stream = link.codec.open_growing(BLOCK, recorder)
+    pieces = [bytes([number]) * length for number, length in enumerate(lengths)]
+    for piece in pieces:
+        link.codec.send(stream, [piece])
+    if late:
+        link.exchange()
+        assert stream.pending is None
+    link.codec.finish(stream)
+    link.exchange()
+    assert link.request_body(stream.id) == b"".join(pieces)
+    assert isinstance(link.events[-1], StreamEnded)
+
+
+def test_an_answer_ends_a_growing_request() -> None:
+    """The peer is told that no more of the request will come; what is sent later goes nowhere."""
+    link = Link()
+    recorder = StreamRecorder()
+    stream = link.codec.open_growing(BLOCK, recorder)
+    link.exchange()
+    link.answer(stream.id)
+    assert recorder.log[-1][0] == "end"
+    assert any(isinstance(event, StreamReset) and event.error_code == ErrorCode.NO_ERROR for event in link.events)
+    link.codec.send(stream, [b"late"])
+    link.codec.finish(stream)
+    assert link.codec.output == []

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 import threading
+from collections.abc import Callable
 
 import pytest
 from h2.errors import ErrorCodes
@@ -12,7 +13,7 @@ from inferbridge.bridge.errors import Code
 from inferbridge.gateway.limits import Limits
 from inferbridge.upstream import frames, http2
 from inferbridge.upstream.address import parse_address
-from inferbridge.upstream.api import Call, Pool, UpstreamRequest
+from inferbridge.upstream.api import Call, DuplexPool, GrowingCall, Pool, UpstreamRequest
 from inferbridge.upstream.frames import frame_header
 from inferbridge.upstream.http2 import Http2Pool
 from upstream.conftest import OpenPool
@@ -95,6 +96,53 @@ async def test_cancel_reaches_the_server(opened: OpenPool) -> None:
         await _send(pool)[0].answer()
         assert recorder.heads == 0
         assert not recorder.finished.is_set()
+
+
+def _begin(pool: Pool, drained: Callable[[], None] = lambda: None) -> tuple[Recorder, GrowingCall]:
+    assert isinstance(pool, DuplexPool)
+    recorder = Recorder()
+    request = grpc_request("Echo")
+    return recorder, pool.begin(UpstreamRequest(request.method, request.path, request.headers), recorder, drained, 10.0)
+
+
+async def test_a_growing_request_can_be_written_before_there_is_a_connection(opened: OpenPool) -> None:
+    """What comes while the pool connects goes out in order, and then there is room again."""
+    rooms: list[bool] = []
+    with grpc_server() as (_, port, _):
+        recorder, call = _begin(opened(f"grpc://localhost:{port}"), lambda: rooms.append(True))
+        first, *rest = framed(b"hello")
+        assert not call.write(first)
+        assert not call.write(b"".join(rest))
+        call.finish()
+        await recorder.answer()
+    assert recorder.body == b"".join(framed(b"hello"))
+    assert rooms in ([], [True])
+
+
+@pytest.mark.parametrize(("begun", "tries"), [(True, 1), (False, 2)])
+async def test_a_growing_request_is_sent_again_only_while_nothing_of_it_is_gone(
+    opened: OpenPool, begun: bool, tries: int
+) -> None:
+    """A server that refuses a stream gets it again, unless some of a body that was not kept has left."""
+    again = asyncio.Event()
+
+    def refuse_first(peer: Peer, stream_id: int) -> None:
+        if len(server.requests) == 1:
+            peer.h2.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
+        else:
+            again.set()
+
+    async with h2_server() as server:
+        server.on_head = refuse_first
+        recorder, call = _begin(opened(server.url))
+        if begun:
+            call.write(b"some")
+        else:
+            await asyncio.wait_for(again.wait(), 10)
+            call.finish()
+        await recorder.done()
+        assert len(server.requests) == tries
+        assert (recorder.error is not None) is begun
 
 
 async def test_the_deadline_cancels_at_the_server(opened: OpenPool) -> None:

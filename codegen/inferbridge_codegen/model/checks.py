@@ -20,9 +20,10 @@ from inferbridge_codegen.spec.documents import (
 )
 
 RULES = (
-    "caikit", "caikit_embeddings", "caikit_pooling", "caikit_rerank", "openai_chat", "openai_completions",
-    "openai_embeddings", "openai_rerank", "openai_models", "openai_score", "openai_tokenize", "tgis",
-    "tgis_model_info", "tgis_tokenize",
+    "caikit", "caikit_embeddings", "caikit_models", "caikit_rerank", "caikit_similarity", "caikit_tokenize",
+    "caikit_version", "openai_chat", "openai_completions", "openai_embeddings", "openai_models", "openai_rerank",
+    "openai_score", "openai_tokenize", "openai_version", "tgis", "tgis_model_info", "tgis_tokenize", "v2_models",
+    "triton_generate", "triton_generate_stream",
 )  # fmt: skip
 """Names that `inferbridge.bridge.rules` knows."""
 _LITERALS: Mapping[str, tuple[type, ...]] = {
@@ -143,8 +144,8 @@ def _check_either(document: EndpointDocument, problems: Problems) -> None:
 
 
 def check_method(document: GrpcDocument, client_streams: bool, server_streams: bool, problems: Problems) -> None:
-    """A method streams as its binding says."""
-    if client_streams:
+    """A method streams as its binding says. Where the client streams too, each of its messages is a request."""
+    if client_streams and not server_streams:
         problems.add(document.method_mark, f"{document.method} takes a stream of requests, which no mode is for")
     elif server_streams is not (document.message is not None):
         side, mode = ("message", "stream") if server_streams else ("reply", "unary")

@@ -6,6 +6,7 @@ from pathlib import Path
 from google.protobuf.descriptor import Descriptor
 
 from inferbridge_codegen.model.checks import check_endpoint, check_method, check_off
+from inferbridge_codegen.model.envelopes import link_envelope
 from inferbridge_codegen.model.mapping import SideContext, link_side
 from inferbridge_codegen.model.structured import TreeContext, link_tree
 from inferbridge_codegen.model.tree import Tree
@@ -13,6 +14,7 @@ from inferbridge_codegen.model.types import (
     Api,
     Dialect,
     Endpoint,
+    Envelope,
     Field,
     GrpcBinding,
     Model,
@@ -23,6 +25,7 @@ from inferbridge_codegen.model.types import (
     class_name,
 )
 from inferbridge_codegen.model.wire_view import JSON_MESSAGES, MessageView, SchemaView, WireView
+from inferbridge_codegen.numbering import check_numbers
 from inferbridge_codegen.problems import Mark, Problems, suggestion
 from inferbridge_codegen.protos.compile import compile_protos
 from inferbridge_codegen.protos.index import ProtoIndex
@@ -47,11 +50,13 @@ DIALECTS = ("open-inference", "openai", "caikit", "grpc-status")
 """Forms of error answers that `inferbridge.bridge.dialects` knows."""
 
 
-def load_model(root: Path) -> Model:
-    """The model of the spec folder `root`; raises `SpecError` with all problems found."""
+def load_model(root: Path, *more: Path) -> Model:
+    """The model of the spec folder `root` and of those that stand on it; raises `SpecError` with all problems found."""
     problems = Problems()
-    specs = load_specs(root, problems)
-    model = Linker(root, specs, problems).link()
+    specs = load_specs(root, problems, more)
+    if specs.undecided:
+        problems.raise_any()  # what follows from a question is no problem of its own
+    model = Linker(specs, problems).link()
     problems.raise_any()
     return model
 
@@ -63,8 +68,7 @@ def _fields(documents: Iterable[FieldDocument]) -> tuple[Field, ...]:
 class Linker:
     """Holds what every step needs; `link` runs the steps."""
 
-    def __init__(self, root: Path, specs: SpecSet, problems: Problems) -> None:
-        self._root = root
+    def __init__(self, specs: SpecSet, problems: Problems) -> None:
         self._specs = specs
         self._problems = problems
         self._enums = {name: enum.values for name, enum in specs.enums.items()}
@@ -110,6 +114,7 @@ class Linker:
         for api in self._specs.apis.values():
             for schema in api.schemas.values():
                 self._check_fields(schema.fields, (*SCALARS, PARAMETERS, *api.schemas))
+                check_numbers(schema, self._problems)
 
     def _check_fields(self, fields: Mapping[str, FieldDocument], known: Iterable[str]) -> None:
         for field in fields.values():
@@ -176,7 +181,8 @@ class Linker:
     def _dialect(
         self, api: ApiDocument, name: str, protos: tuple[str, ...], endpoints: tuple[EndpointDocument, ...]
     ) -> Dialect | None:
-        descriptors = compile_protos(self._root, protos, self._problems, api.mark)
+        root = self._specs.roots[api.name]
+        descriptors = compile_protos(root.path, protos, self._problems, api.mark, root.shown)
         if descriptors is None:
             return None
         index = ProtoIndex(descriptors, JSON_MESSAGES)
@@ -207,7 +213,8 @@ class Linker:
         return Endpoint(document.name, operation, rest, grpc, document.mode, document.rule, document.fan_out, settles)
 
     def _rest(self, document: RestDocument, operation: Operation, api: ApiDocument) -> RestBinding:
-        variables = tuple(dict.fromkeys(name for path in document.paths for name in path.variables))
+        paths = (*document.paths, *document.aliases)
+        variables = tuple(dict.fromkeys(name for path in paths for name in path.variables))
 
         def side(part: SideDocument, struct: Struct, names: tuple[str, ...]) -> Side | Tree:
             schema = self._schema(api.schemas, part.schema.base, part.schema.mark) if part.schema else None
@@ -223,16 +230,13 @@ class Linker:
             side(document.reply, operation.reply, ()),
             self._message(document.message, operation, lambda part, struct: side(part, struct, ())),
             document.framing,
+            document.aliases,
         )
 
     def _message(
         self, part: SideDocument | None, operation: Operation, link: Callable[[SideDocument, Struct], Side | Tree]
-    ) -> Tree | None:
-        if part is None or operation.message is None:
-            return None
-        tree = link(part, operation.message)
-        assert isinstance(tree, Tree)
-        return tree
+    ) -> Side | Tree | None:
+        return None if part is None or operation.message is None else link(part, operation.message)
 
     def _side(
         self,
@@ -281,11 +285,22 @@ class Linker:
             return self._side(part, view, struct, operation, api, (), specials, False)
 
         answer = method.output_type
+        envelope: Envelope | None = None
+        if document.envelope is not None:
+            linked = link_envelope(document.envelope, operation, answer, self._problems)
+            if linked is None:
+                return None
+            envelope, answer = linked
+        message = self._message(document.message, operation, lambda part, struct: side(part, struct, answer))
+        if envelope is not None and isinstance(message, Tree):
+            self._problems.add(document.mark, "an envelope is for messages with tensors")
         return GrpcBinding(
             f"/{document.method}",
             side(document.request, operation.request, method.input_type),
             side(document.reply, operation.reply, answer) if document.message is None else Tree(None, False, (), ()),
-            self._message(document.message, operation, lambda part, struct: side(part, struct, answer)),
+            message,
+            method.client_streaming,
+            envelope,
         )
 
 

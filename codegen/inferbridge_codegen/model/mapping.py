@@ -23,6 +23,8 @@ CONVERTERS: Mapping[str, str] = {
     "json_format": "enum",
     "embedding": "any",
     "encoder_decoder": "enum",
+    "serving": "enum",
+    "negated": "bool",
     "score_objects": "any",
     "text_documents": "any",
 }
@@ -37,6 +39,8 @@ CONVERTER_FIELDS: Mapping[str, tuple[str, ...]] = {
     "json_format": ("optional<bool>",),
     "embedding": ("list<double>",),
     "encoder_decoder": ("bool",),
+    "serving": ("bool",),
+    "negated": ("optional<bool>",),
     "score_objects": ("list<double>",),
     "text_documents": ("list<any>",),
 }

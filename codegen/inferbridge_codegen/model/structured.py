@@ -248,6 +248,8 @@ class _Linker:
         if absent:
             self.map(scope, absent)
         inner = [replace(line, wire=line.wire[1:]) for line in lines if not line.document.absent]
+        if not place.field.required or place.kind != "message":
+            self._check_optional(name, place.item, lines[0])
         made = self.message(place.attribute, name, inner, place.item, scope)
         made = replace(made, first=lines[0].wire[0].endswith("[0]"), absent=absent, required=place.field.required)
         targets = [value.target for value in made.values if value.target]
@@ -257,6 +259,13 @@ class _Linker:
                 lines[0].document.wire_mark, f"{name} mixes fields of {', '.join(sorted(owners))} with others"
             )
         return replace(made, owner=owners.pop() if len(owners) == 1 else "")
+
+    def _check_optional(self, name: str, item: WireView, line: _Line) -> None:
+        """A message that may be missing stands for one with nothing set."""
+        required = next((field for field, place in item.places().items() if place.field.required), "")
+        if required:
+            message = f"{name} may be left out, so {required!r} in {item.title} cannot be required"
+            self._problems.add(line.document.wire_mark, message)
 
     def _items(self, name: str, lines: list[_Line], place: WirePlace, scope: _Scope) -> Items | None:
         assert place.item is not None

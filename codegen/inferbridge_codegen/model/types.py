@@ -43,6 +43,7 @@ class Field:
     loss: str = "warn"
     quirk: str = ""
     off: Constant = None
+    number: int = 0
 
     @classmethod
     def of(cls, document: FieldDocument) -> "Field":
@@ -56,6 +57,7 @@ class Field:
             document.loss,
             document.quirk,
             document.off,
+            document.number,
         )
 
     @property
@@ -152,6 +154,19 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
+class Envelope:
+    """What the messages of a gRPC stream are wrapped in."""
+
+    wire_class: str
+    message: str
+    """Attribute that holds the message."""
+    error: str
+    """Attribute that holds the text of an error."""
+    echo: tuple[str, ...]
+    """Fields of the request that the message beside an error repeats."""
+
+
+@dataclass(frozen=True, slots=True)
 class RestBinding:
     """An endpoint as verb and paths."""
 
@@ -159,8 +174,10 @@ class RestBinding:
     paths: tuple[PathTemplate, ...]
     request: "Side | Tree"
     reply: "Side | Tree"
-    message: "Tree | None" = None
+    message: "Side | Tree | None" = None
     framing: FramingDocument | None = None
+    aliases: tuple[PathTemplate, ...] = ()
+    """Further paths that clients may use; nothing is ever sent there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +187,9 @@ class GrpcBinding:
     rpc: str
     request: "Side | Tree"
     reply: "Side | Tree"
-    message: "Tree | None" = None
+    message: "Side | Tree | None" = None
+    client_streaming: bool = False
+    envelope: Envelope | None = None
 
 
 @dataclass(frozen=True, slots=True)

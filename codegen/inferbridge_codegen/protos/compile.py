@@ -15,13 +15,21 @@ _MESSAGE = re.compile(r"^(?P<file>[^:\n]+):(?P<line>\d+):(?P<column>\d+): (?!war
 FOLDER = "protos"
 
 
-def compile_protos(root: Path, names: Sequence[str], problems: Problems, where: Mark) -> FileDescriptorSet | None:
+def compile_protos(
+    root: Path, names: Sequence[str], problems: Problems, where: Mark, shown: str = ""
+) -> FileDescriptorSet | None:
     """Descriptors of `names` (relative to `root`/protos) and all they import, imports first; None after a problem.
 
     protoc's errors are noted at their place in the .proto file, all others at `where`. The files of one call share
-    one namespace; conflicting protos are compiled in calls of their own.
+    one namespace; conflicting protos are compiled in calls of their own. `shown` stands before the names of files.
     """
-    folder = root / FOLDER
+    return compile_folder(root / FOLDER, names, problems, where, f"{shown}{FOLDER}/")
+
+
+def compile_folder(
+    folder: Path, names: Sequence[str], problems: Problems, where: Mark, shown: str = ""
+) -> FileDescriptorSet | None:
+    """As `compile_protos`, of a folder of protos."""
     faults = [fault for name in names if (fault := _fault(folder, name))]
     for fault in faults:
         problems.add(where, fault)
@@ -33,7 +41,7 @@ def compile_protos(root: Path, names: Sequence[str], problems: Problems, where: 
     if descriptors is None:
         # protoc stops after the first bad file, so each gets a run of its own to say all that is wrong
         others = [_run_protoc(folder, [name])[1] for name in names if len(names) > 1]
-        _report("\n".join([complaints, *others]), problems, where)
+        _report("\n".join([complaints, *others]), problems, where, shown)
         return None
     return descriptors if _stays_inside(folder, descriptors, problems, where) else None
 
@@ -85,9 +93,9 @@ def _stays_inside(folder: Path, descriptors: FileDescriptorSet, problems: Proble
     return not outside
 
 
-def _report(text: str, problems: Problems, where: Mark) -> None:
+def _report(text: str, problems: Problems, where: Mark, shown: str) -> None:
     found = list(_MESSAGE.finditer(text))
     for match in found:
-        problems.add(Mark(f"{FOLDER}/{match['file']}", int(match["line"]), int(match["column"])), match["text"])
+        problems.add(Mark(f"{shown}{match['file']}", int(match["line"]), int(match["column"])), match["text"])
     if not found:
         problems.add(where, f"protoc failed: {text.strip()}")

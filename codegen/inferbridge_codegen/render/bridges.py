@@ -14,10 +14,15 @@ from inferbridge_codegen.render.environment import render
 from inferbridge_codegen.render.flat import (
     Wire,
     decode,
+    grpc_decode_message,
+    grpc_encode_error,
+    grpc_encode_message,
     grpc_write,
     paths,
     prepare,
+    rest_decode_message,
     rest_decode_reply,
+    rest_encode_message,
     rest_path,
     rest_reply,
     rest_request,
@@ -128,7 +133,21 @@ def _rest_functions(endpoint: Endpoint, binding: RestBinding, names: list[str], 
 type _Part = tuple[str, str, str, str, Lines]
 
 
-def _rest_messages(tree: Tree, prefix: str, message: str, what: str, rendered: Rendered) -> list[_Part]:
+def _rest_messages(tree: Side | Tree, prefix: str, message: str, what: str, rendered: Rendered) -> list[_Part]:
+    if isinstance(tree, Side):
+        rendered.decoder(tree.wire_class, is_list=False)
+        value, decode, encode = "reply", rest_decode_message(tree, message), rest_encode_message(tree)
+    else:
+        value, (decode, encode) = "neutral", _rest_tree_messages(tree, prefix, message, rendered)
+    return [
+        (f"{prefix}_decode_message", "data: Buffer, context: Context", message, f"One event of the answer to {what}.",
+         decode),
+        (f"{prefix}_encode_message", f"{value}: {message}, context: Context", "bytes",
+         f"One event of what a client of {what} gets.", encode),
+    ]  # fmt: skip
+
+
+def _rest_tree_messages(tree: Tree, prefix: str, message: str, rendered: Rendered) -> tuple[Lines, Lines]:
     reader = rendered.structured(f"{prefix}_message", is_rest=True, is_request=False, target=message)
     assert tree.body is not None
     decoder = rendered.decoder(tree.body.wire_class, is_list=False)
@@ -136,12 +155,7 @@ def _rest_messages(tree: Tree, prefix: str, message: str, what: str, rendered: R
     lines, made = reader.write(tree, "neutral")
     encode = [*lines, f"body = {made[0]}", *made[1:], "return rest.encode(body)"]
     rendered.take(reader)
-    return [
-        (f"{prefix}_decode_message", "data: Buffer, context: Context", message, f"One event of the answer to {what}.",
-         decode),
-        (f"{prefix}_encode_message", f"neutral: {message}, context: Context", "bytes",
-         f"One event of what a client of {what} gets.", encode),
-    ]  # fmt: skip
+    return decode, encode
 
 
 def _rest_decode(side: Side | Tree, prefix: str, target: str, rendered: Rendered, *, reply: bool) -> Lines:
@@ -231,10 +245,40 @@ def _grpc_functions(endpoint: Endpoint, binding: GrpcBinding, names: list[str], 
         ]  # fmt: skip
     else:
         parts += _grpc_messages(binding, binding.message, prefix, message, rendered)
+        parts += _grpc_error(binding, prefix, request, message)
     rendered.functions += [Function(*part) for part in parts]
 
 
-def _grpc_messages(binding: GrpcBinding, tree: Tree, prefix: str, message: str, rendered: Rendered) -> list[_Part]:
+def _grpc_messages(
+    binding: GrpcBinding, tree: Side | Tree, prefix: str, message: str, rendered: Rendered
+) -> list[_Part]:
+    if isinstance(tree, Side):
+        decode, encode = (
+            grpc_decode_message(tree, message, binding.envelope),
+            grpc_encode_message(tree, binding.envelope),
+        )
+        value = "reply"
+    else:
+        value, (decode, encode) = "neutral", _grpc_tree_messages(tree, prefix, message, rendered)
+    return [
+        (f"{prefix}_decode_message", "data: Buffer, context: Context", message,
+         f"One message of the answer to {binding.rpc}.", decode),
+        (f"{prefix}_encode_message", f"{value}: {message}, context: Context", "Chunks",
+         f"A message for clients of {binding.rpc}.", encode),
+    ]  # fmt: skip
+
+
+def _grpc_error(binding: GrpcBinding, prefix: str, request: str, message: str) -> list[_Part]:
+    if binding.envelope is None or not isinstance(binding.message, Side):
+        return []
+    return [
+        (f"{prefix}_encode_error", f"error: BridgeError, request: {request} | None, context: Context", "Chunks",
+         f"An error as what a client of {binding.rpc} gets.",
+         grpc_encode_error(binding.message, message, binding.envelope)),
+    ]  # fmt: skip
+
+
+def _grpc_tree_messages(tree: Tree, prefix: str, message: str, rendered: Rendered) -> tuple[Lines, Lines]:
     renderer = rendered.structured(f"{prefix}_message", is_rest=False, is_request=False, target=message)
     assert tree.body is not None
     name = tree.body.wire_class
@@ -243,12 +287,7 @@ def _grpc_messages(binding: GrpcBinding, tree: Tree, prefix: str, message: str, 
     lines = [*lines, f"message = {made[0]}", *made[1:], *renderer.unions(tree.body, "message")]
     encode = [*lines, f"return grpc.write(wire.encode_{name}, message, context)"]
     rendered.take(renderer)
-    return [
-        (f"{prefix}_decode_message", "data: Buffer, context: Context", message,
-         f"One message of the answer to {binding.rpc}.", decode),
-        (f"{prefix}_encode_message", f"neutral: {message}, context: Context", "Chunks",
-         f"One message of what a client of {binding.rpc} gets.", encode),
-    ]  # fmt: skip
+    return decode, encode
 
 
 def _grpc_decode(side: Side | Tree, prefix: str, target: str, rendered: Rendered, *, reply: bool) -> Lines:

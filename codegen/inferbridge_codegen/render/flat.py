@@ -7,7 +7,7 @@ of `inferbridge.bridge` instead.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from inferbridge_codegen.model.types import Field, Group, GrpcBinding, Leaf, RestBinding, Side
+from inferbridge_codegen.model.types import Envelope, Field, Group, GrpcBinding, Leaf, RestBinding, Side
 from inferbridge_codegen.render.lines import Lines, call, indented, wrapped
 from inferbridge_codegen.spec.path_template import PathTemplate
 
@@ -19,6 +19,9 @@ class Wire:
     module: str
     """Generated module of the wire's classes."""
     reply: bool
+    message: bool = False
+    """One message of a stream: what is read is `data`, and there are no binary tensors."""
+    envelope: Envelope | None = None
 
     @property
     def is_rest(self) -> bool:
@@ -53,20 +56,25 @@ def decode(side: Side, target: str, wire: Wire, source: str) -> Lines:
 
 def _open(side: Side, wire: Wire, source: str) -> Lines:
     if not wire.is_rest:
-        first = f"grpc.reply_message({source}, context)" if wire.reply else f"grpc.request_message({source})"
+        first = source if wire.message else _first_message(source, wire)
         reader = f"message = grpc.read(wire.decode_{side.wire_class}, {first}, context)"
+        opened = wrapped(reader, 4) if wire.envelope is None else _open_envelope(wire.envelope, side.wire_class)
         count = f"raw = message.{side.raw}"
         group = next((group for group in side.groups if any(leaf.kind == "tensor" for leaf in group.leaves)), None)
         if group is None:
-            return wrapped(reader, 4) if _reads(side) else [reader.removeprefix("message = ")]
+            return opened if _reads(side) else [reader.removeprefix("message = ")]
         check = f'tensors.check_raw_count(raw, len(message.{group.wire}), "{side.raw}")'
-        return [*wrapped(reader, 4), count, check]
+        return [*opened, count, check]
     if not side.wire_class:
         return []
     if _has_tensors(side):
         nan = "rest.reply_nan(context)" if wire.reply else "context.policy.nan"
         return [f"source = rest.open_body({source}, {nan})", f"body = rest.read_tensors({_decoder(side)}, source)"]
     return [f"body = rest.read_json({_decoder(side)}, bytes(rest.body_of({source})))"]
+
+
+def _first_message(source: str, wire: Wire) -> str:
+    return f"grpc.reply_message({source}, context)" if wire.reply else f"grpc.request_message({source})"
 
 
 def _reads(side: Side) -> bool:
@@ -159,7 +167,8 @@ def _read_leaf(leaf: Leaf, item: str, prefix: str, wire: Wire, group: Group | No
         flag = f'rest.binary_flag({place}, "{leaf.key}", "{prefix}{leaf.wire}")'
         return flag if leaf.field.type.is_optional else f"{flag} or False"
     if leaf.kind == "parameters":
-        return f'{"rest" if wire.is_rest else "grpc"}.parameters_of({place}, "{prefix}{leaf.wire}")'
+        read = "parameters_of" if not (wire.is_rest and wire.message) else "message_parameters_of"
+        return f'{"rest" if wire.is_rest else "grpc"}.{read}({place}, "{prefix}{leaf.wire}")'
     if leaf.kind == "tensor" and group is not None:
         return _read_tensor(place, group, wire)
     plain = place if leaf.required or not wire.is_rest else f"rest.given({place}, {leaf.field.default})"
@@ -233,7 +242,7 @@ def _sink(side: Side, wire: Wire, value: str) -> Lines:
     group = next(group for group in side.groups if any(leaf.kind == "tensor" for leaf in group.leaves))
     name = group.field.name
     nan = "context.policy.nan" if wire.reply else "rest.request_nan(context)"
-    binary = "rest.wants_binary(request, item.name)" if wire.reply else "binary"
+    binary = "False" if wire.message else "rest.wants_binary(request, item.name)" if wire.reply else "binary"
     arguments = [
         [f"{leaf.wire}={_write_leaf(leaf, 'item', f'{group.wire}[].', wire, in_tensor=True)}"] for leaf in group.leaves
     ]
@@ -378,6 +387,66 @@ def rest_reply(side: Side) -> Lines:
     if not _has_tensors(side):
         return [*lines, "return rest.ok_reply((rest.encode(body),))"]
     return [*lines, "return rest.ok_reply(*sink.finish(rest.encode(body)))"]
+
+
+def rest_decode_message(side: Side, target: str) -> Lines:
+    """The body of one event, which is read like the body of an answer."""
+    return [
+        "event = HttpReply(200, chunks=(data,))",
+        *decode(side, target, Wire("schemas", True, message=True), "event"),
+    ]
+
+
+def rest_encode_message(side: Side) -> Lines:
+    wire = Wire("schemas", True, message=True)
+    made = call(f"schemas.{side.wire_class}", _written(side, wire))
+    lines = [*prepare(side, wire), f"body = {made[0]}", *made[1:]]
+    if not _has_tensors(side):
+        return [*lines, "return rest.encode(body)"]
+    return [*lines, "chunks, _ = sink.finish(rest.encode(body))", "return bytes(join(chunks))"]
+
+
+def grpc_decode_message(side: Side, target: str, envelope: Envelope | None) -> Lines:
+    """One message of a stream, out of its envelope."""
+    return decode(side, target, Wire("wire", True, message=True, envelope=envelope), "data")
+
+
+def _open_envelope(envelope: Envelope, wire_class: str) -> Lines:
+    """Take the message out, or raise the error that is in its place."""
+    return [
+        *wrapped(f"envelope = grpc.read(wire.decode_{envelope.wire_class}, data, context)", 4),
+        f"if envelope.{envelope.error}:",
+        f"    raise grpc.told(envelope.{envelope.error})",
+        f"message = envelope.{envelope.message} or wire.{wire_class}()",
+    ]
+
+
+def grpc_encode_message(side: Side, envelope: Envelope | None) -> Lines:
+    """One message of a stream, in its envelope."""
+    wire = Wire("wire", True, message=True)
+    made = call(f"wire.{side.wire_class}", _written(side, wire))
+    lines = [*prepare(side, wire), f"message = {made[0]}", *made[1:]]
+    if envelope is None:
+        return [*lines, f"return grpc.write(wire.encode_{side.wire_class}, message, context)"]
+    return [
+        *lines,
+        f"envelope = wire.{envelope.wire_class}({envelope.message}=message)",
+        f"return grpc.write(wire.encode_{envelope.wire_class}, envelope, context)",
+    ]
+
+
+def grpc_encode_error(side: Side, target: str, envelope: Envelope) -> Lines:
+    """An error in a message's place; beside it stands what the request says of itself."""
+    wire = Wire("wire", True, message=True)
+    made = call(f"wire.{side.wire_class}", _written(side, wire))
+    echoed = ", ".join(f"{name}=request.{name}" for name in envelope.echo)
+    return [
+        f"reply = {target}() if request is None else {target}({echoed})",
+        f"message = {made[0]}",
+        *made[1:],
+        f"envelope = wire.{envelope.wire_class}({envelope.error}=error.message, {envelope.message}=message)",
+        f"return grpc.write(wire.encode_{envelope.wire_class}, envelope, context)",
+    ]
 
 
 def grpc_write(binding: GrpcBinding, side: Side, *, reply: bool) -> Lines:

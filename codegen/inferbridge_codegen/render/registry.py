@@ -28,6 +28,7 @@ def _parts(endpoint: Endpoint, binding: RestBinding | GrpcBinding) -> list[str]:
         "encode_request",
         *(_REPLY if unary else ()),
         *(_MESSAGE if binding.message is not None else ()),
+        *(("encode_error",) if isinstance(binding, GrpcBinding) and binding.envelope is not None else ()),
     ]
 
 
@@ -45,6 +46,10 @@ def _facts(binding: RestBinding | GrpcBinding) -> list[str]:
         if defaults:
             values = ", ".join(f'"{name}": {literal(value)}' for name, value in defaults)
             lines.append(f"defaults={{{values}}},")
+    if isinstance(binding, RestBinding) and binding.aliases:
+        lines.append(f"aliases=({', '.join(f'"{path.text}"' for path in binding.aliases)},),")
+    if isinstance(binding, GrpcBinding) and binding.client_streaming:
+        lines.append("client_streaming=True,")
     if isinstance(binding, RestBinding) and binding.message is not None:
         framing = binding.framing
         event, crlf, done, error = (

@@ -1,8 +1,8 @@
 """A gRPC service for the endpoints of an API that have no gRPC binding of their own, made of its REST schemas.
 
-One message for each schema, fields under their JSON names, numbered in the order of the YAML file: a field that is
-added at the end changes nothing for clients that exist. All single values have presence, as JSON members do; `any` is a
-`google.protobuf.Value`. What stands in the path or the query is a field of the request, numbered from 1001. An
+One message for each schema, fields under their JSON names, numbered as in `numbering`: a field that is added at the end
+changes nothing for clients that exist. All single values have presence, as JSON members do; `any` is a
+`google.protobuf.Value`. What stands in the path or the query is a field of the request, numbered from 1001 on. An
 endpoint whose answer may be a stream is two methods.
 """
 
@@ -14,8 +14,10 @@ from google.protobuf.struct_pb2 import DESCRIPTOR as STRUCT
 
 from inferbridge_codegen.model.tree import Tree
 from inferbridge_codegen.model.types import Api, Endpoint, Field, RestBinding, Side, Struct, class_name
+from inferbridge_codegen.numbering import numbers_of
+from inferbridge_codegen.spec.fields import HIGHEST
 
-_FIRST_SPECIAL = 1001
+_FIRST_SPECIAL = HIGHEST + 1
 _SCALARS = {
     "string": FieldDescriptorProto.TYPE_STRING,
     "bool": FieldDescriptorProto.TYPE_BOOL,
@@ -112,10 +114,11 @@ def _status(side: Side | Tree) -> str:
     return side.status_field if isinstance(side, Side) and not side.wire_class else ""
 
 
-def _specials(side: Side | Tree, place: str) -> tuple[str, ...]:
+def _specials(side: Side | Tree, *places: str) -> tuple[str, ...]:
+    """Names of what stands in these places, in the order of the lines."""
     if isinstance(side, Side):
-        return tuple(leaf.key for leaf in side.leaves if leaf.kind == "variable") if place == "path" else ()
-    return tuple(special.name for special in side.specials if special.place == place)
+        return tuple(leaf.key for leaf in side.leaves if leaf.kind == "variable") if "path" in places else ()
+    return tuple(special.name for special in side.specials if special.place in places)
 
 
 # descriptors
@@ -171,7 +174,7 @@ def _request(api: Api, method: Method, schemas: dict[str, Struct]) -> Descriptor
     if body is not None:
         message.CopyFrom(_message(api, body))
         message.name = method.request
-    for number, name in enumerate((*method.path, *method.query), _FIRST_SPECIAL):
+    for number, name in enumerate(_specials(method.rest.request, "path", "query"), _FIRST_SPECIAL):
         label = FieldDescriptorProto.LABEL_REPEATED if name in method.query else FieldDescriptorProto.LABEL_OPTIONAL
         message.field.add(
             name=name, json_name=_camel(name), number=number, type=FieldDescriptorProto.TYPE_STRING, label=label
@@ -207,7 +210,7 @@ def _reply(api: Api, method: Method, schemas: dict[str, Struct]) -> DescriptorPr
 
 def _message(api: Api, schema: Struct) -> DescriptorProto:
     message = DescriptorProto(name=schema.name)
-    for number, field in enumerate(schema.fields, 1):
+    for number, field in zip(numbers_of(field.number for field in schema.fields), schema.fields, strict=True):
         _add(api, message, field, number)
     return message
 

@@ -116,12 +116,13 @@ class Structured:
         for inner in message.messages:
             # two underscores: `a.b` must not meet a field that is called `a_b`
             local = f"{name}__{inner.label}" if name.startswith("in_") else f"in_{inner.label}"
-            empty = self._empty(inner)
             place = f"{name}.{inner.wire}"
             if inner.first:
-                lines.append(f'{local} = structured.alone({place}, {empty}, "{inner.label}", context)')
+                lines.append(f'{local} = structured.alone({place}, {self._empty(inner)}, "{inner.label}", context)')
+            elif inner.required:
+                lines.append(f"{local} = {place}")
             else:
-                lines.append(f"{local} = {place} or {empty}")
+                lines.append(f"{local} = {place} or {self._empty(inner)}")
             more, deeper = self._locals(inner, local)
             lines += more
             places += deeper
@@ -136,9 +137,13 @@ class Structured:
         names = [field for field in message.unmapped if field.loss != "ignore"]
         if not names:
             return []
-        # a runtime's JSON grows by version: what is declared and not mapped is treated as what is not known
-        treat = "note_set" if self.is_rest and not self.is_request else "lose_set"
-        pairs = [f'("{field.name}", {place}.{_attribute(field, self.is_rest)}),' for field in names]
+        if self.is_rest and self.is_request:
+            treat = "lose_given"  # where JSON says a value, it is meant: false and 0 as well
+            pairs = [f'("{each.name}", {place}.{json_attribute(each.name)}, {literal(each.off)}),' for each in names]
+        else:
+            # a runtime's JSON grows by version: what is declared and not mapped is treated as what is not known
+            treat = "note_set" if self.is_rest else "lose_set"
+            pairs = [f'("{each.name}", {place}.{_attribute(each, self.is_rest)}),' for each in names]
         return [f"structured.{treat}(", "    (", *indented(indented(pairs)), "    ),", "    context,", ")"]
 
     def _demand(self, value: Value, place: str) -> Lines:

@@ -6,6 +6,7 @@ from inferbridge_codegen.problems import Mark
 from inferbridge_codegen.spec import path_template
 from inferbridge_codegen.spec.documents import (
     EndpointDocument,
+    EnvelopeDocument,
     FramingDocument,
     GrpcDocument,
     LineDocument,
@@ -83,7 +84,7 @@ def _check_routes(reader: Reader, endpoints: Mapping[str, EndpointDocument]) -> 
     for endpoint in endpoints.values():
         if endpoint.rest is None:
             continue
-        for path in endpoint.rest.paths:
+        for path in (*endpoint.rest.paths, *endpoint.rest.aliases):
             owner = taken.setdefault(f"{endpoint.rest.method} {path.shape}", endpoint.name)
             if owner != endpoint.name:
                 message = f"{endpoint.rest.method} {path.text} is already a path of endpoint {owner!r}"
@@ -92,23 +93,25 @@ def _check_routes(reader: Reader, endpoints: Mapping[str, EndpointDocument]) -> 
 
 def _rest(reader: Reader, node: Node, mode: str) -> RestDocument:
     known = {"method": True, "paths": True, "request": False, "reply": mode == "unary", "message": mode == "stream",
-             "framing": False}  # fmt: skip
+             "framing": False, "aliases": False}  # fmt: skip
     parts = reader.map(node, "a rest binding", known)
     _check_mode(reader, parts, mode)
+    paths = _paths(reader, parts.get("paths"), "paths", {})
     return RestDocument(
         reader.choice(parts.get("method"), "method", _METHODS) or "GET",
-        _paths(reader, parts.get("paths")),
+        paths,
         _rest_side(reader, parts.get("request"), node.mark),
         _rest_side(reader, parts.get("reply"), node.mark),
         node.mark,
         _rest_side(reader, parts["message"], node.mark) if "message" in parts else None,
         _framing(reader, parts["framing"]) if "framing" in parts else None,
+        _paths(reader, parts.get("aliases"), "aliases", {path.shape: path for path in paths}),
     )
 
 
 def _check_mode(reader: Reader, parts: Mapping[str, Node], mode: str) -> None:
     """Unary bindings have a reply, streamed ones a message."""
-    for key, wrong in (("message", "unary"), ("framing", "unary"), ("reply", "stream")):
+    for key, wrong in (("message", "unary"), ("framing", "unary"), ("envelope", "unary"), ("reply", "stream")):
         if key in parts and mode == wrong:
             reader.problems.add(parts[key].mark, f"{key} does not go with mode {mode}")
 
@@ -123,9 +126,10 @@ def _framing(reader: Reader, node: Node) -> FramingDocument:
     )
 
 
-def _paths(reader: Reader, node: Node | None) -> tuple[PathTemplate, ...]:
-    shapes: dict[str, PathTemplate] = {}
-    items = reader.sequence(node, "paths")
+def _paths(reader: Reader, node: Node | None, key: str, others: Mapping[str, PathTemplate]) -> tuple[PathTemplate, ...]:
+    """The paths under a key; none may match the same as another, or as one of `others`, which are by their shape."""
+    shapes = dict(others)
+    items = reader.sequence(node, key)
     for item in items:
         text = reader.string(item, "a path")
         if text is None or not isinstance(item, Scalar):
@@ -134,8 +138,8 @@ def _paths(reader: Reader, node: Node | None) -> tuple[PathTemplate, ...]:
         if template is not None and shapes.setdefault(template.shape, template) is not template:
             reader.problems.add(item.mark, f"path {text!r} matches the same as {shapes[template.shape].text!r}")
     if isinstance(node, ListNode) and not items:
-        reader.problems.add(node.mark, "paths must not be empty")
-    return tuple(shapes.values())
+        reader.problems.add(node.mark, f"{key} must not be empty")
+    return tuple(path for shape, path in shapes.items() if shape not in others)
 
 
 def _rest_side(reader: Reader, node: Node | None, mark: Mark) -> SideDocument:
@@ -166,7 +170,7 @@ def _plain_text(reader: Reader, parts: Mapping[str, Node]) -> str:
 
 
 def _grpc(reader: Reader, node: Node, mode: str) -> GrpcDocument | None:
-    known = {"method": True, "request": False, "reply": mode == "unary", "message": mode == "stream"}
+    known = {"method": True, "request": False, "reply": mode == "unary", "message": mode == "stream", "envelope": False}
     parts = reader.map(node, "a grpc binding", known)
     _check_mode(reader, parts, mode)
     method = parts.get("method")
@@ -178,7 +182,19 @@ def _grpc(reader: Reader, node: Node, mode: str) -> GrpcDocument | None:
     if method is None or rpc is None:
         return None  # said already; without a method there is nothing that the mapping could be checked against
     message = sides[2] if "message" in parts else None
-    return GrpcDocument(rpc, method.mark, sides[0], sides[1], node.mark, message)
+    envelope = _envelope(reader, parts["envelope"]) if "envelope" in parts else None
+    return GrpcDocument(rpc, method.mark, sides[0], sides[1], node.mark, message, envelope)
+
+
+def _envelope(reader: Reader, node: Node) -> EnvelopeDocument:
+    parts = reader.map(node, "envelope", {"message": True, "error": True, "echo": False})
+    echoed = [reader.identifier(item, "echo") for item in reader.sequence(parts.get("echo"), "echo")]
+    return EnvelopeDocument(
+        reader.identifier(parts.get("message"), "message") or "",
+        reader.identifier(parts.get("error"), "error") or "",
+        tuple(name for name in echoed if name),
+        node.mark,
+    )
 
 
 def _lines(reader: Reader, node: Node | None) -> tuple[LineDocument, ...]:

@@ -9,6 +9,7 @@ A `Name` is a declared type or enum.
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from inferbridge_codegen.problems import Mark
 from inferbridge_codegen.spec.path_template import PathTemplate
@@ -50,6 +51,8 @@ class FieldDocument:
     mark: Mark
     off: Constant = None
     """The value that means "no effect": to set it is no loss where a runtime has no place for the field."""
+    number: int = 0
+    """REST: of the field in a message made of the schema; 0: its place among those that give none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +166,21 @@ class RestDocument:
     message: SideDocument | None = None
     """One event of a streamed answer."""
     framing: FramingDocument | None = None
+    aliases: tuple[PathTemplate, ...] = ()
+    """Further paths that clients may use; nothing is ever sent there."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnvelopeDocument:
+    """What the messages of a gRPC stream are wrapped in: each holds a message or the text of an error."""
+
+    message: str
+    """Field of the wrapped message, whose type the mapping lines are about."""
+    error: str
+    """Field of an error's text; empty: it is none."""
+    echo: tuple[str, ...]
+    """Fields of the operation's request that the message beside an error repeats."""
+    mark: Mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +194,7 @@ class GrpcDocument:
     mark: Mark
     message: SideDocument | None = None
     """One message of a streamed answer."""
+    envelope: EnvelopeDocument | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,12 +276,24 @@ class RuntimeDocument:
     mark: Mark
 
 
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A spec folder; `shown` stands before the names of its files in messages."""
+
+    path: Path
+    shown: str = ""
+
+
 @dataclass(slots=True)
 class SpecSet:
-    """Everything below one `specs/` folder."""
+    """Everything below some `specs/` folders."""
 
     types: dict[str, TypeDocument] = field(default_factory=dict)
     enums: dict[str, EnumDocument] = field(default_factory=dict)
     operations: dict[str, OperationDocument] = field(default_factory=dict)
     apis: dict[str, ApiDocument] = field(default_factory=dict)
     runtimes: dict[str, RuntimeDocument] = field(default_factory=dict)
+    roots: dict[str, Root] = field(default_factory=dict)
+    """Where the protos of each API are."""
+    undecided: bool = False
+    """A file has questions, and was not read."""

@@ -12,6 +12,8 @@ _TYPE = re.compile(r"(?:(list|optional)<)?([A-Za-z][A-Za-z0-9_]*|map<parameter>)
 TYPE_NAME = r"[A-Z][A-Za-z0-9]*"
 _LOSS = ("reject", "warn", "ignore")
 QUIRK_CHECKS = ("model_versions", "ascii_ids")
+HIGHEST = 1000
+"""Number of a schema's field in a message; the generator's own fields have higher ones."""
 _JSON_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 
 
@@ -45,6 +47,7 @@ def read_fields(reader: Reader, node: Node | None, where: str, *, json: bool = F
         else:
             reader.check_identifier(name, mark)
         known = dict.fromkeys(("doc", "required", "always", "loss", "quirk", "off"), False)
+        known |= {"number": False} if json else {}
         parts = reader.map(child, f"field {name}", {"type": True, **known})
         declared = type_ref(reader, parts.get("type"))
         if declared is None:
@@ -60,6 +63,7 @@ def read_fields(reader: Reader, node: Node | None, where: str, *, json: bool = F
             reader.choice(parts.get("quirk"), "quirk", QUIRK_CHECKS) or "",
             mark,
             off,
+            reader.integer(parts.get("number"), "number", 1, HIGHEST) or 0,
         )
     return fields
 

@@ -15,17 +15,21 @@ from inferbridge_codegen.spec.yaml_tree import MAX_BYTES, ListNode, MapNode, Nod
 MAX_CHAIN = 32
 
 
-def load_with_includes(path: Path, root: Path, problems: Problems) -> Node | None:
-    """The tree of `path` merged with those it includes, or None after a problem; nothing is raised."""
-    file = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
-    return _Includes(root, problems).load(path, file, (), Mark(file, 1, 1))
+def load_with_includes(path: Path, root: Path, problems: Problems, shown: str = "") -> Node | None:
+    """The tree of `path` merged with those it includes, or None after a problem; nothing is raised.
+
+    Messages name files relative to `root`, with `shown` in front.
+    """
+    file = shown + (path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name)
+    return _Includes(root, problems, shown).load(path, file, (), Mark(file, 1, 1))
 
 
 class _Includes:
     """Holds what is known while one top file is read."""
 
-    def __init__(self, root: Path, problems: Problems) -> None:
+    def __init__(self, root: Path, problems: Problems, shown: str) -> None:
         self._root = root
+        self._shown = shown
         self._problems = problems
         self._read: set[Path] = set()
 
@@ -94,7 +98,7 @@ class _Includes:
             self._problems.add(item.mark, message)
             return None
         path = self._root / item.value
-        return self.load(path, path.relative_to(self._root).as_posix(), chain, item.mark)
+        return self.load(path, self._shown + path.relative_to(self._root).as_posix(), chain, item.mark)
 
 
 def _merge(base: MapNode, other: MapNode, problems: Problems) -> MapNode:

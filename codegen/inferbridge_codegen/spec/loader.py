@@ -1,6 +1,7 @@
 """Reads a `specs/` folder into documents; every problem is collected with its place, none is raised."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from inferbridge_codegen.problems import Mark, Problems
@@ -10,6 +11,7 @@ from inferbridge_codegen.spec.documents import (
     EnumDocument,
     EnumTableDocument,
     OperationDocument,
+    Root,
     RuntimeApiDocument,
     RuntimeDocument,
     SpecSet,
@@ -18,6 +20,7 @@ from inferbridge_codegen.spec.documents import (
 )
 from inferbridge_codegen.spec.fields import TYPE_NAME, declare, read_fields, read_type
 from inferbridge_codegen.spec.includes import load_with_includes
+from inferbridge_codegen.spec.questions import has_questions
 from inferbridge_codegen.spec.shape import Pattern, Reader
 from inferbridge_codegen.spec.yaml_tree import ListNode, Node
 
@@ -34,18 +37,35 @@ CODES = (
 )  # fmt: skip
 
 
-def load_specs(root: Path, problems: Problems) -> SpecSet:
-    """All operations, APIs and runtimes below `root`."""
+def load_specs(root: Path, problems: Problems, more: Sequence[Path] = ()) -> SpecSet:
+    """All operations, APIs and runtimes below `root`, and of folders that add to it and need not have all three."""
     specs = SpecSet()
-    for folder, read in (("operations", _operations), ("apis", _api), ("runtimes", _runtime)):
-        paths = sorted((root / folder).glob("*.yaml"))
+    roots = [Root(root), *(Root(path, f"{path.as_posix()}/") for path in more)]
+    found = {place: _read(place, specs, problems) for place in roots}
+    for folder, paths in found[roots[0]].items():
         if not paths:
             problems.add(Mark(folder, 1, 1), f"no {folder}/*.yaml in the spec folder")
-        for path in paths:
-            node = load_with_includes(path, root, problems)
-            if node is not None:
-                read(Reader(problems), node, f"{folder}/{path.name}", specs)
+    for place in roots[1:]:
+        if not any(found[place].values()):
+            problems.add(Mark(place.path.as_posix(), 1, 1), "no operations, apis or runtimes with *.yaml in it")
     return specs
+
+
+def _read(root: Root, specs: SpecSet, problems: Problems) -> dict[str, list[Path]]:
+    """Read one folder; the files found in each part of it."""
+    known, found = set(specs.apis), {}
+    for folder, read in (("operations", _operations), ("apis", _api), ("runtimes", _runtime)):
+        found[folder] = sorted((root.path / folder).glob("*.yaml"))
+        for path in found[folder]:
+            node = load_with_includes(path, root.path, problems, root.shown)
+            if node is None:
+                continue
+            if has_questions(node, problems):
+                specs.undecided = True
+            else:
+                read(Reader(problems), node, f"{folder}/{path.name}", specs)
+    specs.roots.update(dict.fromkeys(specs.apis.keys() - known, root))
+    return found
 
 
 def _operations(reader: Reader, node: Node, display: str, specs: SpecSet) -> None:

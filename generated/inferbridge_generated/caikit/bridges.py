@@ -84,13 +84,9 @@ _NO_SCHEMAS_GenerationParameters = schemas.GenerationParameters()
 _NO_SCHEMAS_LengthPenalty = schemas.LengthPenalty()
 _NO_SCHEMAS_ListOfVector1D = schemas.ListOfVector1D()
 _NO_SCHEMAS_ProducerId = schemas.ProducerId()
-_NO_SCHEMAS_RerankInputs = schemas.RerankInputs()
 _NO_SCHEMAS_RerankParameters = schemas.RerankParameters()
 _NO_SCHEMAS_RerankScores = schemas.RerankScores()
-_NO_SCHEMAS_ReranksInputs = schemas.ReranksInputs()
 _NO_SCHEMAS_ReranksParameters = schemas.ReranksParameters()
-_NO_SCHEMAS_SimilaritiesInputs = schemas.SimilaritiesInputs()
-_NO_SCHEMAS_SimilarityInputs = schemas.SimilarityInputs()
 _NO_SCHEMAS_SimilarityScores = schemas.SimilarityScores()
 _NO_SCHEMAS_StreamDetails = schemas.StreamDetails()
 _NO_SCHEMAS_ThresholdParameters = schemas.ThresholdParameters()
@@ -188,6 +184,8 @@ def text_generation_rest_decode_request(call: HttpRequest, context: Context) -> 
 
 def text_generation_rest_encode_request(request: operations.GenerateRequest, context: Context) -> HttpRequest:
     """The operation to POST /api/v1/task/text-generation."""
+    if request.version:
+        context.lose("version", "the other side has no place for it")
     if request.adapter:
         context.lose("adapter", "the other side has no place for it")
     if request.prompt_ids is not None:
@@ -436,6 +434,8 @@ def text_generation_grpc_decode_request(call: GrpcRequest, context: Context) -> 
 
 def text_generation_grpc_encode_request(request: operations.GenerateRequest, context: Context) -> GrpcRequest:
     """The operation to /caikit.runtime.Nlp.NlpService/TextGenerationTaskPredict."""
+    if request.version:
+        context.lose("version", "the other side has no place for it")
     if request.adapter:
         context.lose("adapter", "the other side has no place for it")
     if request.prompt_ids is not None:
@@ -681,6 +681,8 @@ def server_streaming_text_generation_rest_encode_request(
     request: operations.GenerateRequest, context: Context
 ) -> HttpRequest:
     """The operation to POST /api/v1/task/server-streaming-text-generation."""
+    if request.version:
+        context.lose("version", "the other side has no place for it")
     if request.adapter:
         context.lose("adapter", "the other side has no place for it")
     if request.prompt_ids is not None:
@@ -936,6 +938,8 @@ def server_streaming_text_generation_grpc_encode_request(
     request: operations.GenerateRequest, context: Context
 ) -> GrpcRequest:
     """The operation to /caikit.runtime.Nlp.NlpService/ServerStreamingTextGenerationTaskPredict."""
+    if request.version:
+        context.lose("version", "the other side has no place for it")
     if request.adapter:
         context.lose("adapter", "the other side has no place for it")
     if request.prompt_ids is not None:
@@ -1057,7 +1061,7 @@ def server_streaming_text_generation_grpc_decode_message(data: Buffer, context: 
 def server_streaming_text_generation_grpc_encode_message(
     neutral: operations.GenerateMessage, context: Context
 ) -> Chunks:
-    """One message of what a client of /caikit.runtime.Nlp.NlpService/ServerStreamingTextGenerationTaskPredict gets."""
+    """A message for clients of /caikit.runtime.Nlp.NlpService/ServerStreamingTextGenerationTaskPredict."""
     if neutral.tool_calls is not None:
         context.lose("tool_calls", "the other side has no place for it")
     if neutral.reasoning:
@@ -1478,12 +1482,12 @@ def _write_sentence_similarity_tasks_rest_reply_results(
 def sentence_similarity_tasks_rest_decode_request(call: HttpRequest, context: Context) -> operations.SimilarityRequest:
     """POST /api/v1/task/sentence-similarity-tasks to its operation."""
     body = rest.read_json(_READ_SIMILARITIES_REQUEST, bytes(rest.body_of(call)))
-    in_inputs = body.inputs or _NO_SCHEMAS_SimilaritiesInputs
+    in_inputs = body.inputs
     in_parameters = body.parameters or _NO_SCHEMAS_TruncateParameters
     return operations.SimilarityRequest(
         model=body.model_id,
-        sources=structured.given(in_inputs.source_sentences, []),
-        sentences=structured.given(in_inputs.sentences, []),
+        sources=in_inputs.source_sentences,
+        sentences=in_inputs.sentences,
         truncate_tokens=structured.given(in_parameters.truncate_input_tokens, None),
     )
 
@@ -1496,8 +1500,8 @@ def sentence_similarity_tasks_rest_encode_request(
     body = schemas.SimilaritiesRequest(
         model_id=request.model,
         inputs=schemas.SimilaritiesInputs(
-            source_sentences=rest.optional(request.sources),
-            sentences=rest.optional(request.sentences),
+            source_sentences=request.sources,
+            sentences=request.sentences,
         ),
         parameters=structured.filled_json(
             schemas.TruncateParameters(
@@ -1628,13 +1632,13 @@ def sentence_similarity_tasks_grpc_encode_reply(
 def sentence_similarity_rest_decode_request(call: HttpRequest, context: Context) -> operations.SimilarityRequest:
     """POST /api/v1/task/sentence-similarity to its operation."""
     body = rest.read_json(_READ_SIMILARITY_REQUEST, bytes(rest.body_of(call)))
-    in_inputs = body.inputs or _NO_SCHEMAS_SimilarityInputs
+    in_inputs = body.inputs
     in_parameters = body.parameters or _NO_SCHEMAS_TruncateParameters
     return operations.SimilarityRequest(
         model=body.model_id,
-        sentences=structured.given(in_inputs.sentences, []),
+        sentences=in_inputs.sentences,
         truncate_tokens=structured.given(in_parameters.truncate_input_tokens, None),
-        sources=[structured.given(in_inputs.source_sentence, "")],
+        sources=[in_inputs.source_sentence],
     )
 
 
@@ -1645,8 +1649,8 @@ def sentence_similarity_rest_encode_request(request: operations.SimilarityReques
     body = schemas.SimilarityRequest(
         model_id=request.model,
         inputs=schemas.SimilarityInputs(
-            source_sentence=rest.optional(only_sources),
-            sentences=rest.optional(request.sentences),
+            source_sentence=only_sources,
+            sentences=request.sentences,
         ),
         parameters=structured.filled_json(
             schemas.TruncateParameters(
@@ -1778,9 +1782,9 @@ def _read_rerank_tasks_rest_reply_scores(item: schemas.RerankScore, context: Con
     """One of `scores`."""
     return operations.RankedDocument(
         document=structured.given(item.document, None),
-        index=structured.given(item.index, 0),
-        score=structured.given(item.score, 0.0),
-        text=converters.optional_text_from_wire(item.text),
+        index=item.index,
+        score=item.score,
+        text=structured.given(item.text, None),
     )
 
 
@@ -1788,7 +1792,7 @@ def _read_rerank_tasks_rest_reply_results(item: schemas.RerankScores, context: C
     """One of `results`."""
     return operations.Ranking(
         documents=[_read_rerank_tasks_rest_reply_scores(item, context) for item in structured.given(item.scores, [])],
-        query=converters.optional_text_from_wire(item.query),
+        query=structured.given(item.query, None),
     )
 
 
@@ -1798,14 +1802,14 @@ def _write_rerank_tasks_rest_reply_scores(item: operations.RankedDocument, conte
         document=item.document,
         index=item.index,
         score=structured.finite(item.score, "score", context),
-        text=converters.optional_text_to_wire(item.text),
+        text=item.text,
     )
 
 
 def _write_rerank_tasks_rest_reply_results(item: operations.Ranking, context: Context) -> schemas.RerankScores:
     """One of `results`."""
     return schemas.RerankScores(
-        query=converters.optional_text_to_wire(item.query),
+        query=item.query,
         scores=[_write_rerank_tasks_rest_reply_scores(item, context) for item in item.documents],
     )
 
@@ -1813,12 +1817,12 @@ def _write_rerank_tasks_rest_reply_results(item: operations.Ranking, context: Co
 def rerank_tasks_rest_decode_request(call: HttpRequest, context: Context) -> operations.RerankRequest:
     """POST /api/v1/task/rerank-tasks to its operation."""
     body = rest.read_json(_READ_RERANKS_REQUEST, bytes(rest.body_of(call)))
-    in_inputs = body.inputs or _NO_SCHEMAS_ReranksInputs
+    in_inputs = body.inputs
     in_parameters = body.parameters or _NO_SCHEMAS_ReranksParameters
     return operations.RerankRequest(
         model=body.model_id,
-        queries=structured.given(in_inputs.queries, []),
-        documents=structured.given(in_inputs.documents, []),
+        queries=in_inputs.queries,
+        documents=in_inputs.documents,
         top_n=structured.given(in_parameters.top_n, None),
         truncate_tokens=structured.given(in_parameters.truncate_input_tokens, None),
         return_documents=structured.given(in_parameters.return_documents, None),
@@ -1833,8 +1837,8 @@ def rerank_tasks_rest_encode_request(request: operations.RerankRequest, context:
     body = schemas.ReranksRequest(
         model_id=request.model,
         inputs=schemas.ReranksInputs(
-            queries=rest.optional(request.queries),
-            documents=structured.json(request.documents),
+            queries=request.queries,
+            documents=request.documents,
         ),
         parameters=structured.filled_json(
             schemas.ReranksParameters(
@@ -1909,14 +1913,14 @@ def _write_rerank_tasks_grpc_reply_scores(item: operations.RankedDocument, conte
         document=json_messages.write_struct(item.document, "document", context),
         index=item.index,
         score=item.score,
-        text=item.text,
+        text=structured.given(item.text, ""),
     )
 
 
 def _write_rerank_tasks_grpc_reply_results(item: operations.Ranking, context: Context) -> wire.RerankScores:
     """One of `results`."""
     return wire.RerankScores(
-        query=item.query,
+        query=structured.given(item.query, ""),
         scores=[_write_rerank_tasks_grpc_reply_scores(item, context) for item in item.documents],
     )
 
@@ -1991,9 +1995,9 @@ def _read_rerank_rest_reply_scores(item: schemas.RerankScore, context: Context) 
     """One of `scores`."""
     return operations.RankedDocument(
         document=structured.given(item.document, None),
-        index=structured.given(item.index, 0),
-        score=structured.given(item.score, 0.0),
-        text=converters.optional_text_from_wire(item.text),
+        index=item.index,
+        score=item.score,
+        text=structured.given(item.text, None),
     )
 
 
@@ -2003,24 +2007,24 @@ def _write_rerank_rest_reply_scores(item: operations.RankedDocument, context: Co
         document=item.document,
         index=item.index,
         score=structured.finite(item.score, "score", context),
-        text=converters.optional_text_to_wire(item.text),
+        text=item.text,
     )
 
 
 def rerank_rest_decode_request(call: HttpRequest, context: Context) -> operations.RerankRequest:
     """POST /api/v1/task/rerank to its operation."""
     body = rest.read_json(_READ_RERANK_REQUEST, bytes(rest.body_of(call)))
-    in_inputs = body.inputs or _NO_SCHEMAS_RerankInputs
+    in_inputs = body.inputs
     in_parameters = body.parameters or _NO_SCHEMAS_RerankParameters
     return operations.RerankRequest(
         model=body.model_id,
-        documents=structured.given(in_inputs.documents, []),
+        documents=in_inputs.documents,
         top_n=structured.given(in_parameters.top_n, None),
         truncate_tokens=structured.given(in_parameters.truncate_input_tokens, None),
         return_documents=structured.given(in_parameters.return_documents, None),
         return_queries=structured.given(in_parameters.return_query, None),
         return_text=structured.given(in_parameters.return_text, None),
-        queries=[structured.given(in_inputs.query, "")],
+        queries=[in_inputs.query],
     )
 
 
@@ -2031,8 +2035,8 @@ def rerank_rest_encode_request(request: operations.RerankRequest, context: Conte
     body = schemas.RerankRequest(
         model_id=request.model,
         inputs=schemas.RerankInputs(
-            query=rest.optional(only_queries),
-            documents=structured.json(request.documents),
+            query=only_queries,
+            documents=request.documents,
         ),
         parameters=structured.filled_json(
             schemas.RerankParameters(
@@ -2065,7 +2069,7 @@ def rerank_rest_decode_reply(
         ),
         rankings=[
             operations.Ranking(
-                query=converters.optional_text_from_wire(in_result.query),
+                query=structured.given(in_result.query, None),
                 documents=[
                     _read_rerank_rest_reply_scores(item, context) for item in structured.given(in_result.scores, [])
                 ],
@@ -2083,7 +2087,7 @@ def rerank_rest_encode_reply(
         input_token_count=reply.prompt_tokens,
         result=structured.filled_json(
             schemas.RerankScores(
-                query=converters.optional_text_to_wire(only_rankings.query),
+                query=only_rankings.query,
                 scores=[_write_rerank_rest_reply_scores(item, context) for item in only_rankings.documents],
             ),
             _NO_SCHEMAS_RerankScores,
@@ -2114,7 +2118,7 @@ def _write_rerank_grpc_reply_scores(item: operations.RankedDocument, context: Co
         document=json_messages.write_struct(item.document, "document", context),
         index=item.index,
         score=item.score,
-        text=item.text,
+        text=structured.given(item.text, ""),
     )
 
 
@@ -2183,7 +2187,7 @@ def rerank_grpc_encode_reply(
         input_token_count=structured.given(reply.prompt_tokens, 0),
         result=structured.filled(
             wire.RerankScores(
-                query=only_rankings.query,
+                query=structured.given(only_rankings.query, ""),
                 scores=[_write_rerank_grpc_reply_scores(item, context) for item in only_rankings.documents],
             ),
             _NO_WIRE_RerankScores,
@@ -2638,6 +2642,92 @@ def token_classification_grpc_encode_reply(
     return GrpcReply(messages=(grpc.write(wire.encode_TokenClassificationResults, message, context),))
 
 
+def _read_bidi_streaming_token_classification_grpc_message_results(
+    item: wire.TokenClassificationResult, context: Context
+) -> operations.LabelledSpan:
+    """One of `results`."""
+    return operations.LabelledSpan(
+        start=item.start,
+        end=item.end,
+        word=item.word,
+        entity=item.entity,
+        entity_group=item.entity_group,
+        score=item.score,
+        token_count=structured.said(item.token_count, 0),
+    )
+
+
+def _write_bidi_streaming_token_classification_grpc_message_results(
+    item: operations.LabelledSpan, context: Context
+) -> wire.TokenClassificationResult:
+    """One of `results`."""
+    return wire.TokenClassificationResult(
+        start=item.start,
+        end=item.end,
+        word=item.word,
+        entity=item.entity,
+        entity_group=item.entity_group,
+        score=item.score,
+        token_count=structured.sayable(item.token_count, 0, 0, "token_count", context),
+    )
+
+
+def bidi_streaming_token_classification_grpc_decode_request(
+    call: GrpcRequest, context: Context
+) -> operations.ClassifyTokenStreamRequest:
+    """/caikit.runtime.Nlp.NlpService/BidiStreamingTokenClassificationTaskPredict to its operation."""
+    message = grpc.read(wire.decode_BidiStreamingTokenClassificationTaskRequest, grpc.request_message(call), context)
+    return operations.ClassifyTokenStreamRequest(
+        model=structured.metadata(call.metadata, "mm-model-id"),
+        text=message.text_stream,
+        threshold=structured.given(message.threshold, None),
+    )
+
+
+def bidi_streaming_token_classification_grpc_encode_request(
+    request: operations.ClassifyTokenStreamRequest, context: Context
+) -> GrpcRequest:
+    """The operation to /caikit.runtime.Nlp.NlpService/BidiStreamingTokenClassificationTaskPredict."""
+    message = wire.BidiStreamingTokenClassificationTaskRequest(
+        text_stream=request.text,
+        threshold=request.threshold,
+    )
+    message_chunks = grpc.write(wire.encode_BidiStreamingTokenClassificationTaskRequest, message, context)
+    return GrpcRequest(
+        "/caikit.runtime.Nlp.NlpService/BidiStreamingTokenClassificationTaskPredict",
+        metadata=structured.entries(("mm-model-id", request.model)),
+        messages=(message_chunks,),
+    )
+
+
+def bidi_streaming_token_classification_grpc_decode_message(
+    data: Buffer, context: Context
+) -> operations.ClassifyTokenStreamMessage:
+    """One message of the answer to /caikit.runtime.Nlp.NlpService/BidiStreamingTokenClassificationTaskPredict."""
+    message = grpc.read(wire.decode_TokenClassificationStreamResult, data, context)
+    return operations.ClassifyTokenStreamMessage(
+        results=[
+            _read_bidi_streaming_token_classification_grpc_message_results(item, context) for item in message.results
+        ],
+        processed=message.processed_index,
+        start=message.start_index,
+    )
+
+
+def bidi_streaming_token_classification_grpc_encode_message(
+    neutral: operations.ClassifyTokenStreamMessage, context: Context
+) -> Chunks:
+    """A message for clients of /caikit.runtime.Nlp.NlpService/BidiStreamingTokenClassificationTaskPredict."""
+    message = wire.TokenClassificationStreamResult(
+        processed_index=neutral.processed,
+        start_index=neutral.start,
+        results=[
+            _write_bidi_streaming_token_classification_grpc_message_results(item, context) for item in neutral.results
+        ],
+    )
+    return grpc.write(wire.encode_TokenClassificationStreamResult, message, context)
+
+
 def _read_models_info_rest_reply_models(item: schemas.ModelInfo, context: Context) -> operations.Model:
     """One of `models`."""
     return operations.Model(
@@ -2673,6 +2763,8 @@ def models_info_rest_decode_request(call: HttpRequest, context: Context) -> oper
 
 def models_info_rest_encode_request(request: operations.ModelListRequest, context: Context) -> HttpRequest:
     """The operation to GET /info/models."""
+    if request.repository:
+        context.lose("repository", "the other side has no place for it")
     path = "/info/models"
     path = rest.with_query(path, "model_ids", request.models)
     return rest.call("GET", path)
@@ -2735,6 +2827,8 @@ def models_info_grpc_decode_request(call: GrpcRequest, context: Context) -> oper
 
 def models_info_grpc_encode_request(request: operations.ModelListRequest, context: Context) -> GrpcRequest:
     """The operation to /caikit.runtime.info.InfoService/GetModelsInfo."""
+    if request.repository:
+        context.lose("repository", "the other side has no place for it")
     message = wire.ModelInfoRequest(
         model_ids=request.models,
     )
@@ -2762,31 +2856,31 @@ def models_info_grpc_encode_reply(
     return GrpcReply(messages=(grpc.write(wire.encode_ModelInfoResponse, message, context),))
 
 
-def runtime_info_rest_decode_request(call: HttpRequest, context: Context) -> operations.RuntimeVersionRequest:
+def runtime_info_rest_decode_request(call: HttpRequest, context: Context) -> operations.ServerMetadataRequest:
     """GET /info/version to its operation."""
-    return operations.RuntimeVersionRequest()
+    return operations.ServerMetadataRequest()
 
 
-def runtime_info_rest_encode_request(request: operations.RuntimeVersionRequest, context: Context) -> HttpRequest:
+def runtime_info_rest_encode_request(request: operations.ServerMetadataRequest, context: Context) -> HttpRequest:
     """The operation to GET /info/version."""
     path = "/info/version"
     return rest.call("GET", path)
 
 
 def runtime_info_rest_decode_reply(
-    answer: HttpReply, request: operations.RuntimeVersionRequest, context: Context
-) -> operations.RuntimeVersionReply:
+    answer: HttpReply, request: operations.ServerMetadataRequest, context: Context
+) -> operations.ServerMetadataReply:
     """What a runtime answers to GET /info/version."""
     rest.check_status(answer, context)
     body = rest.read_reply(_READ_RUNTIME_INFO, bytes(rest.body_of(answer)), context)
-    return operations.RuntimeVersionReply(
+    return operations.ServerMetadataReply(
         version=structured.given(body.runtime_version, ""),
         packages=structured.given(body.python_packages, None),
     )
 
 
 def runtime_info_rest_encode_reply(
-    reply: operations.RuntimeVersionReply, request: operations.RuntimeVersionRequest, context: Context
+    reply: operations.ServerMetadataReply, request: operations.ServerMetadataRequest, context: Context
 ) -> HttpReply:
     """What a client of GET /info/version gets."""
     body = schemas.RuntimeInfo(
@@ -2796,13 +2890,13 @@ def runtime_info_rest_encode_reply(
     return rest.ok_reply((rest.encode(body),))
 
 
-def runtime_info_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.RuntimeVersionRequest:
+def runtime_info_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.ServerMetadataRequest:
     """/caikit.runtime.info.InfoService/GetRuntimeInfo to its operation."""
     grpc.read(wire.decode_RuntimeInfoRequest, grpc.request_message(call), context)
-    return operations.RuntimeVersionRequest()
+    return operations.ServerMetadataRequest()
 
 
-def runtime_info_grpc_encode_request(request: operations.RuntimeVersionRequest, context: Context) -> GrpcRequest:
+def runtime_info_grpc_encode_request(request: operations.ServerMetadataRequest, context: Context) -> GrpcRequest:
     """The operation to /caikit.runtime.info.InfoService/GetRuntimeInfo."""
     message = wire.RuntimeInfoRequest()
     message_chunks = grpc.write(wire.encode_RuntimeInfoRequest, message, context)
@@ -2810,18 +2904,18 @@ def runtime_info_grpc_encode_request(request: operations.RuntimeVersionRequest, 
 
 
 def runtime_info_grpc_decode_reply(
-    answer: GrpcReply, request: operations.RuntimeVersionRequest, context: Context
-) -> operations.RuntimeVersionReply:
+    answer: GrpcReply, request: operations.ServerMetadataRequest, context: Context
+) -> operations.ServerMetadataReply:
     """What a runtime answers to /caikit.runtime.info.InfoService/GetRuntimeInfo."""
     message = grpc.read(wire.decode_RuntimeInfoResponse, grpc.reply_message(answer, context), context)
-    return operations.RuntimeVersionReply(
+    return operations.ServerMetadataReply(
         version=message.runtime_version,
         packages=message.python_packages,
     )
 
 
 def runtime_info_grpc_encode_reply(
-    reply: operations.RuntimeVersionReply, request: operations.RuntimeVersionRequest, context: Context
+    reply: operations.ServerMetadataReply, request: operations.ServerMetadataRequest, context: Context
 ) -> GrpcReply:
     """What a client of /caikit.runtime.info.InfoService/GetRuntimeInfo gets."""
     message = wire.RuntimeInfoResponse(
@@ -2854,3 +2948,92 @@ def health_rest_encode_reply(
 ) -> HttpReply:
     """What a client of GET /health gets."""
     return rest.bare_status(reply.ready, "OK", context)
+
+
+def health_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.ServerReadyRequest:
+    """/grpc.health.v1.Health/Check to its operation."""
+    message = grpc.read(wire.decode_HealthCheckRequest, grpc.request_message(call), context)
+    structured.lose_set(
+        (("service", message.service),),
+        context,
+    )
+    return operations.ServerReadyRequest()
+
+
+def health_grpc_encode_request(request: operations.ServerReadyRequest, context: Context) -> GrpcRequest:
+    """The operation to /grpc.health.v1.Health/Check."""
+    message = wire.HealthCheckRequest()
+    message_chunks = grpc.write(wire.encode_HealthCheckRequest, message, context)
+    return GrpcRequest("/grpc.health.v1.Health/Check", messages=(message_chunks,))
+
+
+def health_grpc_decode_reply(
+    answer: GrpcReply, request: operations.ServerReadyRequest, context: Context
+) -> operations.ServerReadyReply:
+    """What a runtime answers to /grpc.health.v1.Health/Check."""
+    message = grpc.read(wire.decode_HealthCheckResponse, grpc.reply_message(answer, context), context)
+    return operations.ServerReadyReply(
+        ready=converters.serving_from_wire(message.status),
+    )
+
+
+def health_grpc_encode_reply(
+    reply: operations.ServerReadyReply, request: operations.ServerReadyRequest, context: Context
+) -> GrpcReply:
+    """What a client of /grpc.health.v1.Health/Check gets."""
+    message = wire.HealthCheckResponse(
+        status=converters.serving_to_wire(reply.ready),
+    )
+    return GrpcReply(messages=(grpc.write(wire.encode_HealthCheckResponse, message, context),))
+
+
+def documentation_rest_decode_request(call: HttpRequest, context: Context) -> operations.DocumentationRequest:
+    """GET /docs to its operation."""
+    return operations.DocumentationRequest()
+
+
+def documentation_rest_encode_request(request: operations.DocumentationRequest, context: Context) -> HttpRequest:
+    """The operation to GET /docs."""
+    path = "/docs"
+    return rest.call("GET", path)
+
+
+def documentation_rest_decode_reply(
+    answer: HttpReply, request: operations.DocumentationRequest, context: Context
+) -> operations.DocumentationReply:
+    """What a runtime answers to GET /docs."""
+    rest.check_status(answer, context)
+    return operations.DocumentationReply()
+
+
+def documentation_rest_encode_reply(
+    reply: operations.DocumentationReply, request: operations.DocumentationRequest, context: Context
+) -> HttpReply:
+    """What a client of GET /docs gets."""
+    return rest.ok_reply((b"{}",))
+
+
+def openapi_rest_decode_request(call: HttpRequest, context: Context) -> operations.DocumentationRequest:
+    """GET /openapi.json to its operation."""
+    return operations.DocumentationRequest()
+
+
+def openapi_rest_encode_request(request: operations.DocumentationRequest, context: Context) -> HttpRequest:
+    """The operation to GET /openapi.json."""
+    path = "/openapi.json"
+    return rest.call("GET", path)
+
+
+def openapi_rest_decode_reply(
+    answer: HttpReply, request: operations.DocumentationRequest, context: Context
+) -> operations.DocumentationReply:
+    """What a runtime answers to GET /openapi.json."""
+    rest.check_status(answer, context)
+    return operations.DocumentationReply()
+
+
+def openapi_rest_encode_reply(
+    reply: operations.DocumentationReply, request: operations.DocumentationRequest, context: Context
+) -> HttpReply:
+    """What a client of GET /openapi.json gets."""
+    return rest.ok_reply((b"{}",))

@@ -53,8 +53,8 @@ class VectorData(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class SimilarityInputs(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The JSON object SimilarityInputs."""
 
-    source_sentence: str | UnsetType | None = UNSET
-    sentences: list[str] | UnsetType | None = UNSET
+    source_sentence: str
+    sentences: list[str]
 
 
 class SimilarityScores(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -66,15 +66,15 @@ class SimilarityScores(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
 class SimilaritiesInputs(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The JSON object SimilaritiesInputs."""
 
-    source_sentences: list[str] | UnsetType | None = UNSET
-    sentences: list[str] | UnsetType | None = UNSET
+    source_sentences: list[str]
+    sentences: list[str]
 
 
 class RerankInputs(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The JSON object RerankInputs."""
 
-    query: str | UnsetType | None = UNSET
-    documents: list[Any] | UnsetType | None = UNSET
+    query: str
+    documents: list[Any]
 
 
 class RerankParameters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -91,16 +91,16 @@ class RerankScore(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The JSON object RerankScore."""
 
     document: Any = UNSET
-    index: int | UnsetType | None = UNSET
-    score: float | UnsetType | None = UNSET
+    index: int
+    score: float
     text: str | UnsetType | None = UNSET
 
 
 class ReranksInputs(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The JSON object ReranksInputs."""
 
-    queries: list[str] | UnsetType | None = UNSET
-    documents: list[Any] | UnsetType | None = UNSET
+    queries: list[str]
+    documents: list[Any]
 
 
 class ReranksParameters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

@@ -5,8 +5,9 @@ import msgspec
 
 from inferbridge.bridge import converters, grpc, quirks, rest, structured, tensors
 from inferbridge.bridge.context import Context
+from inferbridge.bridge.errors import BridgeError
 from inferbridge.bridge.json_tensors import TensorSink
-from inferbridge.bridge.values import GrpcReply, GrpcRequest, HttpReply, HttpRequest
+from inferbridge.bridge.values import Buffer, Chunks, GrpcReply, GrpcRequest, HttpReply, HttpRequest, join
 
 from .. import operations
 from . import rest as schemas
@@ -22,67 +23,6 @@ _READ_REPOSITORY_INDEX = msgspec.json.Decoder(schemas.RepositoryIndex)
 _READ_SERVER_LIVE = msgspec.json.Decoder(schemas.ServerLive)
 _READ_SERVER_METADATA = msgspec.json.Decoder(schemas.ServerMetadata)
 _READ_SERVER_READY = msgspec.json.Decoder(schemas.ServerReady)
-
-
-def server_live_rest_decode_request(call: HttpRequest, context: Context) -> operations.ServerLiveRequest:
-    """GET /v2/health/live to its operation."""
-    return operations.ServerLiveRequest()
-
-
-def server_live_rest_encode_request(request: operations.ServerLiveRequest, context: Context) -> HttpRequest:
-    """The operation to GET /v2/health/live."""
-    path = "/v2/health/live"
-    return rest.call("GET", path)
-
-
-def server_live_rest_decode_reply(
-    answer: HttpReply, request: operations.ServerLiveRequest, context: Context
-) -> operations.ServerLiveReply:
-    """What a runtime answers to GET /v2/health/live."""
-    return operations.ServerLiveReply(live=rest.boolean_status(answer, context))
-
-
-def server_live_rest_encode_reply(
-    reply: operations.ServerLiveReply, request: operations.ServerLiveRequest, context: Context
-) -> HttpReply:
-    """What a client of GET /v2/health/live gets."""
-    body = schemas.ServerLive(
-        live=reply.live,
-    )
-    return rest.status_reply(reply.live, (rest.encode(body),), context)
-
-
-def server_live_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.ServerLiveRequest:
-    """/inference.GRPCInferenceService/ServerLive to its operation."""
-    grpc.read(wire.decode_ServerLiveRequest, grpc.request_message(call), context)
-    return operations.ServerLiveRequest()
-
-
-def server_live_grpc_encode_request(request: operations.ServerLiveRequest, context: Context) -> GrpcRequest:
-    """The operation to /inference.GRPCInferenceService/ServerLive."""
-    message = wire.ServerLiveRequest()
-    message_chunks = grpc.write(wire.encode_ServerLiveRequest, message, context)
-    return GrpcRequest("/inference.GRPCInferenceService/ServerLive", messages=(message_chunks,))
-
-
-def server_live_grpc_decode_reply(
-    answer: GrpcReply, request: operations.ServerLiveRequest, context: Context
-) -> operations.ServerLiveReply:
-    """What a runtime answers to /inference.GRPCInferenceService/ServerLive."""
-    message = grpc.read(wire.decode_ServerLiveResponse, grpc.reply_message(answer, context), context)
-    return operations.ServerLiveReply(
-        live=message.live,
-    )
-
-
-def server_live_grpc_encode_reply(
-    reply: operations.ServerLiveReply, request: operations.ServerLiveRequest, context: Context
-) -> GrpcReply:
-    """What a client of /inference.GRPCInferenceService/ServerLive gets."""
-    message = wire.ServerLiveResponse(
-        live=reply.live,
-    )
-    return GrpcReply(messages=(grpc.write(wire.encode_ServerLiveResponse, message, context),))
 
 
 def server_ready_rest_decode_request(call: HttpRequest, context: Context) -> operations.ServerReadyRequest:
@@ -144,6 +84,67 @@ def server_ready_grpc_encode_reply(
         ready=reply.ready,
     )
     return GrpcReply(messages=(grpc.write(wire.encode_ServerReadyResponse, message, context),))
+
+
+def server_live_rest_decode_request(call: HttpRequest, context: Context) -> operations.ServerReadyRequest:
+    """GET /v2/health/live to its operation."""
+    return operations.ServerReadyRequest()
+
+
+def server_live_rest_encode_request(request: operations.ServerReadyRequest, context: Context) -> HttpRequest:
+    """The operation to GET /v2/health/live."""
+    path = "/v2/health/live"
+    return rest.call("GET", path)
+
+
+def server_live_rest_decode_reply(
+    answer: HttpReply, request: operations.ServerReadyRequest, context: Context
+) -> operations.ServerReadyReply:
+    """What a runtime answers to GET /v2/health/live."""
+    return operations.ServerReadyReply(ready=rest.boolean_status(answer, context))
+
+
+def server_live_rest_encode_reply(
+    reply: operations.ServerReadyReply, request: operations.ServerReadyRequest, context: Context
+) -> HttpReply:
+    """What a client of GET /v2/health/live gets."""
+    body = schemas.ServerLive(
+        live=reply.ready,
+    )
+    return rest.status_reply(reply.ready, (rest.encode(body),), context)
+
+
+def server_live_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.ServerReadyRequest:
+    """/inference.GRPCInferenceService/ServerLive to its operation."""
+    grpc.read(wire.decode_ServerLiveRequest, grpc.request_message(call), context)
+    return operations.ServerReadyRequest()
+
+
+def server_live_grpc_encode_request(request: operations.ServerReadyRequest, context: Context) -> GrpcRequest:
+    """The operation to /inference.GRPCInferenceService/ServerLive."""
+    message = wire.ServerLiveRequest()
+    message_chunks = grpc.write(wire.encode_ServerLiveRequest, message, context)
+    return GrpcRequest("/inference.GRPCInferenceService/ServerLive", messages=(message_chunks,))
+
+
+def server_live_grpc_decode_reply(
+    answer: GrpcReply, request: operations.ServerReadyRequest, context: Context
+) -> operations.ServerReadyReply:
+    """What a runtime answers to /inference.GRPCInferenceService/ServerLive."""
+    message = grpc.read(wire.decode_ServerLiveResponse, grpc.reply_message(answer, context), context)
+    return operations.ServerReadyReply(
+        ready=message.live,
+    )
+
+
+def server_live_grpc_encode_reply(
+    reply: operations.ServerReadyReply, request: operations.ServerReadyRequest, context: Context
+) -> GrpcReply:
+    """What a client of /inference.GRPCInferenceService/ServerLive gets."""
+    message = wire.ServerLiveResponse(
+        live=reply.ready,
+    )
+    return GrpcReply(messages=(grpc.write(wire.encode_ServerLiveResponse, message, context),))
 
 
 def model_ready_rest_decode_request(call: HttpRequest, context: Context) -> operations.ModelReadyRequest:
@@ -726,39 +727,35 @@ def infer_grpc_encode_reply(
     return GrpcReply(messages=(grpc.write(wire.encode_ModelInferResponse, message, context),))
 
 
-def _read_repository_index_rest_reply_items(
-    item: schemas.RepositoryModel, context: Context
-) -> operations.RepositoryModel:
+def _read_repository_index_rest_reply_items(item: schemas.RepositoryModel, context: Context) -> operations.Model:
     """One of `the items`."""
-    return operations.RepositoryModel(
-        name=item.name,
+    return operations.Model(
+        id=item.name,
         version=structured.given(item.version, ""),
         state=structured.given(item.state, ""),
         reason=structured.given(item.reason, ""),
     )
 
 
-def _write_repository_index_rest_reply_items(
-    item: operations.RepositoryModel, context: Context
-) -> schemas.RepositoryModel:
+def _write_repository_index_rest_reply_items(item: operations.Model, context: Context) -> schemas.RepositoryModel:
     """One of `the items`."""
     return schemas.RepositoryModel(
-        name=item.name,
+        name=item.id,
         version=rest.optional(item.version),
         state=rest.optional(item.state),
         reason=rest.optional(item.reason),
     )
 
 
-def repository_index_rest_decode_request(call: HttpRequest, context: Context) -> operations.RepositoryIndexRequest:
+def repository_index_rest_decode_request(call: HttpRequest, context: Context) -> operations.ModelListRequest:
     """POST /v2/repository/index to its operation."""
     body = rest.read_json(_READ_REPOSITORY_INDEX, bytes(rest.body_of(call)))
-    return operations.RepositoryIndexRequest(
+    return operations.ModelListRequest(
         ready=structured.given(body.ready, False),
     )
 
 
-def repository_index_rest_encode_request(request: operations.RepositoryIndexRequest, context: Context) -> HttpRequest:
+def repository_index_rest_encode_request(request: operations.ModelListRequest, context: Context) -> HttpRequest:
     """The operation to POST /v2/repository/index."""
     if request.repository:
         context.lose("repository", "the other side has no place for it")
@@ -770,18 +767,18 @@ def repository_index_rest_encode_request(request: operations.RepositoryIndexRequ
 
 
 def repository_index_rest_decode_reply(
-    answer: HttpReply, request: operations.RepositoryIndexRequest, context: Context
-) -> operations.RepositoryIndexReply:
+    answer: HttpReply, request: operations.ModelListRequest, context: Context
+) -> operations.ModelListReply:
     """What a runtime answers to POST /v2/repository/index."""
     rest.check_status(answer, context)
     body = rest.read_reply(_READ_LIST_OF_REPOSITORY_MODEL, bytes(rest.body_of(answer)), context)
-    return operations.RepositoryIndexReply(
+    return operations.ModelListReply(
         models=[_read_repository_index_rest_reply_items(item, context) for item in body],
     )
 
 
 def repository_index_rest_encode_reply(
-    reply: operations.RepositoryIndexReply, request: operations.RepositoryIndexRequest, context: Context
+    reply: operations.ModelListReply, request: operations.ModelListRequest, context: Context
 ) -> HttpReply:
     """What a client of POST /v2/repository/index gets."""
     body = [_write_repository_index_rest_reply_items(item, context) for item in reply.models]
@@ -790,10 +787,10 @@ def repository_index_rest_encode_reply(
 
 def _read_repository_index_grpc_reply_models(
     item: wire.RepositoryIndexResponse_ModelIndex, context: Context
-) -> operations.RepositoryModel:
+) -> operations.Model:
     """One of `models`."""
-    return operations.RepositoryModel(
-        name=item.name,
+    return operations.Model(
+        id=item.name,
         version=item.version,
         state=converters.model_state_from_wire(item.state),
         reason=item.reason,
@@ -801,27 +798,27 @@ def _read_repository_index_grpc_reply_models(
 
 
 def _write_repository_index_grpc_reply_models(
-    item: operations.RepositoryModel, context: Context
+    item: operations.Model, context: Context
 ) -> wire.RepositoryIndexResponse_ModelIndex:
     """One of `models`."""
     return wire.RepositoryIndexResponse_ModelIndex(
-        name=item.name,
+        name=item.id,
         version=item.version,
         state=converters.model_state_to_wire(item.state),
         reason=item.reason,
     )
 
 
-def repository_index_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.RepositoryIndexRequest:
+def repository_index_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.ModelListRequest:
     """/inference.GRPCInferenceService/RepositoryIndex to its operation."""
     message = grpc.read(wire.decode_RepositoryIndexRequest, grpc.request_message(call), context)
-    return operations.RepositoryIndexRequest(
+    return operations.ModelListRequest(
         repository=message.repository_name,
         ready=message.ready,
     )
 
 
-def repository_index_grpc_encode_request(request: operations.RepositoryIndexRequest, context: Context) -> GrpcRequest:
+def repository_index_grpc_encode_request(request: operations.ModelListRequest, context: Context) -> GrpcRequest:
     """The operation to /inference.GRPCInferenceService/RepositoryIndex."""
     message = wire.RepositoryIndexRequest(
         repository_name=request.repository,
@@ -832,17 +829,17 @@ def repository_index_grpc_encode_request(request: operations.RepositoryIndexRequ
 
 
 def repository_index_grpc_decode_reply(
-    answer: GrpcReply, request: operations.RepositoryIndexRequest, context: Context
-) -> operations.RepositoryIndexReply:
+    answer: GrpcReply, request: operations.ModelListRequest, context: Context
+) -> operations.ModelListReply:
     """What a runtime answers to /inference.GRPCInferenceService/RepositoryIndex."""
     message = grpc.read(wire.decode_RepositoryIndexResponse, grpc.reply_message(answer, context), context)
-    return operations.RepositoryIndexReply(
+    return operations.ModelListReply(
         models=[_read_repository_index_grpc_reply_models(item, context) for item in message.models],
     )
 
 
 def repository_index_grpc_encode_reply(
-    reply: operations.RepositoryIndexReply, request: operations.RepositoryIndexRequest, context: Context
+    reply: operations.ModelListReply, request: operations.ModelListRequest, context: Context
 ) -> GrpcReply:
     """What a client of /inference.GRPCInferenceService/RepositoryIndex gets."""
     message = wire.RepositoryIndexResponse(
@@ -995,3 +992,269 @@ def model_unload_grpc_encode_reply(
     """What a client of /inference.GRPCInferenceService/RepositoryModelUnload gets."""
     message = wire.RepositoryModelUnloadResponse()
     return GrpcReply(messages=(grpc.write(wire.encode_RepositoryModelUnloadResponse, message, context),))
+
+
+def infer_stream_rest_decode_request(call: HttpRequest, context: Context) -> operations.InferRequest:
+    """POST /v2/models/{model}/infer_stream to its operation."""
+    source = rest.open_body(call, context.policy.nan)
+    body = rest.read_tensors(_READ_INFER_REQUEST, source)
+    rest.agree("model_name", body.model_name, call.variables.get("model", ""))
+    rest.agree("model_version", body.model_version, call.variables.get("version", ""))
+    request = operations.InferRequest(
+        model=call.variables["model"],
+        version=call.variables.get("version", ""),
+        id=rest.given(body.id, ""),
+        parameters=rest.parameters_of(body.parameters, "parameters"),
+        binary_outputs=rest.binary_flag(body.parameters, "binary_data_output", "parameters") or False,
+        inputs=[
+            operations.Tensor(
+                name=item.name,
+                shape=item.shape,
+                datatype=item.datatype,
+                parameters=rest.parameters_of(item.parameters, "inputs[].parameters"),
+                data=source.take(item.data, item.datatype, item.shape, item.parameters, item.name),
+            )
+            for item in body.inputs
+        ],
+        outputs=[
+            operations.RequestedOutput(
+                name=item.name,
+                parameters=rest.parameters_of(item.parameters, "outputs[].parameters"),
+                binary=rest.binary_flag(item.parameters, "binary_data", "outputs[].parameters"),
+            )
+            for item in rest.given(body.outputs, [])
+        ],
+    )
+    source.finish()
+    return request
+
+
+def infer_stream_rest_encode_request(request: operations.InferRequest, context: Context) -> HttpRequest:
+    """The operation to POST /v2/models/{model}/infer_stream."""
+    sent_version = quirks.model_versions(request.version, "version", context)
+    sent_id = quirks.ascii_ids(request.id, "id", context)
+    sink = TensorSink(rest.request_nan(context))
+    binary = context.profile.binary_tensors
+    inputs = []
+    for item in request.inputs:
+        quirks.datatype(item.datatype, "inputs[].datatype", context, in_json=not binary)
+        data, size = sink.put(item.data, item.datatype, item.shape, item.name, binary)
+        inputs.append(
+            schemas.InferInput(
+                name=item.name,
+                shape=item.shape,
+                datatype=item.datatype,
+                parameters=rest.parameters_to(item.parameters, "inputs[].parameters", context, binary_data_size=size),
+                data=data,
+            )
+        )
+    if sent_version:
+        in_model = rest.segment(request.model, "model")
+        in_version = rest.segment(sent_version, "version")
+        path = f"/v2/models/{in_model}/versions/{in_version}/infer_stream"
+    else:
+        in_model = rest.segment(request.model, "model")
+        path = f"/v2/models/{in_model}/infer_stream"
+    body = schemas.InferRequest(
+        id=rest.optional(sent_id),
+        parameters=rest.parameters_to(request.parameters, "parameters", context, binary_data_output=binary or None),
+        inputs=inputs,
+        outputs=rest.optional(
+            [
+                schemas.InferRequestedOutput(
+                    name=item.name,
+                    parameters=rest.parameters_to(item.parameters, "outputs[].parameters", context),
+                )
+                for item in request.outputs
+            ]
+        ),
+    )
+    chunks, header_length = sink.finish(rest.encode(body))
+    return rest.call("POST", path, chunks, header_length)
+
+
+def infer_stream_rest_decode_message(data: Buffer, context: Context) -> operations.InferMessage:
+    """One event of the answer to POST /v2/models/{model}/infer_stream."""
+    event = HttpReply(200, chunks=(data,))
+    source = rest.open_body(event, rest.reply_nan(context))
+    body = rest.read_tensors(_READ_INFER_REPLY, source)
+    reply = operations.InferMessage(
+        model=rest.given(body.model_name, ""),
+        version=rest.given(body.model_version, ""),
+        id=rest.given(body.id, ""),
+        parameters=rest.message_parameters_of(body.parameters, "parameters"),
+        outputs=[
+            operations.Tensor(
+                name=item.name,
+                shape=item.shape,
+                datatype=item.datatype,
+                parameters=rest.message_parameters_of(item.parameters, "outputs[].parameters"),
+                data=source.take(item.data, item.datatype, item.shape, item.parameters, item.name),
+            )
+            for item in body.outputs
+        ],
+    )
+    source.finish()
+    return reply
+
+
+def infer_stream_rest_encode_message(reply: operations.InferMessage, context: Context) -> bytes:
+    """One event of what a client of POST /v2/models/{model}/infer_stream gets."""
+    sink = TensorSink(context.policy.nan)
+    outputs = []
+    for item in reply.outputs:
+        data, size = sink.put(item.data, item.datatype, item.shape, item.name, False)
+        outputs.append(
+            schemas.InferOutput(
+                name=item.name,
+                shape=item.shape,
+                datatype=item.datatype,
+                parameters=rest.parameters_to(item.parameters, "outputs[].parameters", context, binary_data_size=size),
+                data=data,
+            )
+        )
+    body = schemas.InferReply(
+        model_name=rest.optional(reply.model),
+        model_version=rest.optional(reply.version),
+        id=rest.optional(reply.id),
+        parameters=rest.parameters_to(reply.parameters, "parameters", context),
+        outputs=outputs,
+    )
+    chunks, _ = sink.finish(rest.encode(body))
+    return bytes(join(chunks))
+
+
+def infer_stream_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.InferRequest:
+    """/inference.GRPCInferenceService/ModelStreamInfer to its operation."""
+    message = grpc.read(wire.decode_ModelInferRequest, grpc.request_message(call), context)
+    raw = message.raw_input_contents
+    tensors.check_raw_count(raw, len(message.inputs), "raw_input_contents")
+    return operations.InferRequest(
+        model=message.model_name,
+        version=message.model_version,
+        id=message.id,
+        parameters=grpc.parameters_of(message.parameters, "parameters"),
+        inputs=[
+            operations.Tensor(
+                name=item.name,
+                datatype=item.datatype,
+                shape=item.shape,
+                parameters=grpc.parameters_of(item.parameters, "inputs[].parameters"),
+                data=tensors.tensor_data(item.contents, raw, index, item.datatype, item.shape, item.name),
+            )
+            for index, item in enumerate(message.inputs)
+        ],
+        outputs=[
+            operations.RequestedOutput(
+                name=item.name,
+                parameters=grpc.parameters_of(item.parameters, "outputs[].parameters"),
+            )
+            for item in message.outputs
+        ],
+    )
+
+
+def infer_stream_grpc_encode_request(request: operations.InferRequest, context: Context) -> GrpcRequest:
+    """The operation to /inference.GRPCInferenceService/ModelStreamInfer."""
+    sent_version = quirks.model_versions(request.version, "version", context)
+    sent_id = quirks.ascii_ids(request.id, "id", context)
+    for item in request.inputs:
+        quirks.datatype(item.datatype, "inputs[].datatype", context)
+    message = wire.ModelInferRequest(
+        model_name=request.model,
+        model_version=sent_version,
+        id=sent_id,
+        parameters=grpc.parameters_to(request.parameters, wire.InferParameter, "parameters", context),
+        inputs=[
+            wire.ModelInferRequest_InferInputTensor(
+                name=item.name,
+                datatype=item.datatype,
+                shape=item.shape,
+                parameters=grpc.parameters_to(item.parameters, wire.InferParameter, "inputs[].parameters", context),
+            )
+            for item in request.inputs
+        ],
+        outputs=[
+            wire.ModelInferRequest_InferRequestedOutputTensor(
+                name=item.name,
+                parameters=grpc.parameters_to(item.parameters, wire.InferParameter, "outputs[].parameters", context),
+            )
+            for item in request.outputs
+        ],
+        raw_input_contents=[item.data for item in request.inputs],
+    )
+    message_chunks = grpc.write(wire.encode_ModelInferRequest, message, context)
+    return GrpcRequest("/inference.GRPCInferenceService/ModelStreamInfer", messages=(message_chunks,))
+
+
+def infer_stream_grpc_decode_message(data: Buffer, context: Context) -> operations.InferMessage:
+    """One message of the answer to /inference.GRPCInferenceService/ModelStreamInfer."""
+    envelope = grpc.read(wire.decode_ModelStreamInferResponse, data, context)
+    if envelope.error_message:
+        raise grpc.told(envelope.error_message)
+    message = envelope.infer_response or wire.ModelInferResponse()
+    raw = message.raw_output_contents
+    tensors.check_raw_count(raw, len(message.outputs), "raw_output_contents")
+    return operations.InferMessage(
+        model=message.model_name,
+        version=message.model_version,
+        id=message.id,
+        parameters=grpc.parameters_of(message.parameters, "parameters"),
+        outputs=[
+            operations.Tensor(
+                name=item.name,
+                datatype=item.datatype,
+                shape=item.shape,
+                parameters=grpc.parameters_of(item.parameters, "outputs[].parameters"),
+                data=tensors.tensor_data(item.contents, raw, index, item.datatype, item.shape, item.name),
+            )
+            for index, item in enumerate(message.outputs)
+        ],
+    )
+
+
+def infer_stream_grpc_encode_message(reply: operations.InferMessage, context: Context) -> Chunks:
+    """A message for clients of /inference.GRPCInferenceService/ModelStreamInfer."""
+    message = wire.ModelInferResponse(
+        model_name=reply.model,
+        model_version=reply.version,
+        id=reply.id,
+        parameters=grpc.parameters_to(reply.parameters, wire.InferParameter, "parameters", context),
+        outputs=[
+            wire.ModelInferResponse_InferOutputTensor(
+                name=item.name,
+                datatype=item.datatype,
+                shape=item.shape,
+                parameters=grpc.parameters_to(item.parameters, wire.InferParameter, "outputs[].parameters", context),
+            )
+            for item in reply.outputs
+        ],
+        raw_output_contents=[item.data for item in reply.outputs],
+    )
+    envelope = wire.ModelStreamInferResponse(infer_response=message)
+    return grpc.write(wire.encode_ModelStreamInferResponse, envelope, context)
+
+
+def infer_stream_grpc_encode_error(
+    error: BridgeError, request: operations.InferRequest | None, context: Context
+) -> Chunks:
+    """An error as what a client of /inference.GRPCInferenceService/ModelStreamInfer gets."""
+    reply = operations.InferMessage() if request is None else operations.InferMessage(id=request.id)
+    message = wire.ModelInferResponse(
+        model_name=reply.model,
+        model_version=reply.version,
+        id=reply.id,
+        parameters=grpc.parameters_to(reply.parameters, wire.InferParameter, "parameters", context),
+        outputs=[
+            wire.ModelInferResponse_InferOutputTensor(
+                name=item.name,
+                datatype=item.datatype,
+                shape=item.shape,
+                parameters=grpc.parameters_to(item.parameters, wire.InferParameter, "outputs[].parameters", context),
+            )
+            for item in reply.outputs
+        ],
+        raw_output_contents=[item.data for item in reply.outputs],
+    )
+    envelope = wire.ModelStreamInferResponse(error_message=error.message, infer_response=message)
+    return grpc.write(wire.encode_ModelStreamInferResponse, envelope, context)

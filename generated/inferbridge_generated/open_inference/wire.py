@@ -2354,6 +2354,102 @@ def encode_ModelInferResponse_InferOutputTensor(
     return wire.chunks(out, _write_ModelInferResponse_InferOutputTensor(m, out))
 
 
+class ModelStreamInferResponse(msgspec.Struct, gc=False):
+    """`inference.ModelStreamInferResponse`."""
+
+    error_message: str = ""
+    infer_response: ModelInferResponse | None = None
+
+
+_FIELDS_ModelStreamInferResponse: dict[int, str] = {
+    1: "error_message",
+    2: "infer_response",
+}
+
+
+def _read_ModelStreamInferResponse(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+    m: ModelStreamInferResponse | None = None,
+) -> ModelStreamInferResponse:
+    if m is None:
+        m = ModelStreamInferResponse()
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 10:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.error_message = str(data[at:stop], "utf-8")
+                at = stop
+            elif tag == 18:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.infer_response = _read_ModelInferResponse(data, at, stop, depth + 1, unknown, m.infer_response)
+                at = stop
+            else:
+                at = wire.skip(data, at, end, tag, depth, "inference.ModelStreamInferResponse", unknown)
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _FIELDS_ModelStreamInferResponse, tag, at) from None
+    return m
+
+
+def _write_ModelStreamInferResponse(
+    m: ModelStreamInferResponse,
+    out: list[Buffer],
+) -> int:
+    total = 0
+    piece: Buffer
+    try:
+        if m.infer_response is not None:
+            size = _write_ModelInferResponse(m.infer_response, out)
+            head = _HEADS_18[size] if size < 128 else wire.head(18, size)
+            out.append(head)
+            total += len(head)
+            total += size
+        if m.error_message:
+            piece = m.error_message.encode()
+            size = len(piece)
+            head = _HEADS_10[size] if size < 128 else wire.head(10, size)
+            out += (piece, head)
+            total += size + len(head)
+    except UnicodeEncodeError as error:
+        raise wire.unsendable(error, m, "ModelStreamInferResponse") from None
+    return total
+
+
+def decode_ModelStreamInferResponse(
+    buffer: Buffer,
+    unknown: Unknown,
+) -> ModelStreamInferResponse:
+    """Read one message; raises `WireError`. Fields that the codec does not know are added to `unknown`."""
+    data = wire.readable(buffer)
+    return _read_ModelStreamInferResponse(data, 0, len(data), 0, unknown)
+
+
+def encode_ModelStreamInferResponse(
+    m: ModelStreamInferResponse,
+) -> list[Buffer]:
+    """Write one message; raises `WireError` for a value that does not fit its field."""
+    out: list[Buffer] = []
+    return wire.chunks(out, _write_ModelStreamInferResponse(m, out))
+
+
 class ModelRepositoryParameter(msgspec.Struct, gc=False):
     """`inference.ModelRepositoryParameter`."""
 

@@ -101,31 +101,31 @@ def completions_rest_decode_request(call: HttpRequest, context: Context) -> oper
     body = rest.read_json(_READ_COMPLETION_REQUEST, bytes(rest.body_of(call)))
     in_structured_outputs = body.structured_outputs or _NO_SCHEMAS_StructuredOutputs
     in_stream_options = body.stream_options or _NO_SCHEMAS_StreamOptions
-    structured.lose_set(
+    structured.lose_given(
         (
-            ("suffix", body.suffix),
-            ("prompt_embeds", body.prompt_embeds),
-            ("guided_whitespace_pattern", body.guided_whitespace_pattern),
-            ("bad_words", body.bad_words),
-            ("allowed_token_ids", body.allowed_token_ids),
-            ("use_beam_search", body.use_beam_search),
-            ("priority", body.priority),
-            ("logits_processors", body.logits_processors),
-            ("return_tokens_as_token_ids", body.return_tokens_as_token_ids),
-            ("return_token_ids", body.return_token_ids),
-            ("cache_salt", body.cache_salt),
-            ("kv_transfer_params", body.kv_transfer_params),
-            ("vllm_xargs", body.vllm_xargs),
+            ("suffix", body.suffix, None),
+            ("prompt_embeds", body.prompt_embeds, None),
+            ("guided_whitespace_pattern", body.guided_whitespace_pattern, None),
+            ("bad_words", body.bad_words, None),
+            ("allowed_token_ids", body.allowed_token_ids, None),
+            ("use_beam_search", body.use_beam_search, False),
+            ("priority", body.priority, 0),
+            ("logits_processors", body.logits_processors, None),
+            ("return_tokens_as_token_ids", body.return_tokens_as_token_ids, False),
+            ("return_token_ids", body.return_token_ids, False),
+            ("cache_salt", body.cache_salt, None),
+            ("kv_transfer_params", body.kv_transfer_params, None),
+            ("vllm_xargs", body.vllm_xargs, None),
         ),
         context,
     )
-    structured.lose_set(
+    structured.lose_given(
         (
-            ("disable_fallback", in_structured_outputs.disable_fallback),
-            ("disable_any_whitespace", in_structured_outputs.disable_any_whitespace),
-            ("disable_additional_properties", in_structured_outputs.disable_additional_properties),
-            ("whitespace_pattern", in_structured_outputs.whitespace_pattern),
-            ("structural_tag", in_structured_outputs.structural_tag),
+            ("disable_fallback", in_structured_outputs.disable_fallback, False),
+            ("disable_any_whitespace", in_structured_outputs.disable_any_whitespace, False),
+            ("disable_additional_properties", in_structured_outputs.disable_additional_properties, False),
+            ("whitespace_pattern", in_structured_outputs.whitespace_pattern, None),
+            ("structural_tag", in_structured_outputs.structural_tag, None),
         ),
         context,
     )
@@ -180,6 +180,8 @@ def completions_rest_decode_request(call: HttpRequest, context: Context) -> oper
 
 def completions_rest_encode_request(request: operations.GenerateRequest, context: Context) -> HttpRequest:
     """The operation to POST /v1/completions."""
+    if request.version:
+        context.lose("version", "the other side has no place for it")
     if request.adapter:
         context.lose("adapter", "the other side has no place for it")
     if request.prompt_ids is not None:
@@ -450,33 +452,33 @@ def chat_rest_decode_request(call: HttpRequest, context: Context) -> operations.
     body = rest.read_json(_READ_CHAT_REQUEST, bytes(rest.body_of(call)))
     in_structured_outputs = body.structured_outputs or _NO_SCHEMAS_StructuredOutputs
     in_stream_options = body.stream_options or _NO_SCHEMAS_StreamOptions
-    structured.lose_set(
+    structured.lose_given(
         (
-            ("reasoning_effort", body.reasoning_effort),
-            ("echo", body.echo),
-            ("continue_final_message", body.continue_final_message),
-            ("mm_processor_kwargs", body.mm_processor_kwargs),
-            ("guided_whitespace_pattern", body.guided_whitespace_pattern),
-            ("bad_words", body.bad_words),
-            ("allowed_token_ids", body.allowed_token_ids),
-            ("use_beam_search", body.use_beam_search),
-            ("priority", body.priority),
-            ("logits_processors", body.logits_processors),
-            ("return_tokens_as_token_ids", body.return_tokens_as_token_ids),
-            ("return_token_ids", body.return_token_ids),
-            ("cache_salt", body.cache_salt),
-            ("kv_transfer_params", body.kv_transfer_params),
-            ("vllm_xargs", body.vllm_xargs),
+            ("reasoning_effort", body.reasoning_effort, None),
+            ("echo", body.echo, False),
+            ("continue_final_message", body.continue_final_message, False),
+            ("mm_processor_kwargs", body.mm_processor_kwargs, None),
+            ("guided_whitespace_pattern", body.guided_whitespace_pattern, None),
+            ("bad_words", body.bad_words, None),
+            ("allowed_token_ids", body.allowed_token_ids, None),
+            ("use_beam_search", body.use_beam_search, False),
+            ("priority", body.priority, 0),
+            ("logits_processors", body.logits_processors, None),
+            ("return_tokens_as_token_ids", body.return_tokens_as_token_ids, False),
+            ("return_token_ids", body.return_token_ids, False),
+            ("cache_salt", body.cache_salt, None),
+            ("kv_transfer_params", body.kv_transfer_params, None),
+            ("vllm_xargs", body.vllm_xargs, None),
         ),
         context,
     )
-    structured.lose_set(
+    structured.lose_given(
         (
-            ("disable_fallback", in_structured_outputs.disable_fallback),
-            ("disable_any_whitespace", in_structured_outputs.disable_any_whitespace),
-            ("disable_additional_properties", in_structured_outputs.disable_additional_properties),
-            ("whitespace_pattern", in_structured_outputs.whitespace_pattern),
-            ("structural_tag", in_structured_outputs.structural_tag),
+            ("disable_fallback", in_structured_outputs.disable_fallback, False),
+            ("disable_any_whitespace", in_structured_outputs.disable_any_whitespace, False),
+            ("disable_additional_properties", in_structured_outputs.disable_additional_properties, False),
+            ("whitespace_pattern", in_structured_outputs.whitespace_pattern, None),
+            ("structural_tag", in_structured_outputs.structural_tag, None),
         ),
         context,
     )
@@ -540,6 +542,8 @@ def chat_rest_decode_request(call: HttpRequest, context: Context) -> operations.
 
 def chat_rest_encode_request(request: operations.GenerateRequest, context: Context) -> HttpRequest:
     """The operation to POST /v1/chat/completions."""
+    if request.version:
+        context.lose("version", "the other side has no place for it")
     if request.adapter:
         context.lose("adapter", "the other side has no place for it")
     if request.prompts:
@@ -842,15 +846,15 @@ def _write_embeddings_rest_reply_data(item: operations.Vector, context: Context)
 def embeddings_rest_decode_request(call: HttpRequest, context: Context) -> operations.EmbedRequest:
     """POST /v1/embeddings to its operation."""
     body = rest.read_json(_READ_EMBEDDING_REQUEST, bytes(rest.body_of(call)))
-    structured.lose_set(
+    structured.lose_given(
         (
-            ("priority", body.priority),
-            ("embed_dtype", body.embed_dtype),
-            ("endianness", body.endianness),
-            ("truncation_side", body.truncation_side),
-            ("mm_processor_kwargs", body.mm_processor_kwargs),
-            ("cache_salt", body.cache_salt),
-            ("messages", body.messages),
+            ("priority", body.priority, 0),
+            ("embed_dtype", body.embed_dtype, "float32"),
+            ("endianness", body.endianness, "native"),
+            ("truncation_side", body.truncation_side, "right"),
+            ("mm_processor_kwargs", body.mm_processor_kwargs, None),
+            ("cache_salt", body.cache_salt, None),
+            ("messages", body.messages, None),
         ),
         context,
     )
@@ -934,25 +938,33 @@ def embeddings_rest_encode_reply(
 def score_rest_decode_request(call: HttpRequest, context: Context) -> operations.SimilarityRequest:
     """POST /score to its operation."""
     body = rest.read_json(_READ_SCORE_REQUEST, bytes(rest.body_of(call)))
-    structured.lose_set(
+    structured.lose_given(
         (
-            ("data_1", body.data_1),
-            ("data_2", body.data_2),
-            ("items", body.items),
-            ("priority", body.priority),
-            ("activation", body.activation),
-            ("use_activation", body.use_activation),
-            ("mm_processor_kwargs", body.mm_processor_kwargs),
-            ("instruction", body.instruction),
+            ("priority", body.priority, 0),
+            ("activation", body.activation, True),
+            ("use_activation", body.use_activation, True),
+            ("padding", body.padding, "do_not_pad"),
+            ("truncation_side", body.truncation_side, "right"),
+            ("cache_salt", body.cache_salt, None),
+            ("mm_processor_kwargs", body.mm_processor_kwargs, None),
+            ("instruction", body.instruction, None),
+            ("chat_template_kwargs", body.chat_template_kwargs, None),
+            ("max_tokens_per_query", body.max_tokens_per_query, 0),
+            ("max_tokens_per_doc", body.max_tokens_per_doc, 0),
         ),
         context,
     )
     return operations.SimilarityRequest(
         sources=structured.first(
-            converters.text_or_list_from_wire(body.text_1), converters.text_or_list_from_wire(body.queries)
+            converters.text_or_list_from_wire(body.text_1),
+            converters.text_or_list_from_wire(body.queries),
+            converters.text_or_list_from_wire(body.data_1),
         ),
         sentences=structured.first(
-            converters.text_or_list_from_wire(body.text_2), converters.text_or_list_from_wire(body.documents)
+            converters.text_or_list_from_wire(body.text_2),
+            converters.text_or_list_from_wire(body.documents),
+            converters.text_or_list_from_wire(body.items),
+            converters.text_or_list_from_wire(body.data_2),
         ),
         model=structured.given(body.model, ""),
         truncate_tokens=structured.given(body.truncate_prompt_tokens, None),
@@ -1033,9 +1045,9 @@ def _read_rerank_rest_reply_results(item: schemas.RerankItem, context: Context) 
         context,
     )
     return operations.RankedDocument(
-        index=structured.given(item.index, 0),
-        score=structured.given(item.relevance_score, 0.0),
-        text=structured.given(in_document.text, ""),
+        index=item.index,
+        score=item.relevance_score,
+        text=structured.given(in_document.text, None),
     )
 
 
@@ -1048,7 +1060,7 @@ def _write_rerank_rest_reply_results(item: operations.RankedDocument, context: C
         relevance_score=structured.finite(item.score, "relevance_score", context),
         document=structured.filled_json(
             schemas.RerankDocument(
-                text=rest.optional(item.text),
+                text=structured.json(item.text),
             ),
             _NO_SCHEMAS_RerankDocument,
         ),
@@ -1058,24 +1070,29 @@ def _write_rerank_rest_reply_results(item: operations.RankedDocument, context: C
 def rerank_rest_decode_request(call: HttpRequest, context: Context) -> operations.RerankRequest:
     """POST /rerank to its operation."""
     body = rest.read_json(_READ_RERANK_REQUEST, bytes(rest.body_of(call)))
-    structured.lose_set(
+    structured.lose_given(
         (
-            ("priority", body.priority),
-            ("activation", body.activation),
-            ("use_activation", body.use_activation),
-            ("max_tokens_per_doc", body.max_tokens_per_doc),
-            ("mm_processor_kwargs", body.mm_processor_kwargs),
-            ("instruction", body.instruction),
+            ("priority", body.priority, 0),
+            ("activation", body.activation, True),
+            ("use_activation", body.use_activation, True),
+            ("padding", body.padding, "do_not_pad"),
+            ("truncation_side", body.truncation_side, "right"),
+            ("cache_salt", body.cache_salt, None),
+            ("mm_processor_kwargs", body.mm_processor_kwargs, None),
+            ("instruction", body.instruction, None),
+            ("chat_template_kwargs", body.chat_template_kwargs, None),
+            ("max_tokens_per_query", body.max_tokens_per_query, 0),
+            ("max_tokens_per_doc", body.max_tokens_per_doc, 0),
         ),
         context,
     )
     return operations.RerankRequest(
-        queries=converters.text_or_list_from_wire(body.query),
         documents=converters.text_documents_from_wire(body.documents),
         model=structured.given(body.model, ""),
         top_n=structured.given(body.top_n, None),
         truncate_tokens=structured.given(body.truncate_prompt_tokens, None),
         user=structured.given(body.user, ""),
+        queries=[body.query],
     )
 
 
@@ -1087,9 +1104,10 @@ def rerank_rest_encode_request(request: operations.RerankRequest, context: Conte
         context.lose("return_queries", "the other side has no place for it")
     if request.return_text is not None:
         context.lose("return_text", "the other side has no place for it")
+    only_queries = structured.only(request.queries, "queries", context)
     path = "/rerank"
     body = schemas.RerankRequest(
-        query=converters.text_or_list_to_wire(request.queries),
+        query=only_queries,
         documents=converters.text_documents_to_wire(request.documents),
         model=rest.optional(request.model),
         top_n=structured.json(request.top_n),
@@ -1126,7 +1144,7 @@ def rerank_rest_encode_reply(
 ) -> HttpReply:
     """What a client of POST /rerank gets."""
     for item in reply.rankings:
-        if item.query:
+        if item.query is not None:
             context.note("rankings[].query")
     only_rankings = structured.only(reply.rankings, "rankings", context)
     body = schemas.Rerank(
@@ -1147,14 +1165,14 @@ def rerank_rest_encode_reply(
 def tokenize_rest_decode_request(call: HttpRequest, context: Context) -> operations.TokenizeRequest:
     """POST /tokenize to its operation."""
     body = rest.read_json(_READ_TOKENIZE_REQUEST, bytes(rest.body_of(call)))
-    structured.lose_set(
+    structured.lose_given(
         (
-            ("add_generation_prompt", body.add_generation_prompt),
-            ("continue_final_message", body.continue_final_message),
-            ("chat_template", body.chat_template),
-            ("chat_template_kwargs", body.chat_template_kwargs),
-            ("mm_processor_kwargs", body.mm_processor_kwargs),
-            ("tools", body.tools),
+            ("add_generation_prompt", body.add_generation_prompt, True),
+            ("continue_final_message", body.continue_final_message, False),
+            ("chat_template", body.chat_template, None),
+            ("chat_template_kwargs", body.chat_template_kwargs, None),
+            ("mm_processor_kwargs", body.mm_processor_kwargs, None),
+            ("tools", body.tools, None),
         ),
         context,
     )
@@ -1295,6 +1313,8 @@ def models_rest_decode_request(call: HttpRequest, context: Context) -> operation
 
 def models_rest_encode_request(request: operations.ModelListRequest, context: Context) -> HttpRequest:
     """The operation to GET /v1/models."""
+    if request.repository:
+        context.lose("repository", "the other side has no place for it")
     path = "/v1/models"
     return rest.call("GET", path)
 
@@ -1321,30 +1341,30 @@ def models_rest_encode_reply(
     return rest.ok_reply((rest.encode(body),))
 
 
-def version_rest_decode_request(call: HttpRequest, context: Context) -> operations.RuntimeVersionRequest:
+def version_rest_decode_request(call: HttpRequest, context: Context) -> operations.ServerMetadataRequest:
     """GET /version to its operation."""
-    return operations.RuntimeVersionRequest()
+    return operations.ServerMetadataRequest()
 
 
-def version_rest_encode_request(request: operations.RuntimeVersionRequest, context: Context) -> HttpRequest:
+def version_rest_encode_request(request: operations.ServerMetadataRequest, context: Context) -> HttpRequest:
     """The operation to GET /version."""
     path = "/version"
     return rest.call("GET", path)
 
 
 def version_rest_decode_reply(
-    answer: HttpReply, request: operations.RuntimeVersionRequest, context: Context
-) -> operations.RuntimeVersionReply:
+    answer: HttpReply, request: operations.ServerMetadataRequest, context: Context
+) -> operations.ServerMetadataReply:
     """What a runtime answers to GET /version."""
     rest.check_status(answer, context)
     body = rest.read_reply(_READ_VERSION, bytes(rest.body_of(answer)), context)
-    return operations.RuntimeVersionReply(
+    return operations.ServerMetadataReply(
         version=structured.given(body.version, ""),
     )
 
 
 def version_rest_encode_reply(
-    reply: operations.RuntimeVersionReply, request: operations.RuntimeVersionRequest, context: Context
+    reply: operations.ServerMetadataReply, request: operations.ServerMetadataRequest, context: Context
 ) -> HttpReply:
     """What a client of GET /version gets."""
     body = schemas.Version(
@@ -1378,26 +1398,26 @@ def health_rest_encode_reply(
     return rest.bare_status(reply.ready, "", context)
 
 
-def ping_rest_decode_request(call: HttpRequest, context: Context) -> operations.ServerLiveRequest:
+def ping_rest_decode_request(call: HttpRequest, context: Context) -> operations.ServerReadyRequest:
     """GET /ping to its operation."""
-    return operations.ServerLiveRequest()
+    return operations.ServerReadyRequest()
 
 
-def ping_rest_encode_request(request: operations.ServerLiveRequest, context: Context) -> HttpRequest:
+def ping_rest_encode_request(request: operations.ServerReadyRequest, context: Context) -> HttpRequest:
     """The operation to GET /ping."""
     path = "/ping"
     return rest.call("GET", path)
 
 
 def ping_rest_decode_reply(
-    answer: HttpReply, request: operations.ServerLiveRequest, context: Context
-) -> operations.ServerLiveReply:
+    answer: HttpReply, request: operations.ServerReadyRequest, context: Context
+) -> operations.ServerReadyReply:
     """What a runtime answers to GET /ping."""
-    return operations.ServerLiveReply(live=rest.boolean_status(answer, context))
+    return operations.ServerReadyReply(ready=rest.boolean_status(answer, context))
 
 
 def ping_rest_encode_reply(
-    reply: operations.ServerLiveReply, request: operations.ServerLiveRequest, context: Context
+    reply: operations.ServerReadyReply, request: operations.ServerReadyRequest, context: Context
 ) -> HttpReply:
     """What a client of GET /ping gets."""
-    return rest.bare_status(reply.live, "", context)
+    return rest.bare_status(reply.ready, "", context)

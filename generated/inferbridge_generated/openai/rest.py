@@ -124,15 +124,21 @@ class ScoreRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     priority: int | UnsetType | None = UNSET
     activation: bool | UnsetType | None = UNSET
     use_activation: bool | UnsetType | None = UNSET
+    padding: str | UnsetType | None = UNSET
+    truncation_side: str | UnsetType | None = UNSET
+    cache_salt: str | UnsetType | None = UNSET
     mm_processor_kwargs: Any = UNSET
     instruction: str | UnsetType | None = UNSET
+    chat_template_kwargs: Any = UNSET
+    max_tokens_per_query: int | UnsetType | None = UNSET
+    max_tokens_per_doc: int | UnsetType | None = UNSET
 
 
 class RerankRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The JSON object RerankRequest."""
 
     model: str | UnsetType | None = UNSET
-    query: Any
+    query: str
     documents: Any
     top_n: int | UnsetType | None = UNSET
     truncate_prompt_tokens: int | UnsetType | None = UNSET
@@ -141,9 +147,14 @@ class RerankRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     priority: int | UnsetType | None = UNSET
     activation: bool | UnsetType | None = UNSET
     use_activation: bool | UnsetType | None = UNSET
-    max_tokens_per_doc: int | UnsetType | None = UNSET
+    padding: str | UnsetType | None = UNSET
+    truncation_side: str | UnsetType | None = UNSET
+    cache_salt: str | UnsetType | None = UNSET
     mm_processor_kwargs: Any = UNSET
     instruction: str | UnsetType | None = UNSET
+    chat_template_kwargs: Any = UNSET
+    max_tokens_per_query: int | UnsetType | None = UNSET
+    max_tokens_per_doc: int | UnsetType | None = UNSET
 
 
 class RerankUsage(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -396,9 +407,9 @@ class Scores(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class RerankItem(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The JSON object RerankItem."""
 
-    index: int | UnsetType | None = UNSET
+    index: int
     document: RerankDocument | UnsetType | None = UNSET
-    relevance_score: float | UnsetType | None = UNSET
+    relevance_score: float
 
 
 class Models(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

@@ -187,6 +187,8 @@ def generate_grpc_decode_request(call: GrpcRequest, context: Context) -> operati
 
 def generate_grpc_encode_request(request: operations.GenerateRequest, context: Context) -> GrpcRequest:
     """The operation to /fmaas.GenerationService/Generate."""
+    if request.version:
+        context.lose("version", "the other side has no place for it")
     if request.prompt_ids is not None:
         context.lose("prompt_ids", "the other side has no place for it")
     if request.messages is not None:
@@ -446,6 +448,8 @@ def generate_stream_grpc_decode_request(call: GrpcRequest, context: Context) -> 
 
 def generate_stream_grpc_encode_request(request: operations.GenerateRequest, context: Context) -> GrpcRequest:
     """The operation to /fmaas.GenerationService/GenerateStream."""
+    if request.version:
+        context.lose("version", "the other side has no place for it")
     if request.prompt_ids is not None:
         context.lose("prompt_ids", "the other side has no place for it")
     if request.messages is not None:
@@ -592,7 +596,7 @@ def generate_stream_grpc_decode_message(data: Buffer, context: Context) -> opera
 
 
 def generate_stream_grpc_encode_message(neutral: operations.GenerateMessage, context: Context) -> Chunks:
-    """One message of what a client of /fmaas.GenerationService/GenerateStream gets."""
+    """A message for clients of /fmaas.GenerationService/GenerateStream."""
     if neutral.tool_calls is not None:
         context.lose("tool_calls", "the other side has no place for it")
     if neutral.reasoning:
@@ -710,6 +714,8 @@ def model_info_grpc_decode_request(call: GrpcRequest, context: Context) -> opera
 
 def model_info_grpc_encode_request(request: operations.ModelListRequest, context: Context) -> GrpcRequest:
     """The operation to /fmaas.GenerationService/ModelInfo."""
+    if request.repository:
+        context.lose("repository", "the other side has no place for it")
     only_models = structured.only(request.models, "models", context)
     message = wire.ModelInfoRequest(
         model_id=only_models,
@@ -748,3 +754,40 @@ def model_info_grpc_encode_reply(
         max_new_tokens=structured.sayable(only_models.max_new_tokens, 0, 0, "max_new_tokens", context),
     )
     return GrpcReply(messages=(grpc.write(wire.encode_ModelInfoResponse, message, context),))
+
+
+def health_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.ServerReadyRequest:
+    """/grpc.health.v1.Health/Check to its operation."""
+    message = grpc.read(wire.decode_HealthCheckRequest, grpc.request_message(call), context)
+    structured.lose_set(
+        (("service", message.service),),
+        context,
+    )
+    return operations.ServerReadyRequest()
+
+
+def health_grpc_encode_request(request: operations.ServerReadyRequest, context: Context) -> GrpcRequest:
+    """The operation to /grpc.health.v1.Health/Check."""
+    message = wire.HealthCheckRequest()
+    message_chunks = grpc.write(wire.encode_HealthCheckRequest, message, context)
+    return GrpcRequest("/grpc.health.v1.Health/Check", messages=(message_chunks,))
+
+
+def health_grpc_decode_reply(
+    answer: GrpcReply, request: operations.ServerReadyRequest, context: Context
+) -> operations.ServerReadyReply:
+    """What a runtime answers to /grpc.health.v1.Health/Check."""
+    message = grpc.read(wire.decode_HealthCheckResponse, grpc.reply_message(answer, context), context)
+    return operations.ServerReadyReply(
+        ready=converters.serving_from_wire(message.status),
+    )
+
+
+def health_grpc_encode_reply(
+    reply: operations.ServerReadyReply, request: operations.ServerReadyRequest, context: Context
+) -> GrpcReply:
+    """What a client of /grpc.health.v1.Health/Check gets."""
+    message = wire.HealthCheckResponse(
+        status=converters.serving_to_wire(reply.ready),
+    )
+    return GrpcReply(messages=(grpc.write(wire.encode_HealthCheckResponse, message, context),))

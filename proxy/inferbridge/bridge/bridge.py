@@ -10,11 +10,12 @@ What fails on the way there is the client's to know; what fails on the way back 
 unless the runtime itself answered with an error.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
+from inferbridge.bridge.accept import StreamForm, stream_form
 from inferbridge.bridge.context import Context, Policy, RuntimeFault, RuntimeProfile, Setting
 from inferbridge.bridge.dialects import DIALECTS, OPEN_INFERENCE, Dialect, error_reply
 from inferbridge.bridge.errors import BridgeError, Code
@@ -24,9 +25,10 @@ from inferbridge.bridge.registry import Api, Endpoint, GrpcHalf, RestHalf
 from inferbridge.bridge.rules import RULES
 from inferbridge.bridge.rules.base import MessageWriter, Rule
 from inferbridge.bridge.streams import ArraySink, EventSink, GrpcSink, GrpcSource, LineSink, RestSource, Sink, Source
-from inferbridge.bridge.values import GrpcReply, GrpcRequest, Headers, HttpReply, HttpRequest
+from inferbridge.bridge.values import Buffer, GrpcReply, GrpcRequest, Headers, HttpReply, HttpRequest
 
 LOST_HEADER = "x-inferbridge-lost"
+_SINKS: Mapping[StreamForm, type[EventSink | LineSink]] = {"events": EventSink, "lines": LineSink, "array": ArraySink}
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,13 +208,14 @@ class Bridge:
         """Writes the client's stream; `accept` is what the client asks for."""
         half, context = self.client.half, crossing.context
         if isinstance(half, GrpcHalf):
-            return GrpcSink(half, context)
-        if "application/x-ndjson" in accept or "application/jsonl" in accept:
-            return LineSink(half, self.client.dialect, context)
-        if "application/json" in accept and "text/event-stream" not in accept and self.client.endpoint.mode == "stream":
-            # not where the request decides: OpenAI's SDK says `Accept: application/json` and reads events
-            return ArraySink(half, self.client.dialect, context)
-        return EventSink(half, self.client.dialect, context)
+            return GrpcSink(half, crossing.request, context)
+        sink = _SINKS[stream_form(accept, "events", arrays=False)]
+        return sink(half, self.client.dialect, context)
+
+    def failure(self, error: BridgeError) -> tuple[Sequence[Buffer], Headers]:
+        """How the stream of a gRPC client tells of a request that cannot be taken across, and the trailers."""
+        assert isinstance(self.client.half, GrpcHalf)
+        return GrpcSink(self.client.half, None, Context(self.profile, self.policy, setting=self.setting)).fail(error)
 
     def error(self, error: BridgeError) -> HttpReply | GrpcReply:
         """An error in the client's dialect."""

@@ -26,30 +26,43 @@ _RESERVED = frozenset({"self", "messages", "chat_template", "tokenize"})
 class ChatTemplate:
     """The templates of one model, compiled; ValueError when they cannot be.
 
-    `template` is one template, or several by name: `default`, and maybe `tool_use` for chats with tools.
+    `template` is one template, or several by name: `default`, and maybe `tool_use` for chats with tools. `tokens` are
+    the texts of `bos_token` and `eos_token`; with `begins` the runtime begins every prompt with the former itself.
     """
 
-    def __init__(self, template: str | Mapping[str, str], tokens: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, template: str | Mapping[str, str], tokens: dict[str, str] | None = None, *, begins: bool = True
+    ) -> None:
         named = {_DEFAULT: template} if isinstance(template, str) else template
         environment = _environment()
         self._templates = {name: _compiled(environment, text) for name, text in named.items()}
         if _DEFAULT not in self._templates:
             raise ValueError(f"of the chat templates {', '.join(named)} none is named {_DEFAULT}")
         self._tokens = tokens or {}
+        self._doubled = self._tokens.get("bos_token", "") if begins else ""
 
     @classmethod
     def load(cls, path: Path) -> "ChatTemplate":
-        """From a .jinja file, or a tokenizer_config.json that has one or several. OSError, ValueError."""
+        """From a .jinja file, or a tokenizer_config.json that has one or several. OSError, ValueError.
+
+        The texts of the begin and end tokens are in the tokenizer_config.json, also in the one beside a .jinja file.
+        """
         text = path.read_text(encoding="utf-8")
         if path.suffix != ".json":
-            return cls(text)
-        config = json.loads(text)
-        template = config.get("chat_template") if isinstance(config, dict) else None
+            beside = path.with_name("tokenizer_config.json")
+            return cls._load(text, _configuration(beside.read_text(encoding="utf-8")) if beside.exists() else {})
+        config = _configuration(text)
+        template = config.get("chat_template")
         if isinstance(template, list):
             template = _by_name(template)
         if not isinstance(template, str | dict):
             raise ValueError(f"{path.name} has no chat_template")
-        return cls(template, {name: _token(config.get(name)) for name in ("bos_token", "eos_token")})
+        return cls._load(template, config)
+
+    @classmethod
+    def _load(cls, template: str | Mapping[str, str], config: Mapping[str, Any]) -> "ChatTemplate":
+        tokens = {name: _token(config.get(name)) for name in ("bos_token", "eos_token")}
+        return cls(template, tokens, begins=config.get("add_bos_token") is not False)
 
     def render(self, messages: list[Any], **variables: Any) -> str:
         """The prompt; BridgeError INVALID_ARGUMENT when the template refuses the messages."""
@@ -64,14 +77,18 @@ class ChatTemplate:
             raise invalid(f"messages: the chat template refuses them: {error}") from None
 
     def render_request(self, request: Any) -> str:
-        """The prompt of a chat as a neutral request; further variables go before its own, as in vLLM."""
+        """The prompt of a chat as a neutral request; further variables go before its own, as in vLLM.
+
+        Without a begin token at its start where the runtime puts one before every prompt.
+        """
         asked = request.add_generation_prompt
         variables = {
             "add_generation_prompt": True if asked is None else asked,
             "tools": request.tools,
             "documents": request.documents,
         }
-        return self.render(request.messages, **{**variables, **_further(request.chat_template_kwargs)})
+        prompt = self.render(request.messages, **{**variables, **_further(request.chat_template_kwargs)})
+        return prompt.removeprefix(self._doubled)
 
 
 def _environment() -> ImmutableSandboxedEnvironment:
@@ -89,6 +106,12 @@ def _compiled(environment: ImmutableSandboxedEnvironment, text: str) -> Template
         return environment.from_string(text)
     except TemplateError as error:
         raise ValueError(f"the chat template is broken: {error}") from None
+
+
+def _configuration(text: str) -> dict[str, Any]:
+    """What a tokenizer_config.json says; nothing if it is no object."""
+    config = json.loads(text)
+    return config if isinstance(config, dict) else {}
 
 
 def _by_name(templates: list[Any]) -> dict[str, str]:

@@ -101,6 +101,16 @@ def encoder_decoder_to_wire(value: bool) -> int:
     return int(value)
 
 
+def serving_from_wire(value: int) -> bool:
+    """gRPC's health protocol: SERVING (1) is ready, all else is not."""
+    return value == 1
+
+
+def serving_to_wire(value: bool) -> int:
+    """SERVING or NOT_SERVING."""
+    return 1 if value else 2
+
+
 def score_objects_from_wire(value: Any) -> list[float]:
     """vLLM's scores, in the order of their index."""
     try:
@@ -124,16 +134,16 @@ def text_documents_from_wire(value: Any) -> list[Any]:
 
 def text_documents_to_wire(value: list[Any]) -> list[str]:
     """The text of each document, which is all that a ranking depends on."""
-    return [document_text(document) for document in value]
+    return [document_text(document, f"documents[{place}]") for place, document in enumerate(value)]
 
 
-def document_text(document: Any) -> str:
+def document_text(document: Any, name: str = "document") -> str:
     """The text of one of caikit's documents: `text`, else `_text`, else nothing (caikit-nlp 0.5)."""
     if not isinstance(document, dict):
-        raise invalid("documents: each is an object with a member `text` or `_text`")
+        raise invalid(f"{name}: it is an object with a member `text` or `_text`")
     text = document.get("text") or document.get("_text") or ""
     if not isinstance(text, str):
-        raise invalid("documents: the member `text` is a string")
+        raise invalid(f"{name}: its text is a string")
     return text
 
 
@@ -162,3 +172,13 @@ def json_format_from_wire(value: int | None) -> bool | None:
 def json_format_to_wire(value: bool | None) -> int | None:
     """TEXT said explicitly makes the vLLM adapter fail, so it is left out."""
     return 1 if value else None
+
+
+def negated_from_wire(value: bool | msgspec.UnsetType | None) -> bool | None:
+    """What one API calls to leave out, and another to put in."""
+    return not value if isinstance(value, bool) else None
+
+
+def negated_to_wire(value: bool | None) -> bool | msgspec.UnsetType:
+    """The opposite; nothing of nothing."""
+    return msgspec.UNSET if value is None else not value

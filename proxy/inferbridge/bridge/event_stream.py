@@ -119,6 +119,10 @@ class EventFraming:
         """An event that tells of an error."""
         return b"%s%s%s" % (self._error, data, self._after)
 
-    def comment(self) -> bytes:
-        """A sign of life that is no event."""
+    def end(self) -> bytes:
+        """The mark of success; empty where there is none."""
+        return self.done_event
+
+    def keep_alive(self) -> bytes:
+        """A comment: a sign of life that is no event."""
         return b": ping" + self._after

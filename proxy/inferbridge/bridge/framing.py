@@ -26,21 +26,37 @@ def frame(messages: Iterable[Chunks]) -> list[Buffer]:
 
 def unframe(body: Buffer, encoding: str, limit: int) -> tuple[Chunks, ...]:
     """The messages of a whole body; `encoding` is the call's `grpc-encoding`, `limit` bytes hold for each message."""
-    view, messages, at = memoryview(body), [], 0
-    while at < len(view):
-        if at + PREFIX_BYTES > len(view):
-            raise invalid("the last gRPC message is cut off")
-        compressed, length = _PREFIX.unpack_from(view, at)
-        at += PREFIX_BYTES + length
+    view = memoryview(body)
+    found, end, _ = split(view, limit)
+    if end < len(view):
+        raise invalid("the last gRPC message is cut off")
+    return tuple([(plain(flag, message, encoding, limit) if flag else message,) for flag, message in found])
+
+
+def split[B: Buffer](body: B, limit: int) -> tuple[list[tuple[int, B]], int, int]:
+    """Flag and content of each message that is complete, where the rest begins, and how many bytes that will have.
+
+    BridgeError RESOURCE_EXHAUSTED for a message over `limit` bytes, complete or not.
+    """
+    found: list[tuple[int, B]] = []
+    at, end = 0, len(body)
+    while end - at >= PREFIX_BYTES:
+        flag, length = _PREFIX.unpack_from(body, at)
         if length > limit:
             raise too_large(length, limit)
-        if at > len(view) or compressed > 1:
-            raise invalid(
-                "the last gRPC message is cut off" if compressed <= 1 else "the gRPC compression flag is not 0 or 1"
-            )
-        message = view[at - length : at]
-        messages.append((inflate(message, encoding, limit) if compressed else message,))
-    return tuple(messages)
+        stop = at + PREFIX_BYTES + length
+        if stop > end:
+            return found, at, stop - at
+        found.append((flag, body[at + PREFIX_BYTES : stop]))  # type: ignore[arg-type]  # a slice is of the same kind
+        at = stop
+    return found, at, PREFIX_BYTES
+
+
+def plain(flag: int, message: Buffer, encoding: str, limit: int) -> Buffer:
+    """A message with a flag as it was before compression."""
+    if flag != 1:
+        raise invalid("the gRPC compression flag is not 0 or 1")
+    return inflate(message, encoding, limit)
 
 
 def too_large(length: int, limit: int) -> BridgeError:

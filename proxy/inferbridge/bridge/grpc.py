@@ -50,6 +50,11 @@ def error_of(reply: GrpcReply, context: Context) -> BridgeError:
     return RuntimeFault(code, reply.details)
 
 
+def told(text: str) -> RuntimeFault:
+    """An error that a runtime tells as a message of its stream, without a code."""
+    return RuntimeFault(Code.UNKNOWN, text)
+
+
 def read[T](decode: Callable[[Buffer, Unknown], T], data: Buffer, context: Context) -> T:
     """Decode a message; fields that our copy of the proto does not know cannot be translated."""
     unknown: Unknown = []

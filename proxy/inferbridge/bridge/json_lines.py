@@ -95,6 +95,10 @@ class LineFraming:
         """A line that tells of an error."""
         return b"%s%s%s" % (self._error[0], data, self._error[1])
 
+    def end(self) -> bytes:
+        """Nothing: the last line is the end."""
+        return b""
+
     def keep_alive(self) -> bytes:
         """An empty line, which readers skip."""
         return b"\n"
@@ -107,19 +111,25 @@ def _wrapping(key: str) -> tuple[bytes, bytes]:
 class ArrayWriter:
     """Writes the values of one stream as the elements of one JSON array, each as soon as it is there.
 
-    An array cannot tell an error from an element: the caller writes the error as the last one, or breaks the stream
-    off before `end`, which leaves text that no parser takes for a whole array.
+    An array cannot tell an error from an element: it is the last one, under `error_key` where there is one. Or the
+    caller breaks the stream off before `end`, which leaves text that no parser takes for a whole array.
     """
 
     content_type = "application/json"
 
-    def __init__(self) -> None:
+    def __init__(self, error_key: str = "") -> None:
         self._lead = b"["
+        self._error = _wrapping(error_key)
 
     def encode(self, data: bytes) -> bytes:
         """The next element, with what stands between it and the one before."""
         lead, self._lead = self._lead, b","
         return lead + data
+
+    def encode_error(self, data: bytes) -> bytes:
+        """An element that tells of an error."""
+        before, after = self._error
+        return self.encode(b"%s%s%s" % (before, data, after.rstrip(b"\n")))
 
     def end(self) -> bytes:
         """The end of the array; the whole of it when it has no elements."""

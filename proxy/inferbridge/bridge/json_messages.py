@@ -49,11 +49,15 @@ def write_struct(value: Any, name: str, context: Context) -> bytes | None:
 
 
 def write_structs(values: Iterable[Any], name: str, context: Context) -> list[Buffer]:
-    """A list of objects."""
-    made = [write_struct(value, name, context) for value in values]
-    if None in made:
-        raise context.inexpressible(f"{name}: only JSON objects can be carried, not null")
-    return [data for data in made if data is not None]
+    """A list of objects; what is refused is named with its place in the list."""
+    return [_required_struct(value, f"{name}[{place}]", context) for place, value in enumerate(values)]
+
+
+def _required_struct(value: Any, name: str, context: Context) -> bytes:
+    data = write_struct(value, name, context)
+    if data is None:
+        raise context.inexpressible(f"{name}: only a JSON object can be carried, not null")
+    return data
 
 
 def write_value(value: Any, name: str, context: Context) -> bytes | None:
@@ -95,7 +99,9 @@ def _plain(message: Value) -> Any:
 
 
 def _number(value: float) -> float | int:
-    """A whole number is an int where that is exact; -0.0 stays."""
+    """A whole number is an int where that is exact; -0.0 stays. JSON, and so `Value`, has no NaN and no infinity."""
+    if not math.isfinite(value):
+        raise invalid(f"a google.protobuf.Value holds {value}, which is no JSON number")
     whole = value.is_integer() and abs(value) <= _EXACT and (value != 0 or math.copysign(1, value) > 0)
     return int(value) if whole else value
 

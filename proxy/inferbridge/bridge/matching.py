@@ -40,7 +40,7 @@ def _same_operation(client: Endpoint, api: Api, protocol: str, variant: str) -> 
 
 
 def _fitness(client: Endpoint, runtime: Endpoint, mode: str) -> tuple[bool, int]:
-    """An answer that need not be folded or unfolded first; then by how many fields both can say."""
+    """An answer that need not be folded or unfolded first; then by how many fields both can say; then the first."""
     return runtime.mode in {mode, "either"}, len(_fields(client) & _fields(runtime))
 
 

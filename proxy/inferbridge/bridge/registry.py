@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from inferbridge.bridge.context import Context
+from inferbridge.bridge.errors import BridgeError
 from inferbridge.bridge.event_stream import EventFraming
 from inferbridge.bridge.values import Buffer, Chunks, GrpcReply, GrpcRequest, HttpReply, HttpRequest
 
@@ -28,6 +29,8 @@ class RestHalf:
     """Fields of the operation's request that the binding can say."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """What the API does where the client says nothing: field of the operation, and neutral value."""
+    aliases: tuple[str, ...] = ()
+    """Further paths that clients may use; runtimes do not know them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,11 @@ class GrpcHalf:
     decode_message: Callable[[Buffer, Context], Any] | None = None
     """One message to a neutral one; None where the answer is never a stream."""
     encode_message: Callable[[Any, Context], Chunks] | None = None
+    encode_error: Callable[[BridgeError, Any, Context], Chunks] | None = None
+    """An error as a message of the stream, which goes on; the request is None where it cannot be read. None where an
+    error is the call's status."""
+    client_streaming: bool = False
+    """The client sends any number of requests, each answered by some messages, in one call."""
     fields: frozenset[str] = frozenset()
     """As for REST."""
     defaults: Mapping[str, Any] = field(default_factory=dict)

@@ -152,6 +152,13 @@ def parameters_of(values: Any, where: str) -> dict[str, Any]:
     return check_json_parameters({key: values[key] for key in values if key not in BINARY_PARAMETERS}, where)
 
 
+def message_parameters_of(values: Any, where: str) -> dict[str, Any]:
+    """As `parameters_of`, of an event; MLServer adds an object `headers`: what a whole answer has as HTTP headers."""
+    if isinstance(values, dict) and isinstance(values.get("headers"), dict):
+        values = {key: value for key, value in values.items() if key != "headers"}
+    return parameters_of(values, where)
+
+
 def binary_flag(values: Any, key: str, where: str) -> bool | None:
     """`binary_data` of an output or `binary_data_output` of a request; None when not said."""
     if values is msgspec.UNSET or not values or key not in values:
@@ -290,8 +297,8 @@ def _not_ready(context: Context) -> int:
 
 
 def check_status(reply: HttpReply, context: Context) -> None:
-    """Raise what a failed reply says."""
-    if not 200 <= reply.status < 300:
+    """Raise what a failed reply says; Triton's `generate` fails with 200 when a model gives no answer, or several."""
+    if not 200 <= reply.status < 300 or (reply.chunks and bytes(reply.chunks[0][:9]) == b'{"error":'):
         raise error_of(reply, context)
 
 
@@ -303,7 +310,7 @@ def error_of(reply: HttpReply, context: Context) -> BridgeError:
 
 
 def _error_text(reply: HttpReply) -> str:
-    body = bytes(body_of(reply))
+    body = bytes(body_of(reply)).removeprefix(b"data: ")  # Triton's streams fail with an event
     try:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError):

@@ -1,11 +1,14 @@
-"""Finds the endpoint of a call by verb and path, or by service and method."""
+"""Finds the endpoint of a call by verb and path, or by service and method.
+
+Two APIs may have the same path (`GET /health`): then there is a match for each, and who knows the runtimes chooses.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
 from inferbridge.bridge.errors import BridgeError, Code, invalid
-from inferbridge.bridge.registry import Api, Endpoint
+from inferbridge.bridge.registry import Api, Endpoint, RestHalf
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,13 +18,24 @@ class Match:
     api: Api
     endpoint: Endpoint
     variables: dict[str, str]
+    is_alias: bool = False
+    """The path is one that only clients use."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    api: Api
+    endpoint: Endpoint
+    names: tuple[str, ...]
+    """Of the path's variables."""
+    is_alias: bool
 
 
 @dataclass(slots=True)
 class _Node:
     literals: dict[str, "_Node"] = field(default_factory=dict)
     variable: "_Node | None" = None
-    methods: dict[str, tuple[Api, Endpoint, tuple[str, ...]]] = field(default_factory=dict)
+    methods: dict[str, list[_Leaf]] = field(default_factory=dict)
 
 
 class Routes:
@@ -32,12 +46,18 @@ class Routes:
         self._rpcs: dict[str, tuple[Api, Endpoint]] = {}
         for api in apis:
             for endpoint in api.endpoints.values():
-                for path in endpoint.rest.paths if endpoint.rest else ():
-                    self._add(api, endpoint, path, endpoint.rest.method if endpoint.rest else "")
+                if endpoint.rest:
+                    self._add_rest(api, endpoint, endpoint.rest)
                 if endpoint.grpc:
                     self._rpcs[endpoint.grpc.rpc] = (api, endpoint)
 
-    def _add(self, api: Api, endpoint: Endpoint, path: str, method: str) -> None:
+    def _add_rest(self, api: Api, endpoint: Endpoint, half: RestHalf) -> None:
+        for path in half.paths:
+            self._add(api, endpoint, path, half.method)
+        for path in half.aliases:
+            self._add(api, endpoint, path, half.method, is_alias=True)
+
+    def _add(self, api: Api, endpoint: Endpoint, path: str, method: str, *, is_alias: bool = False) -> None:
         node, names = self._root, []
         for segment in path.split("/")[1:]:
             if segment.startswith("{"):
@@ -46,7 +66,7 @@ class Routes:
                 node = node.variable
             else:
                 node = node.literals.setdefault(segment, _Node())
-        node.methods[method] = (api, endpoint, tuple(names))
+        node.methods.setdefault(method, []).append(_Leaf(api, endpoint, tuple(names), is_alias))
 
     def rpc(self, path: str) -> Match:
         """The endpoint of `/package.Service/Method`; raises UNIMPLEMENTED."""
@@ -55,8 +75,8 @@ class Routes:
             raise BridgeError(Code.UNIMPLEMENTED, f"no endpoint for the method {path}")
         return Match(*found, {})
 
-    def rest(self, method: str, target: str) -> Match:
-        """The endpoint of a verb and request target; raises NOT_FOUND, or 405 when only the verb is wrong."""
+    def rest(self, method: str, target: str) -> tuple[Match, ...]:
+        """The endpoints of a verb and request target, one for each API; raises NOT_FOUND, or 405 for a wrong verb."""
         path = target.partition("?")[0]
         values: list[str] = []
         node: _Node | None = self._root
@@ -72,8 +92,10 @@ class Routes:
         if method not in node.methods:
             allowed = ", ".join(sorted(node.methods))
             raise BridgeError(Code.UNIMPLEMENTED, f"{method} is not allowed here; use {allowed}", status=405)
-        api, endpoint, names = node.methods[method]
-        return Match(api, endpoint, dict(zip(names, values, strict=True)))
+        return tuple(
+            Match(leaf.api, leaf.endpoint, dict(zip(leaf.names, values, strict=True)), leaf.is_alias)
+            for leaf in node.methods[method]
+        )
 
 
 def decode_segment(segment: str) -> str:

@@ -130,6 +130,8 @@ class Sink(Protocol):
 
     status: int
     headers: Headers
+    tells_errors: bool
+    """Errors are messages of the stream, even before the first one."""
 
     def write(self, messages: Iterable[Any]) -> Sequence[Buffer]:
         """The client's messages, framed."""
@@ -150,9 +152,12 @@ class GrpcSink:
     status = 200
     headers = GRPC_HEADERS
 
-    def __init__(self, half: GrpcHalf, context: Context) -> None:
+    def __init__(self, half: GrpcHalf, request: Any, context: Context) -> None:
         assert half.encode_message is not None
         self._encode = half.encode_message
+        self._encode_error = half.encode_error
+        self.tells_errors = half.encode_error is not None
+        self._request = request
         self._context = context
 
     def write(self, messages: Iterable[Any]) -> Sequence[Buffer]:
@@ -164,7 +169,9 @@ class GrpcSink:
         return (), _OK_TRAILERS
 
     def fail(self, error: BridgeError) -> tuple[Sequence[Buffer], Headers]:
-        """The error's status."""
+        """The error's status; or a message, where the API tells errors so."""
+        if self._encode_error is not None:
+            return frame([self._encode_error(error, self._request, self._context)]), _OK_TRAILERS
         return (), (("grpc-status", str(int(error.code))), ("grpc-message", quote_message(error.message)))
 
     def keep_alive(self) -> Buffer:
@@ -176,6 +183,7 @@ class EventSink:
     """Server-sent events."""
 
     status = 200
+    tells_errors = False
 
     def __init__(self, half: RestHalf, dialect: Dialect, context: Context) -> None:
         assert half.encode_message is not None
@@ -201,13 +209,14 @@ class EventSink:
 
     def keep_alive(self) -> Buffer:
         """A comment."""
-        return self._framing.comment()
+        return self._framing.keep_alive()
 
 
 class LineSink:
     """Newline-delimited JSON, for clients that ask for it by `Accept`."""
 
     status = 200
+    tells_errors = False
     headers: Headers = (("content-type", "application/x-ndjson"), ("cache-control", "no-cache"))
 
     def __init__(self, half: RestHalf, dialect: Dialect, context: Context) -> None:
@@ -252,5 +261,5 @@ class ArraySink(LineSink):
 
     def fail(self, error: BridgeError) -> tuple[Sequence[Buffer], Headers]:
         """The error as the last element."""
-        last = self._array.encode(self._dialect.event(error, self._context.profile))
+        last = self._array.encode_error(self._dialect.event(error, self._context.profile))
         return (last, self._array.end()), ()

@@ -187,6 +187,13 @@ def lose_set(fields: Iterable[tuple[str, Any]], context: Context) -> None:
             context.lose(name, "the other side has no place for it")
 
 
+def lose_given(fields: Iterable[tuple[str, Any, Any]], context: Context) -> None:
+    """Note each of some JSON fields with a value as a loss: all but null, empty ones and the one that has no effect."""
+    for name, value, off in fields:
+        if value is not None and value is not msgspec.UNSET and value != off and value not in ("", [], {}):
+            context.lose(name, "the other side has no place for it")
+
+
 def note_set(fields: Iterable[tuple[str, Any]], context: Context) -> None:
     """Name each of some fields of an answer that is set; the client's question was answered without it."""
     for name, value in fields:

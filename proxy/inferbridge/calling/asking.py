@@ -4,13 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
+import msgspec
+
 from inferbridge.bridge.context import RuntimeProfile
 from inferbridge.bridge.framing import GRPC_HEADERS, frame
 from inferbridge.bridge.matching import half_of
 from inferbridge.bridge.registry import Api, Endpoint, RestHalf
 from inferbridge.bridge.rest import JSON_HEADERS, segment
+from inferbridge.bridge.transcode_methods import Methods
 from inferbridge.bridge.values import Headers, header
-from inferbridge.protos import methods
+from inferbridge.protos import methods, rest_methods
 from inferbridge.upstream.address import parse_address
 from inferbridge.upstream.api import UpstreamRequest
 from inferbridge_codegen.problems import suggestion
@@ -18,6 +21,7 @@ from inferbridge_generated.registry import APIS
 from inferbridge_generated.runtimes import PROFILES
 
 _TE: Headers = (("te", "trailers"),)
+_LINES: Headers = (("accept", "application/x-ndjson"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,8 @@ def spoken(api: Api, endpoint: Endpoint, place: Place, wanted: str | None) -> Sp
     there = half_of(api, endpoint.name, place.protocol, variant) if understood else None
     if there is not None and wanted in (None, place.protocol):
         return Spoken(api, endpoint, place.protocol, variant)
+    if not place.runtime and wanted in (None, place.protocol) and _is_offered(api, endpoint, place.protocol):
+        return Spoken(api, endpoint, place.protocol)
     if not place.runtime:
         what = f"{api.name}/{endpoint.name} is not spoken over {wanted or place.protocol}"
         raise ValueError(
@@ -101,15 +107,50 @@ def composed(ask: Spoken, data: bytes | None, headers: Headers, parameters: Mapp
     """
     half = half_of(ask.api, ask.endpoint.name, ask.protocol, ask.variant)
     idempotent = ask.endpoint.idempotent
+    if half is None and ask.protocol == "rest" and ask.endpoint.grpc is not None:
+        lines = _LINES if ask.endpoint.mode == "stream" else ()
+        fields = (*JSON_HEADERS, *lines, *headers)
+        return UpstreamRequest("POST", ask.endpoint.grpc.rpc, fields, (data or b"{}",), idempotent)
     if isinstance(half, RestHalf):
         kind = JSON_HEADERS if data is not None and header(headers, "content-type") is None else ()
         chunks = (data,) if data is not None else ()
         return UpstreamRequest(half.method, _path(half, parameters), (*kind, *headers), chunks, idempotent)
-    assert half is not None
     if parameters:
         raise ValueError("a gRPC call has no path: its message says it all")
-    wire = methods(ask.api.name, ask.variant).request_from_json(half.rpc, data or b"{}")
-    return UpstreamRequest("POST", half.rpc, (*GRPC_HEADERS, *_TE, *headers), frame(((wire,),)), idempotent)
+    rpc = half.rpc if half is not None else _offered_rpc(ask, data)
+    wire = protos(ask).request_from_json(rpc, data or b"{}")
+    return UpstreamRequest("POST", rpc, (*GRPC_HEADERS, *_TE, *headers), frame(((wire,),)), idempotent)
+
+
+def protos(ask: Spoken) -> Methods:
+    """The methods among which a gRPC call finds its own."""
+    own = half_of(ask.api, ask.endpoint.name, "grpc", ask.variant)
+    return methods(ask.api.name, ask.variant) if own is not None else rest_methods(ask.api.name)
+
+
+def _is_offered(api: Api, endpoint: Endpoint, protocol: str) -> bool:
+    """Whether a gateway offers an endpoint in a protocol of which its API knows nothing.
+
+    A method of gRPC is plain JSON there (Connect), and a REST endpoint has a method of a generated service.
+    """
+    if protocol == "rest":
+        return endpoint.grpc is not None
+    return any(method.endpoint == endpoint.name for method in api.rest_methods)
+
+
+def _offered_rpc(ask: Spoken, data: bytes | None) -> str:
+    """The method that a gateway made of a REST endpoint; there may be one of its own for a streamed answer."""
+    made = [method for method in ask.api.rest_methods if method.endpoint == ask.endpoint.name]
+    streamed = ask.endpoint.mode == "stream" or (ask.endpoint.mode == "either" and _says_stream(data))
+    return next((method.rpc for method in made if method.streams == streamed), made[0].rpc)
+
+
+def _says_stream(data: bytes | None) -> bool:
+    try:
+        value = msgspec.json.decode(data or b"{}")
+    except msgspec.DecodeError:
+        return False  # said where the message is made
+    return isinstance(value, dict) and value.get("stream") is True
 
 
 def _path(half: RestHalf, parameters: Mapping[str, str]) -> str:

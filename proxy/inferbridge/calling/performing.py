@@ -99,6 +99,12 @@ class _Responder:
             self.data(chunk)
         self.end()
 
+    def hold(self) -> None:
+        """The request is complete."""
+
+    def resume(self) -> None:
+        """As `hold`."""
+
     def abort(self) -> None:
         self.receiver.on_failure(BridgeError(Code.UNAVAILABLE, "the answer was cut off"))
 

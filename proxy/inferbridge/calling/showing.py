@@ -10,7 +10,7 @@ from inferbridge.bridge.registry import RestHalf
 from inferbridge.bridge.routes import Routes
 from inferbridge.bridge.transcode_methods import Methods
 from inferbridge.bridge.values import Buffer, Headers, join
-from inferbridge.calling.asking import Place, Spoken
+from inferbridge.calling.asking import Place, Spoken, protos
 from inferbridge.calling.reading import LIMIT, Ears, GrpcAnswer, Message, Outcome, RestAnswer
 from inferbridge.protos import methods
 from inferbridge.upstream.api import Receiver, UpstreamRequest
@@ -38,11 +38,11 @@ class Screen:
 
     def receiver(self, request: UpstreamRequest) -> Receiver:
         """Hears the answer."""
-        protos = methods(self._ask.api.name, self._ask.variant) if self._ask.protocol == "grpc" else None
+        own = protos(self._ask) if self._ask.protocol == "grpc" else None
         if self._verbose:
-            _tell(self._talk, "client  >", request_lines(request, protos))
+            _tell(self._talk, "client  >", request_lines(request, own))
         ears = Ears(self._head, self._message, self._end)
-        return GrpcAnswer(ears, protos, request.path) if protos is not None else RestAnswer(ears)
+        return GrpcAnswer(ears, own, request.path) if own is not None else RestAnswer(ears)
 
     def _head(self, status: int, headers: Headers) -> None:
         if self._verbose:
@@ -72,11 +72,11 @@ class Screen:
 
 
 def _watched(request: UpstreamRequest, place: Place, talk: Talk) -> Receiver:
-    protos = _protos_of(request.path, place) if place.protocol == "grpc" else None
-    _tell(talk, "runtime >", request_lines(request, protos))
+    theirs = _protos_of(request.path, place) if place.protocol == "grpc" else None
+    _tell(talk, "runtime >", request_lines(request, theirs))
 
     def end(outcome: Outcome) -> None:
-        if outcome.code or protos is not None:
+        if outcome.code or theirs is not None:
             _tell(talk, "runtime <", [f"{outcome.code.name} {outcome.details}".strip()])
 
     ears = Ears(
@@ -84,7 +84,7 @@ def _watched(request: UpstreamRequest, place: Place, talk: Talk) -> Receiver:
         lambda message: _tell(talk, "runtime <", [_text(message.text)]),
         end,
     )
-    return GrpcAnswer(ears, protos, request.path) if protos is not None else RestAnswer(ears)
+    return GrpcAnswer(ears, theirs, request.path) if theirs is not None else RestAnswer(ears)
 
 
 def _protos_of(rpc: str, place: Place) -> Methods:
@@ -99,14 +99,14 @@ def _tell(talk: Talk, side: str, lines: Iterator[str] | list[str]) -> None:
         talk(f"{side} {line}")
 
 
-def request_lines(request: UpstreamRequest, protos: Methods | None) -> Iterator[str]:
-    """A request as text; `protos` make JSON of its messages."""
+def request_lines(request: UpstreamRequest, known: Methods | None) -> Iterator[str]:
+    """A request as text; `known` make JSON of its messages."""
     yield f"{request.method} {request.path}"
     yield from (f"{name}: {value}" for name, value in request.headers)
     body = join(request.chunks) if request.chunks else b""
-    if protos is not None:
+    if known is not None:
         for chunks in unframe(body, "identity", LIMIT):
-            yield _text(protos.request_to_json(request.path, join(chunks) if chunks else b""))
+            yield _text(known.request_to_json(request.path, join(chunks) if chunks else b""))
     elif body:
         yield _text(body)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from inferbridge.commands import BAD_INPUT, FAILURE
+from inferbridge.commands import BAD_INPUT, FAILURE, own_specs
 
 if TYPE_CHECKING:
     from inferbridge.calling.asking import Place, Spoken
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
+@own_specs
 @click.argument("endpoint", metavar="API/ENDPOINT")
 @click.option("-d", "--data", metavar="JSON", help="The request: JSON, @file, or - for stdin.")
 @click.option("--to", "place", metavar="[RUNTIME=]URL", required=True, help="Where to: http(s):// or grpc(s)://.")
@@ -44,7 +45,7 @@ def call(
     """Call an endpoint and print its answer, a line of JSON for each message.
 
     With RUNTIME=URL the endpoint may be one that the runtime does not speak: the call is translated on its way, as the
-    proxy would. Over gRPC, JSON becomes a message and back.
+    proxy would. Over gRPC, JSON becomes a message and back. The proxy itself takes every endpoint in either protocol.
 
     \b
     inferbridge call openai/chat -d '{"messages": [{"role": "user", "content": "hi"}]}' --to http://127.0.0.1:8000

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from inferbridge.commands import BAD_INPUT, FAILURE
+from inferbridge.commands import BAD_INPUT, FAILURE, own_specs
 
 if TYPE_CHECKING:
     from inferbridge.mock.script import Scenario
@@ -16,6 +16,7 @@ _PORT = click.IntRange(0, 65535)
 
 
 @click.command()
+@own_specs
 @click.argument("runtime")
 @click.option("--listen", metavar="HOST", default="127.0.0.1", show_default=True, help="Where to listen.")
 @click.option("--rest", metavar="PORT", type=_PORT, help="Port of REST; default: the spec's, 0 is any free one.")

@@ -1,13 +1,14 @@
 """Builds the gateway's application from the settings."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
 from inferbridge.bridge.chat_template import ChatTemplate
 from inferbridge.bridge.context import Setting
 from inferbridge.bridge.matching import protocols
-from inferbridge.bridge.registry import Api
+from inferbridge.bridge.registry import Api, Endpoint
 from inferbridge.bridge.routes import Match
 from inferbridge.config.load import load_settings
 from inferbridge.config.sources import Flags
@@ -16,7 +17,8 @@ from inferbridge.gateway.connect.calls import ConnectGateway
 from inferbridge.gateway.connect.methods import methods_of
 from inferbridge.gateway.local.health import ServiceStates
 from inferbridge.gateway.local.messages import grpc_services
-from inferbridge.gateway.local.services import LocalServices
+from inferbridge.gateway.local.services import HEALTH, REFLECTIONS, LocalServices
+from inferbridge.gateway.readiness import Probe, Readiness
 from inferbridge.gateway.rest_services.calls import RestServices
 from inferbridge.gateway.service import GatewayService
 from inferbridge.gateway.targets import Target
@@ -30,6 +32,8 @@ RUNTIMES: Mapping[str, frozenset[str]] = {
     for name, profiles in PROFILES.items()
 }
 """Known runtimes and the protocols that they speak."""
+_ABOUT = frozenset({"server_ready", "server_metadata", "model_list"})
+"""Operations about a runtime, which nearly every API can say."""
 
 
 def settings(file: Path | None, environment: Mapping[str, str] | None = None, flags: Flags | None = None) -> Settings:
@@ -40,11 +44,13 @@ def settings(file: Path | None, environment: Mapping[str, str] | None = None, fl
 def application(settings: Settings) -> GatewayService:
     """The application; its pools connect on their first call."""
     targets = [target for upstream in settings.upstreams for target in _targets(upstream, settings)]
-    served = [api for api in APIS.values() if "grpc" in protocols(api) and _is_served(api, targets)]
-    rest_apis = [(api, _generated(api, "rest_service.binpb")) for api in APIS.values() if _serves_rest(api, targets)]
+    apis = [api for api in APIS.values() if _is_served(api, targets)]
+    served = [api for api in apis if "grpc" in protocols(api)]
+    rest_apis = [(api, _generated(api, "rest_service.binpb")) for api in apis if api.rest_methods]
     sets = [*(_generated(api, "protos.binpb") for api in served), *(data for _, data in rest_apis)]
-    service = GatewayService(targets, APIS, settings.policy, settings.limits, _local_services(served, rest_apis, sets))
-    methods = methods_of([grpc_services(), *sets], _idempotent(served).__contains__)
+    local = LocalServices(sets, _states(_served_services(targets)))
+    service = GatewayService(targets, APIS, settings.policy, settings.limits, local)
+    methods = methods_of([grpc_services(), *_variants(served, targets), *sets], _idempotent(served).__contains__)
     service.connect = ConnectGateway(methods, settings.limits, service.open)
     service.rest_services = RestServices(rest_apis, settings.limits, service.open)
     return service
@@ -56,36 +62,67 @@ def _idempotent(apis: Iterable[Api]) -> frozenset[str]:
     return frozenset(endpoint.grpc.rpc for endpoint in endpoints if endpoint.grpc and endpoint.idempotent)
 
 
+def _variants(served: Iterable[Api], targets: Iterable[Target]) -> Iterator[bytes]:
+    """Descriptors of the dialects that clients of gRPC speak: an API's first upstream decides on its own."""
+    first = {target.profile.api: target.profile.variant for target in reversed(list(targets))}
+    for api in served:
+        if variant := first.get(api.name):
+            yield _generated(api, f"{variant}/protos.binpb")
+
+
 def _generated(api: Api, name: str) -> bytes:
     return files("inferbridge_generated").joinpath(api.name.replace("-", "_"), name).read_bytes()
 
 
-def _serves_rest(api: Api, targets: Sequence[Target]) -> bool:
-    """Whether there is an upstream for a gRPC service made of an API's REST endpoints."""
-    matches = [Match(api, api.endpoints[method.endpoint], {}) for method in api.rest_methods]
-    return any(target.serving(APIS, match) for target in targets for match in matches)
+def _service(rpc: str) -> str:
+    return rpc.split("/")[1]
 
 
-def _local_services(served: Iterable[Api], rest: Iterable[tuple[Api, bytes]], sets: Iterable[bytes]) -> LocalServices:
-    """Health and reflection of the gRPC services for which there is an upstream, whatever protocol that speaks."""
-    services = {
-        endpoint.grpc.rpc.split("/")[1]: _is_ready
-        for api in served
-        for endpoint in api.endpoints.values()
-        if endpoint.grpc
-    }
-    services |= {method.rpc.split("/")[1]: _is_ready for api, _ in rest for method in api.rest_methods}
-    return LocalServices(sets, ServiceStates(services))
+def _grpc_methods(api: Api) -> dict[str, list[Endpoint]]:
+    """The endpoints of an API by their gRPC service, but for services that the gateway answers itself."""
+    methods = [(endpoint.grpc.rpc, endpoint) for endpoint in api.endpoints.values() if endpoint.grpc]
+    methods += [(method.rpc, api.endpoints[method.endpoint]) for method in api.rest_methods]
+    found: dict[str, list[Endpoint]] = {}
+    for rpc, endpoint in methods:
+        if _service(rpc) not in {HEALTH, *REFLECTIONS}:
+            found.setdefault(_service(rpc), []).append(endpoint)
+    return found
 
 
 def _is_served(api: Api, targets: Sequence[Target]) -> bool:
-    matches = [Match(api, endpoint, {}) for endpoint in api.endpoints.values() if endpoint.grpc is not None]
+    """Whether there is an upstream for some method of an API's gRPC services."""
+    matches = [Match(api, endpoint, {}) for endpoints in _grpc_methods(api).values() for endpoint in endpoints]
     return any(target.serving(APIS, match) for target in targets for match in matches)
 
 
-def _is_ready() -> bool:
-    """An upstream is configured; whether it runs shows with the first call."""
-    return True
+def _served_services(targets: Sequence[Target]) -> dict[str, list[Target]]:
+    """The gRPC services that upstreams serve, whatever protocol these speak, by name.
+
+    One that can only say which models there are does not serve a service that is for more than that, though it answers
+    those calls.
+    """
+    found: dict[str, list[Target]] = {}
+    for api in APIS.values():
+        for service, endpoints in _grpc_methods(api).items():
+            telling = [endpoint for endpoint in endpoints if endpoint.operation not in _ABOUT] or endpoints
+            matches = [Match(api, endpoint, {}) for endpoint in telling]
+            able = [target for target in targets if any(target.serving(APIS, match) for match in matches)]
+            if able:
+                found[service] = able
+    return found
+
+
+def _states(services: Mapping[str, Sequence[Target]]) -> ServiceStates:
+    """The readiness of services is that of the upstreams which serve them."""
+    probes: dict[str, Probe] = {}
+    for target in (target for found in services.values() for target in found):
+        probe = Probe.of(target, APIS[target.profile.api])
+        if probe is not None:
+            probes.setdefault(target.name, probe)
+    readiness = Readiness(
+        {name: [probes[target.name] for target in found if target.name in probes] for name, found in services.items()}
+    )
+    return ServiceStates({name: partial(readiness.ready, name) for name in services}, readiness.refresh)
 
 
 def _targets(upstream: Upstream, settings: Settings) -> list[Target]:

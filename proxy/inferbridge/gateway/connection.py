@@ -33,7 +33,7 @@ _BARE_ERROR_BODY = b"internal error\n"
 class _Call:
     """One request and its answer; what the application holds is the `_Answer`."""
 
-    __slots__ = ("answer", "head", "refused", "sink", "stream")
+    __slots__ = ("answer", "head", "held", "owed", "refused", "sink", "stream")
 
     def __init__(self, stream: int, head: RequestHead | None) -> None:
         self.stream = stream
@@ -42,6 +42,10 @@ class _Call:
         self.answer: _Answer | None = None
         self.refused = False
         """The application was asked to refuse it."""
+        self.held = False
+        """The application wants no more of the body for now."""
+        self.owed = 0
+        """Credit that the client gets when it may go on."""
 
 
 class _Answer:
@@ -95,6 +99,16 @@ class _Answer:
                 connection.forget(self._call)
             except Exception as error:
                 connection.fail(self._call, error)
+            connection.output_ready()
+
+    def hold(self) -> None:
+        self._call.held = True
+
+    def resume(self) -> None:
+        connection = self._connection
+        self._call.held = False
+        if connection is not None and self._call.owed:
+            connection.pay(self._call)
             connection.output_ready()
 
     def abort(self) -> None:
@@ -240,7 +254,18 @@ class ClientConnection:
                 call.sink.on_data(event.data)
             except Exception as error:
                 self.fail(call, error)
-        self.codec.acknowledge(event.stream, event.credit)
+        if call is not None and call.held:
+            call.owed += event.credit
+        else:
+            self.codec.acknowledge(event.stream, event.credit)
+
+    def pay(self, call: _Call) -> None:
+        """Give the client the credit that was held back."""
+        credit, call.owed = call.owed, 0
+        try:
+            self.codec.acknowledge(call.stream, credit)
+        except Exception:
+            self._break()
 
     def _on_end(self, event: RequestEnd) -> None:
         call = self._calls.get(event.stream)
@@ -276,6 +301,8 @@ class ClientConnection:
         if call.answer is not None:
             call.answer.mute()
         call.answer = call.sink = None  # call, answer and sink hold each other: leave nothing to the garbage collector
+        if call.owed:
+            self.pay(call)  # the connection's window is everybody's
         if self._calls.get(call.stream) is call:
             del self._calls[call.stream]
 

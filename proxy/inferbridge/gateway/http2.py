@@ -283,14 +283,10 @@ class Http2Codec:
         """Send as much of the queue as the windows admit; True if the last frame ended the stream."""
         ended = False
         while state.queue:
-            data = state.queue[0]
             room = min(self._connection.local_flow_control_window(stream_id), self._connection.max_outbound_frame_size)
             if room <= 0:
                 break
-            if len(data) > room:
-                frame, state.queue[0] = memoryview(data)[:room], memoryview(data)[room:]
-            else:
-                frame = memoryview(state.queue.popleft())
+            frame = _taken(state.queue, room)
             ended = state.ending and not state.queue and not state.trailers
             state.queued -= len(frame)
             self._connection.send_data(stream_id, frame, end_stream=ended)
@@ -311,6 +307,19 @@ class Http2Codec:
             if state is not None and state.status:
                 self._flush(stream_id, state)
         return self._connection.data_to_send()
+
+
+def _taken(queue: deque[Buffer], room: int) -> bytes | memoryview:
+    """The next bytes of a queue, `room` at most; small pieces together, for a frame costs more than a copy."""
+    first = queue.popleft()
+    if len(first) > room:
+        queue.appendleft(memoryview(first)[room:])
+        return memoryview(first)[:room]
+    pieces, size = [first], len(first)
+    while queue and size + len(queue[0]) <= room:
+        pieces.append(queue.popleft())
+        size += len(pieces[-1])
+    return b"".join(pieces) if len(pieces) > 1 else memoryview(first)
 
 
 def _connection(limits: Limits) -> h2.connection.H2Connection:

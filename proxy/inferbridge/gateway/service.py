@@ -6,17 +6,17 @@ head of a call alone is worked out once and remembered with the head (`Route`).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache, partial
 
-from inferbridge.bridge.bridge import Bridge, End, Leg
+from inferbridge.bridge.accept import StreamForm, stream_form
+from inferbridge.bridge.bridge import Bridge, End
 from inferbridge.bridge.context import Policy
 from inferbridge.bridge.dialects import error_reply
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.framing import (
     GRPC_HEADERS,
     PREFIX_BYTES,
-    frame,
     parse_timeout,
     timeout_text,
     too_large,
@@ -26,7 +26,7 @@ from inferbridge.bridge.matching import half_of
 from inferbridge.bridge.registry import Api, Endpoint
 from inferbridge.bridge.rest import HEADER_LENGTH, JSON_HEADERS
 from inferbridge.bridge.routes import Match, Routes
-from inferbridge.bridge.values import Buffer, GrpcRequest, Headers, HttpRequest, header, join
+from inferbridge.bridge.values import Buffer, GrpcRequest, HttpRequest, header, join
 from inferbridge.gateway.answers import (
     CREDENTIALS,
     OneAnswer,
@@ -37,10 +37,13 @@ from inferbridge.gateway.answers import (
 )
 from inferbridge.gateway.application import RequestHead, RequestSink, Responder
 from inferbridge.gateway.connect.calls import ConnectGateway
+from inferbridge.gateway.duplex import DuplexExchange, duplex_rpcs
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.local.services import LocalServices
+from inferbridge.gateway.reframing import ReframedAnswer
 from inferbridge.gateway.rest_services.calls import RestServices
-from inferbridge.gateway.targets import Target, able, choose
+from inferbridge.gateway.route import Route, translated
+from inferbridge.gateway.targets import Target, able, choose, owner
 from inferbridge.gateway.translating import Cancellable, StreamedAnswer, WholeAnswer
 from inferbridge.upstream.api import UpstreamRequest
 
@@ -58,25 +61,6 @@ def _cancellable(call: Cancellable, target: Target, endpoint: Endpoint) -> Cance
     """The call, unless cutting it would do the runtime harm."""
     harmful = target.profile.drain_streams and target.protocol == "rest" and endpoint.mode != "unary"
     return _Drained() if harmful else call
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """What follows from a call's head alone."""
-
-    protocol: str
-    """`rest` or `grpc`."""
-    match: Match
-    targets: tuple[Target, ...]
-    """Those that speak the endpoint."""
-    timeout: float
-    """Seconds the runtime may take."""
-    body_limit: int
-    """Bytes."""
-    crossing: Headers
-    """What of the client's headers goes over a bridge."""
-    grpc: Headers
-    """The same for a gRPC runtime, with what every gRPC request needs."""
 
 
 class GatewayService:
@@ -108,8 +92,9 @@ class GatewayService:
             for api in reversed(list(apis.values()))
             for endpoint in api.endpoints.values()
             if endpoint.rest is not None
-            for path in endpoint.rest.paths
+            for path in (*endpoint.rest.paths, *endpoint.rest.aliases)
         }
+        self._duplex = duplex_rpcs(apis.values())
         self._bridges: dict[tuple[str, ...], Bridge] = {}
 
     def open(self, head: RequestHead, responder: Responder) -> RequestSink:
@@ -123,12 +108,18 @@ class GatewayService:
         rest = self.rest_services.find(head) if self.rest_services is not None else None
         if rest is not None:
             return rest(head, responder)
-        exchange = Exchange(self, head, responder)
+        exchange = DuplexExchange(self, head, responder) if self._is_duplex(head) else Exchange(self, head, responder)
         exchange.begin()
         return exchange
 
+    def _is_duplex(self, head: RequestHead) -> bool:
+        """Whether the client may send requests for as long as it gets answers."""
+        return head.version == "2" and head.target in self._duplex and is_grpc(head)
+
     def refuse(self, error: BridgeError, head: RequestHead | None, responder: Responder) -> None:
         """Answer an error in the dialect that the head asks for."""
+        if head is not None and self.connect is not None and self.connect.refuse(error, head, responder):
+            return
         rest = head is None or not is_grpc(head)
         answer(error_reply(error, rest=rest, dialect=self._dialect(head) if head is not None else ""), responder)
 
@@ -147,9 +138,13 @@ class GatewayService:
 
     def _find_route(self, head: RequestHead) -> Route:
         grpc, limits = is_grpc(head), self.limits
-        match = self._rpc(head.target) if grpc else self._rest(head.method, head.target)
+        if grpc:
+            match = self._rpc(head.target)
+        else:
+            match = owner(self._rest(head.method, head.target), self.targets, self._apis)
         text = header(head.headers, "grpc-timeout")
-        timeout = limits.call_seconds if text is None else min(limits.call_seconds, parse_timeout(text))
+        deadline = None if text is None else parse_timeout(text)
+        timeout = limits.call_seconds if deadline is None else min(limits.call_seconds, deadline)
         crossing = crossing_headers(head.headers)
         return Route(
             "grpc" if grpc else "rest",
@@ -159,6 +154,8 @@ class GatewayService:
             limits.message_bytes + PREFIX_BYTES if grpc else limits.body_bytes,
             crossing,
             (*GRPC_HEADERS, ("te", "trailers"), ("grpc-timeout", timeout_text(timeout)), *crossing),
+            deadline,
+            "events" if grpc else _form(match, head),
         )
 
     def bridge(self, match: Match, protocol: str, target: Target) -> Bridge:
@@ -182,6 +179,12 @@ class GatewayService:
             raise BridgeError(Code.UNIMPLEMENTED, f"{target.name} does not speak {match.endpoint.name}")
         setting = replace(target.setting, client_api=match.api.name)
         return Bridge(client, ends[0], ends[-1], target.profile, self.policy, setting)
+
+
+def _form(match: Match, head: RequestHead) -> StreamForm:
+    mode = match.endpoint.mode
+    accept = header(head.headers, "accept") or ""
+    return stream_form(accept, "events", arrays=False) if mode != "unary" else "events"
 
 
 def client_end(match: Match, protocol: str, variant: str) -> End:
@@ -251,12 +254,20 @@ class Exchange:
     def _send(self, route: Route) -> None:
         target = choose(route.targets, self._model)
         if target.same_binding(route.match, route.protocol) and not self._needs_translation(target):
-            receiver = PassthroughAnswer(self._responder, route.protocol == "grpc", route.match.api.errors)
+            receiver = self._passing(route)
             request = self._passthrough(route)
             self._done, self._chunks = True, []
             self._call = _cancellable(target.pool.send(request, receiver, route.timeout), target, route.match.endpoint)
         else:
             self._translate(route, target)
+
+    def _passing(self, route: Route) -> PassthroughAnswer:
+        """What hands the runtime's answer on, as it is or in the framing that the client asks for."""
+        rest = route.match.endpoint.rest
+        if route.form == "events" or rest is None or rest.framing is None:
+            return PassthroughAnswer(self._responder, route.protocol == "grpc", route.match.api.errors)
+        limit = self._service.limits.message_bytes
+        return ReframedAnswer(self._responder, route.match.api.errors, rest.framing, route.form, limit)
 
     def _translate(self, route: Route, target: Target) -> None:
         bridge = self._bridge = self._service.bridge(route.match, route.protocol, target)
@@ -265,7 +276,7 @@ class Exchange:
         if crossing.is_simple:
             receiver = OneAnswer(bridge, crossing, self._responder, limits)
             self._done, self._chunks = True, []
-            self._call = target.pool.send(self._translated(crossing.legs[0], route), receiver, route.timeout)
+            self._call = target.pool.send(translated(crossing.legs[0], route), receiver, route.timeout)
             return
         accept = header(self._head.headers, "accept") or ""
         kind = partial(StreamedAnswer, accept=accept) if crossing.context.stream else WholeAnswer
@@ -273,7 +284,7 @@ class Exchange:
         self._done, self._chunks = True, []
         self._call = answer_of_all.begin(
             lambda leg, receiver: _cancellable(
-                target.pool.send(self._translated(leg, route), receiver, route.timeout),
+                target.pool.send(translated(leg, route), receiver, route.timeout),
                 target,
                 crossing.runtime.endpoint,
             )
@@ -304,17 +315,14 @@ class Exchange:
     def _passthrough(self, route: Route) -> UpstreamRequest:
         head = self._head
         headers = tuple(pair for pair in head.headers if pair[0] not in CREDENTIALS)
+        if route.form != "events":
+            # the runtime knows its own framing alone, and compressed it could not be read
+            kept = (pair for pair in headers if pair[0] not in {"accept", "accept-encoding"})
+            headers = (*kept, ("accept", "text/event-stream, application/json"))
         if route.protocol == "rest" and self._chunks and header(headers, HEADER_LENGTH) is None:
             # V2 clients send JSON as octet-stream, form data or nothing at all; FastAPI runtimes insist on its own type
             headers = (*(pair for pair in headers if pair[0] != "content-type"), *JSON_HEADERS)
         return UpstreamRequest(head.method, head.target, headers, self._chunks, route.match.endpoint.idempotent)
-
-    def _translated(self, leg: Leg, route: Route) -> UpstreamRequest:
-        call, idempotent = leg.call, route.match.endpoint.idempotent
-        if isinstance(call, HttpRequest):
-            return UpstreamRequest(call.method, call.path, (*call.headers, *route.crossing), call.chunks, idempotent)
-        headers = (*route.grpc, *call.metadata) if call.metadata else route.grpc
-        return UpstreamRequest("POST", call.rpc, headers, frame(call.messages), idempotent)
 
     def _fail(self, error: BridgeError) -> None:
         if self._done:

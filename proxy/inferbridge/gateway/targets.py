@@ -43,7 +43,7 @@ class Target:
 
     def same_binding(self, match: Match, protocol: str) -> bool:
         """Whether it speaks the client's own binding, so that nothing need be translated."""
-        if self.protocol != protocol or self.profile.api != match.api.name:
+        if self.protocol != protocol or self.profile.api != match.api.name or match.is_alias:
             return False
         return half_of(match.api, match.endpoint.name, protocol, self.profile.variant) is not None
 
@@ -55,6 +55,15 @@ def able(targets: Sequence[Target], apis: Mapping[str, Api], match: Match, proto
         raise BridgeError(Code.NOT_FOUND, f"no upstream speaks {match.api.name}/{match.endpoint.name}")
     found.sort(key=lambda target: (target.profile.api != match.api.name, not target.same_binding(match, protocol)))
     return found
+
+
+def owner(matches: Sequence[Match], targets: Sequence[Target], apis: Mapping[str, Api]) -> Match:
+    """Of endpoints of several APIs with the same path: the one whose API a runtime speaks, or else can be served."""
+    if len(matches) == 1:
+        return matches[0]
+    served = [(match, target) for match in matches for target in targets if target.serving(apis, match)]
+    own = [match for match, target in served if target.profile.api == match.api.name]
+    return (own or [match for match, _ in served] or matches)[0]
 
 
 def choose(targets: Sequence[Target], model_of: Callable[[], str]) -> Target:

@@ -20,12 +20,12 @@ from inferbridge.bridge.values import Buffer, Headers
 from inferbridge.gateway.answers import Collected, answer
 from inferbridge.gateway.application import Responder
 from inferbridge.gateway.limits import Limits
+from inferbridge.gateway.pulse import Pulse
 from inferbridge.upstream.api import Receiver
 
 log = logging.getLogger(__name__)
 
 CONCURRENT = 8
-KEEP_ALIVE_SECONDS = 15.0
 
 type Start = Callable[[Leg, Receiver], Cancellable]
 """Sends the call of a leg."""
@@ -200,8 +200,7 @@ class StreamedAnswer(TranslatedAnswer):
         self._sink = bridge.sink(crossing, accept)
         self._writer = bridge.writer(crossing)
         self._begun = False
-        self._alive: asyncio.TimerHandle | None = None
-        self._quiet = False
+        self._pulse = Pulse(self._beat)
 
     def take_reply(self, number: int, reply: Any) -> None:
         """A whole answer is a stream of one delta."""
@@ -213,7 +212,8 @@ class StreamedAnswer(TranslatedAnswer):
         try:
             for message in messages:
                 self.finished(number, message)
-                message.index += number
+                if number:
+                    message.index += number
                 chunks += self._sink.write((message,) if self._writer is None else self._writer.write(message))
         finally:
             self._send(chunks)
@@ -222,23 +222,21 @@ class StreamedAnswer(TranslatedAnswer):
         data = b"".join(chunks)
         if data:
             self._begin()
-            self._quiet = False
+            self._pulse.heard()
             self._responder.data(data)
 
     def _begin(self) -> None:
         if not self._begun:
             self._begun = True
             self._responder.head(self._sink.status, (*self._sink.headers, *lost_headers(self.crossing.context)))
-            self._stay_alive()
+            if self._sink.keep_alive():
+                self._pulse.start()
 
-    def _stay_alive(self) -> None:
-        """Proxies and clients give up on a stream that is silent for long."""
+    def _beat(self) -> None:
         if self.legs.over:  # the client has left
-            return
-        if self._quiet and (sign := self._sink.keep_alive()):
-            self._responder.data(sign)
-        self._quiet = True
-        self._alive = asyncio.get_running_loop().call_later(KEEP_ALIVE_SECONDS, self._stay_alive)
+            self._pulse.stop()
+        else:
+            self._responder.data(self._sink.keep_alive())
 
     def complete(self) -> None:
         """Say that all is well."""
@@ -250,20 +248,15 @@ class StreamedAnswer(TranslatedAnswer):
 
     def _end(self, chunks: Iterable[Buffer], trailers: Headers) -> None:
         self.legs.over = True
-        self.stop()
+        self._pulse.stop()
         for chunk in chunks:
             self._responder.data(chunk)
         self._responder.end(trailers)
 
-    def stop(self) -> None:
-        """No more signs of life."""
-        if self._alive is not None:
-            self._alive.cancel()
-            self._alive = None
-
     def tell(self, error: BridgeError) -> None:
         """In the stream, once it has begun."""
-        if self._begun:
+        if self._begun or self._sink.tells_errors:
+            self._begin()
             self._end(*self._sink.fail(error))
         else:
             super().tell(error)

@@ -28,6 +28,8 @@ def messages_to(operation: str, request: Any, operations: Any) -> Iterable[Any]:
     """The messages of a streamed answer."""
     if operation == "generate":
         return text.messages(request, operations)
+    if operation == "infer":
+        return _infer_messages(request, operations)
     if operation in UNFOLDS:
         return UNFOLDS[operation](reply_to(operation, request, operations), operations)
     kind = _struct(operation, "Message", operations)
@@ -53,6 +55,13 @@ def _infer(request: Any, operations: Any) -> Any:
     )
 
 
+def _infer_messages(request: Any, operations: Any) -> Iterable[Any]:
+    """A message for each output, as a model that answers in parts sends them."""
+    reply = _infer(request, operations)
+    for output in reply.outputs:
+        yield operations.InferMessage(model=reply.model, version=reply.version, id=reply.id, outputs=[output])
+
+
 def _output(tensor: Any) -> Any:
     output = copy(tensor)
     output.parameters = {}
@@ -67,7 +76,8 @@ def _named(inputs: list[Any], name: str, at: int) -> Any:
 
 
 def _server_metadata(request: Any, operations: Any) -> Any:
-    return operations.ServerMetadataReply(name="inferbridge-mock", version=VERSION, extensions=[])
+    packages = {"inferbridge-mock": VERSION}
+    return operations.ServerMetadataReply(name="inferbridge-mock", version=VERSION, packages=packages)
 
 
 def _model_metadata(request: Any, operations: Any) -> Any:
@@ -77,20 +87,12 @@ def _model_metadata(request: Any, operations: Any) -> Any:
     )
 
 
-def _repository_index(request: Any, operations: Any) -> Any:
-    model = operations.RepositoryModel(name="mock", version=VERSION, state="READY")
-    return operations.RepositoryIndexReply(models=[model])
-
-
 def _model_list(request: Any, operations: Any) -> Any:
     """The models that are asked for: a mock has every model."""
     names = [name for name in request.models if name] or ["mock"]
-    models = [operations.Model(id=name, max_length=MAX_LENGTH, max_new_tokens=MAX_LENGTH) for name in names]
-    return operations.ModelListReply(models=models)
-
-
-def _runtime_version(request: Any, operations: Any) -> Any:
-    return operations.RuntimeVersionReply(version=VERSION)
+    facts = {"version": VERSION, "state": "READY", "loaded": True}
+    limits = {"max_length": MAX_LENGTH, "max_new_tokens": MAX_LENGTH}
+    return operations.ModelListReply(models=[operations.Model(id=name, **facts, **limits) for name in names])
 
 
 _REPLIES: Mapping[str, Callable[[Any, Any], Any]] = {
@@ -98,9 +100,7 @@ _REPLIES: Mapping[str, Callable[[Any, Any], Any]] = {
     **tokens.REPLIES,
     "generate": text.reply,
     "model_list": _model_list,
-    "runtime_version": _runtime_version,
     "infer": _infer,
     "server_metadata": _server_metadata,
     "model_metadata": _model_metadata,
-    "repository_index": _repository_index,
 }

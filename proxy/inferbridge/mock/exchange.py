@@ -107,7 +107,7 @@ class Exchange:
         return GrpcRequest(head.target, head.headers, unframe(body, encoding, self._limits.message_bytes))
 
     async def _answer(self, part: Part) -> None:
-        crossing = _received(part.bridge, part.seen.call)
+        crossing = received(part.bridge, part.seen.call)
         script, failure = part.script, part.script.error
         await asyncio.sleep(script.delay)
         if failure is not None and not failure.after:
@@ -127,9 +127,9 @@ class Exchange:
     async def _stream(self, part: Part, crossing: Crossing) -> None:
         """The messages, each after a pause; the first has had its own."""
         sink = part.bridge.sink(crossing, header(self._head.headers, "accept") or "")
-        frames, failure = list(_frames(part, crossing, sink)), part.script.error
+        pieces, failure = list(frames(part, crossing, sink)), part.script.error
         self._responder.head(sink.status, sink.headers)
-        for number, frame in enumerate(frames if failure is None else frames[: failure.after]):
+        for number, frame in enumerate(pieces if failure is None else pieces[: failure.after]):
             if number:
                 await asyncio.sleep(part.script.delay)
             part.seen.said.append(frame)
@@ -141,7 +141,7 @@ class Exchange:
         self._responder.end(trailers)
 
 
-def _received(bridge: Bridge, call: HttpRequest | GrpcRequest) -> Crossing:
+def received(bridge: Bridge, call: HttpRequest | GrpcRequest) -> Crossing:
     """The call as the API means it; it crosses to nobody."""
     end, context = bridge.client, Context(bridge.profile, bridge.policy, setting=bridge.setting)
     request = end.half.decode_request(call, context)  # type: ignore[arg-type]  # the half fits the call's protocol
@@ -152,7 +152,7 @@ def _received(bridge: Bridge, call: HttpRequest | GrpcRequest) -> Crossing:
     return Crossing(request, context, end, ())
 
 
-def _frames(part: Part, crossing: Crossing, sink: Sink) -> Iterator[bytes]:
+def frames(part: Part, crossing: Crossing, sink: Sink) -> Iterator[bytes]:
     """The framed messages of the whole stream."""
     bridge, answer = part.bridge, part.script.answer
     if answer is not None:

@@ -40,7 +40,7 @@ def _rerank(request: Any, operations: Any) -> Any:
     texts = [document_text(document) for document in request.documents]
     rankings = [
         operations.Ranking(
-            query=query if request.return_queries is not False else "",
+            query=query if request.return_queries is not False else None,
             documents=[_ranked(request, operations, query, index, text) for index, text in enumerate(texts)],
         )
         for query in request.queries
@@ -57,7 +57,7 @@ def _ranked(request: Any, operations: Any, query: str, index: int, text: str) ->
     return operations.RankedDocument(
         index=index,
         score=_score(query, text),
-        text=text if request.return_text is not False else "",
+        text=text if request.return_text is not False else None,
         document=request.documents[index] if request.return_documents is not False else None,
     )
 

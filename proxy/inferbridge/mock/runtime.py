@@ -15,13 +15,16 @@ from inferbridge.bridge.context import Policy, RuntimeProfile, Setting
 from inferbridge.bridge.dialects import error_reply
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.matching import half_of
+from inferbridge.bridge.registry import GrpcHalf
 from inferbridge.bridge.routes import Match, Routes
+from inferbridge.bridge.values import GrpcRequest
 from inferbridge.gateway.answers import answer, is_grpc
 from inferbridge.gateway.application import RequestHead, RequestSink, Responder
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.local.health import ServiceStates
 from inferbridge.gateway.local.services import LocalServices
-from inferbridge.mock.exchange import Exchange, Observer
+from inferbridge.mock.duplex import Duplex
+from inferbridge.mock.exchange import Exchange, Observer, Part, Seen
 from inferbridge.mock.script import Scenario, Script
 from inferbridge.protos import descriptor_set
 from inferbridge_generated import operations
@@ -58,7 +61,21 @@ class MockRuntime:
         local = self._local.find(head) if self._local is not None else None
         if local is not None:
             return local(head, responder)
+        part = self._duplex_part(head)
+        if part is not None:
+            return Duplex(head, responder, self.limits, part, self._observer)
         return Exchange(head, responder, self.limits, self._cast, self.refuse, self._observer)
+
+    def _duplex_part(self, head: RequestHead) -> Part | None:
+        """What to play in a call whose client sends several requests."""
+        try:
+            match, bridge, script = self._cast(head)
+        except BridgeError:
+            return None  # said when the request is complete
+        half = bridge.client.half
+        if not isinstance(half, GrpcHalf) or not half.client_streaming:
+            return None
+        return Part(bridge, script, Seen(match, GrpcRequest(half.rpc)))
 
     def refuse(self, error: BridgeError, head: RequestHead | None, responder: Responder) -> None:
         """Answer what cannot be served."""
@@ -74,7 +91,7 @@ class MockRuntime:
         grpc = is_grpc(head)
         if grpc != (self._protocol == "grpc"):
             raise BridgeError(Code.UNIMPLEMENTED, f"this port speaks {self._protocol} only", status=415)
-        match = self._routes.rpc(head.target) if grpc else self._routes.rest(head.method, head.target)
+        match = self._routes.rpc(head.target) if grpc else self._routes.rest(head.method, head.target)[0]
         script = self._scenario.of(f"{match.api.name}/{match.endpoint.name}")
         return match, self._bridge(match), script
 

@@ -1,6 +1,7 @@
 """What a connection pool to one runtime offers, whatever the protocol."""
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -43,6 +44,16 @@ class Call(Protocol):
         """Stop it: RST_STREAM (CANCEL) on HTTP/2, close on HTTP/1.1. The receiver hears nothing more."""
 
 
+class GrowingCall(Call, Protocol):
+    """A call in flight whose request is still being made, while its answer may come already."""
+
+    def write(self, data: Buffer) -> bool:
+        """More of the request's body. False: the runtime has no room for it yet, wait for `drained`."""
+
+    def finish(self) -> None:
+        """The request is complete."""
+
+
 class Pool(Protocol):
     """Connections to one runtime, shared by the whole process."""
 
@@ -51,3 +62,13 @@ class Pool(Protocol):
 
     async def close(self) -> None:
         """Close all connections; calls in flight fail with UNAVAILABLE."""
+
+
+@runtime_checkable
+class DuplexPool(Pool, Protocol):
+    """Connections on which request and answer may be under way at once."""
+
+    def begin(
+        self, request: UpstreamRequest, receiver: Receiver, drained: Callable[[], None], timeout: float | None = None
+    ) -> GrowingCall:
+        """As `send`, for a request without chunks, which follow. `drained` is called when there is room again."""

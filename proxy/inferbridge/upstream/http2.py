@@ -10,18 +10,22 @@ What is sent again, and when (gRFC A6 calls the first two transparent retries):
 * REFUSED_STREAM: not looked at either. gRPC servers at their stream limit refuse for as long as they take to clear
   away streams whose end we have already seen. So all calls wait for a moment, and the refused ones go first.
 * The connection broke before anything of the answer came: only if the request is marked idempotent, once.
+
+A request that grows is not kept, so it is sent again only while nothing of its body has gone out.
 """
 
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
 from inferbridge.bridge.errors import BridgeError, Code
+from inferbridge.bridge.values import Buffer
 from inferbridge.gateway.limits import Limits
 from inferbridge.upstream.address import Address, describe
-from inferbridge.upstream.api import Call, Receiver, UpstreamRequest
+from inferbridge.upstream.api import Call, GrowingCall, Receiver, UpstreamRequest
 from inferbridge.upstream.call import ActiveCall
 from inferbridge.upstream.connecting import CONNECT_SECONDS, Connector, close_transports
 from inferbridge.upstream.deadlines import Deadlines
@@ -57,6 +61,18 @@ class Http2Call(ActiveCall):
         self.connection: Http2Connection | None = None
         self.stream: Stream | None = None
 
+    @property
+    def repeatable(self) -> bool:
+        """All of the request is still there to be sent once more, and nobody has answered it."""
+        return not self.answered and self.attempts < _MAX_ATTEMPTS
+
+    def open_on(self, codec: Http2Codec) -> Stream:
+        """Send the request."""
+        return codec.open(self.block, self.chunks, self)
+
+    def on_drained(self) -> None:
+        """Requests that do not grow are never asked for more."""
+
     def abandon(self) -> None:
         """Reset the stream, or leave the queue."""
         if self.connection is not None and self.stream is not None:
@@ -69,7 +85,7 @@ class Http2Call(ActiveCall):
     def on_reset(self, code: int, reason: str) -> None:
         """The runtime (or our codec) has ended the stream."""
         self.connection = self.stream = None
-        if code == ErrorCode.REFUSED_STREAM and self.attempts < _MAX_ATTEMPTS and not self.answered:
+        if code == ErrorCode.REFUSED_STREAM and self.repeatable:
             self.pool.refused(self, _REFUSED_SECONDS[self.attempts - 1])
             return
         self.fail(BridgeError(_RESET_CODES.get(code, Code.INTERNAL), f"{self.upstream} ended the call: {reason}"))
@@ -77,7 +93,7 @@ class Http2Call(ActiveCall):
     def on_unprocessed(self) -> None:
         """The runtime goes away without having looked at the request."""
         self.connection = self.stream = None
-        if self.attempts < _MAX_ATTEMPTS:
+        if self.repeatable:
             self.pool.again(self)
         else:
             self.fail(BridgeError(Code.UNAVAILABLE, f"{self.upstream} is going away"))
@@ -85,10 +101,67 @@ class Http2Call(ActiveCall):
     def on_lost(self, error: BridgeError) -> None:
         """The connection broke."""
         self.connection = self.stream = None
-        if self.request.idempotent and not self.answered and self.attempts == 1 and error.code is Code.UNAVAILABLE:
+        if self.request.idempotent and self.repeatable and self.attempts == 1 and error.code is Code.UNAVAILABLE:
             self.pool.again(self)
         else:
             self.fail(error)
+
+
+class GrowingHttp2Call(Http2Call):
+    """One call whose request grows; what comes before there is a stream waits in `chunks`."""
+
+    __slots__ = ("begun", "complete", "drained", "waiting")
+
+    def __init__(
+        self, pool: "Http2Pool", request: UpstreamRequest, receiver: Receiver, drained: Callable[[], None]
+    ) -> None:
+        super().__init__(pool, request, receiver)
+        self.drained = drained
+        self.waiting: list[Buffer] = []
+        self.complete = False
+        self.begun = False
+        """Some of the body has gone out."""
+
+    @property
+    def repeatable(self) -> bool:
+        """As long as nothing of the body has gone out."""
+        return not self.begun and super().repeatable
+
+    def open_on(self, codec: Http2Codec) -> Stream:
+        """Send the head, and what has come of the body."""
+        stream = self.stream = codec.open_growing(self.block, self)
+        self._send(codec, stream)
+        return stream
+
+    def _send(self, codec: Http2Codec, stream: Stream) -> None:
+        chunks, self.waiting = self.waiting, []
+        self.begun = self.begun or bool(chunks) or self.complete
+        codec.send(stream, chunks)
+        if self.complete:
+            codec.finish(stream)
+
+    def write(self, data: Buffer) -> bool:
+        """More of the body."""
+        if self.finished:
+            return True
+        self.waiting.append(data)
+        self._move()
+        return not self.waiting and (self.stream is None or self.stream.pending is None)
+
+    def finish(self) -> None:
+        """The body is complete."""
+        self.complete = True
+        self._move()
+
+    def _move(self) -> None:
+        if self.connection is not None and self.stream is not None:
+            self._send(self.connection.codec, self.stream)
+            self.connection.flush_soon()
+
+    def on_drained(self) -> None:
+        """The runtime has room again."""
+        if not self.finished:
+            self.drained()
 
 
 class Http2Connection(asyncio.Protocol):
@@ -124,7 +197,7 @@ class Http2Connection(asyncio.Protocol):
         """Send a call; the codec must have room for it."""
         call.attempts += 1
         call.connection = self
-        call.stream = self.codec.open(call.block, call.chunks, call)
+        call.stream = call.open_on(self.codec)
         if len(self.codec.streams) == 1 and not self._receiving:
             self._flush()  # alone, so there is nothing to wait for
         else:
@@ -224,7 +297,16 @@ class Http2Pool:
 
     def send(self, request: UpstreamRequest, receiver: Receiver, timeout: float | None = None) -> Call:
         """Start a call, see `Pool.send`."""
-        call = Http2Call(self, request, receiver)
+        return self._start(Http2Call(self, request, receiver), timeout)
+
+    def begin(
+        self, request: UpstreamRequest, receiver: Receiver, drained: Callable[[], None], timeout: float | None = None
+    ) -> GrowingCall:
+        """Start a call whose request grows, see `DuplexPool.begin`."""
+        return self._start(GrowingHttp2Call(self, request, receiver, drained), timeout)
+
+    def _start[C: Http2Call](self, call: C, timeout: float | None) -> C:
+        request = call.request
         try:
             call.block = self._head(request.method, request.path, request.headers)
         except BridgeError as error:

@@ -9,7 +9,8 @@ One `Http2Codec` is one connection. A stream is, seen from here,
     open  -- GOAWAY below its id -> gone       on_unprocessed
 
 and frames for streams that are gone are read for their side effects only (header compression, connection window).
-Requests are whole when they are opened; what the peer's windows do not admit yet waits in `Stream.pending`.
+Requests are whole when they are opened (`open`), or grow (`open_growing`, `send`, `finish`); what the peer's windows do
+not admit yet waits in `Stream.pending`.
 
 Windows towards us are large and are granted again as soon as data has been delivered, so that they bound what is on
 the way, not what a receiver does with it. DATA is delivered as it arrives, without waiting for the rest of its frame.
@@ -52,11 +53,14 @@ class StreamHandler(Protocol):
     def on_unprocessed(self) -> None:
         """The peer is going away and has not looked at this request."""
 
+    def on_drained(self) -> None:
+        """Nothing of a growing request waits any more; never the last call."""
+
 
 class Stream:
     """One call on a connection."""
 
-    __slots__ = ("body_left", "handler", "head_seen", "id", "pending", "receive_window", "send_window")
+    __slots__ = ("body_left", "growing", "handler", "head_seen", "id", "pending", "receive_window", "send_window")
 
     def __init__(self, stream_id: int, handler: StreamHandler, send_window: int) -> None:
         self.id = stream_id
@@ -64,6 +68,8 @@ class Stream:
         self.send_window = send_window
         self.receive_window = STREAM_WINDOW
         self.pending: deque[memoryview] | None = None
+        self.growing = False
+        """More of the request is to come."""
         self.head_seen = False
         self.body_left: int | None = None
         """What content-length promises and has not arrived."""
@@ -119,11 +125,8 @@ class Http2Codec:
 
     def open(self, block: bytes, chunks: Chunks, handler: StreamHandler) -> Stream:
         """Send a request: `block` is its header block, `chunks` its body (not to be changed until it has left)."""
-        stream_id = self._next_id
-        self._next_id = stream_id + 2
-        if self._next_id > frames.LAST_STREAM_ID:
-            self.draining = True
-        stream = self.streams[stream_id] = Stream(stream_id, handler, self._initial_send_window)
+        stream = self._new_stream(handler)
+        stream_id = stream.id
         total = size(chunks)
         self.output.append(frames.headers(stream_id, block, not total, self._max_frame_size))
         if not total:
@@ -138,6 +141,37 @@ class Http2Codec:
             self._blocked[stream_id] = stream
             self._send_blocked()
         return stream
+
+    def _new_stream(self, handler: StreamHandler) -> Stream:
+        stream_id = self._next_id
+        self._next_id = stream_id + 2
+        if self._next_id > frames.LAST_STREAM_ID:
+            self.draining = True
+        stream = self.streams[stream_id] = Stream(stream_id, handler, self._initial_send_window)
+        return stream
+
+    def open_growing(self, block: bytes, handler: StreamHandler) -> Stream:
+        """Begin a request whose body is still to come."""
+        stream = self._new_stream(handler)
+        stream.growing = True
+        self.output.append(frames.headers(stream.id, block, False, self._max_frame_size))
+        return stream
+
+    def send(self, stream: Stream, chunks: Chunks) -> None:
+        """More of a growing request (not to be changed until it has left)."""
+        pieces = [memoryview(chunk) for chunk in chunks if len(chunk)]
+        if not pieces or stream.id not in self.streams:
+            return
+        stream.pending = stream.pending or deque()
+        stream.pending.extend(pieces)
+        self._blocked[stream.id] = stream
+        self._send_blocked()
+
+    def finish(self, stream: Stream) -> None:
+        """A growing request is complete."""
+        stream.growing = False
+        if stream.pending is None and stream.id in self.streams:
+            self.output.append(frame_header(0, frames.DATA, frames.END_STREAM, stream.id))
 
     def reset(self, stream: Stream, code: int = ErrorCode.CANCEL) -> None:
         """End a stream that is not over; its handler hears nothing more."""
@@ -184,8 +218,11 @@ class Http2Codec:
         if not pending:
             stream.pending = None
             del self._blocked[stream.id]
-        self.output.append(frame_header(taken, frames.DATA, 0 if pending else frames.END_STREAM, stream.id))
+        ends = not pending and not stream.growing
+        self.output.append(frame_header(taken, frames.DATA, frames.END_STREAM if ends else 0, stream.id))
         self.output += pieces
+        if not pending and stream.growing:
+            stream.handler.on_drained()
 
     # -- receiving -------------------------------------------------------------------------------------------------
 
@@ -326,7 +363,7 @@ class Http2Codec:
         if stream.body_left:
             self._stream_error(stream, "less DATA than content-length")
             return
-        if stream.pending is not None:
+        if stream.pending is not None or stream.growing:
             # the runtime has answered without reading all of the request, and nobody will read the rest
             self.reset(stream, ErrorCode.NO_ERROR)
         else:

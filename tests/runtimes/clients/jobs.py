@@ -6,6 +6,7 @@ together (each registers the same protobuf messages under another file name). It
     {"call": "infer", "model": "echo", "inputs": [{"name": ..., "datatype": ..., "shape": [...], "raw": base64,
      "binary": true}], "outputs": [{"name": ..., "binary": true}], "id": ..., "version": ..., "parameters": {...}}
     {"call": "model_ready", "model": "echo"}
+    {"call": "stream", "requests": [inferences, each with the number of "answers" it has]}     (tritonclient_grpc)
 
 and writes one result a line: ``{"result": ...}``, ``{"error": {"status", "message"}}`` when the server refused, or
 ``{"refused": message}`` when the client library itself would not make the call or could not read the answer.

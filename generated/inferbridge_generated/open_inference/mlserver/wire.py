@@ -15,6 +15,8 @@ _HEADS_26 = wire.heads(26)
 _HEADS_34 = wire.heads(34)
 _HEADS_42 = wire.heads(42)
 _HEADS_50 = wire.heads(50)
+_HEADS_58 = wire.heads(58)
+_HEADS_66 = wire.heads(66)
 _ENTRY = {1: "key", 2: "value"}
 
 
@@ -516,6 +518,1022 @@ def encode_ModelMetadataResponse_TensorMetadata(
     return wire.chunks(out, _write_ModelMetadataResponse_TensorMetadata(m, out))
 
 
+class ModelInferRequest(msgspec.Struct, gc=False):
+    """`inference.ModelInferRequest`."""
+
+    model_name: str = ""
+    model_version: str = ""
+    id: str = ""
+    parameters: dict[str, InferParameter] = msgspec.field(default_factory=dict)
+    inputs: list[ModelInferRequest_InferInputTensor] = msgspec.field(default_factory=list)
+    outputs: list[ModelInferRequest_InferRequestedOutputTensor] = msgspec.field(default_factory=list)
+    raw_input_contents: list[Buffer] = msgspec.field(default_factory=list)
+
+
+_FIELDS_ModelInferRequest: dict[int, str] = {
+    1: "model_name",
+    2: "model_version",
+    3: "id",
+    4: "parameters",
+    5: "inputs",
+    6: "outputs",
+    7: "raw_input_contents",
+}
+
+
+def _read_ModelInferRequest_ParametersEntry(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+) -> tuple[str, InferParameter]:
+    key: str = ""
+    item: InferParameter | None = None
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 10:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                key = str(data[at:stop], "utf-8")
+                at = stop
+            elif tag == 18:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                item = _read_InferParameter(data, at, stop, depth + 1, unknown, item)
+                at = stop
+            else:
+                at = wire.skip(data, at, end, tag, depth, "inference.ModelInferRequest.ParametersEntry", unknown)
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _ENTRY, tag, at) from None
+    return key, InferParameter() if item is None else item
+
+
+def _read_ModelInferRequest(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+    m: ModelInferRequest | None = None,
+) -> ModelInferRequest:
+    if m is None:
+        m = ModelInferRequest()
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 10:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.model_name = str(data[at:stop], "utf-8")
+                at = stop
+            elif tag == 18:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.model_version = str(data[at:stop], "utf-8")
+                at = stop
+            elif tag == 26:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.id = str(data[at:stop], "utf-8")
+                at = stop
+            elif tag == 34:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                parameters_pair = _read_ModelInferRequest_ParametersEntry(data, at, stop, depth + 1, unknown)
+                m.parameters[parameters_pair[0]] = parameters_pair[1]
+                at = stop
+            elif tag == 42:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.inputs.append(_read_ModelInferRequest_InferInputTensor(data, at, stop, depth + 1, unknown))
+                at = stop
+            elif tag == 50:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.outputs.append(_read_ModelInferRequest_InferRequestedOutputTensor(data, at, stop, depth + 1, unknown))
+                at = stop
+            elif tag == 58:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.raw_input_contents.append(wire.take(data, at, stop, end))
+                at = stop
+            else:
+                at = wire.skip(data, at, end, tag, depth, "inference.ModelInferRequest", unknown)
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _FIELDS_ModelInferRequest, tag, at) from None
+    return m
+
+
+def _write_ModelInferRequest(
+    m: ModelInferRequest,
+    out: list[Buffer],
+) -> int:
+    total = 0
+    piece: Buffer
+    try:
+        for raw_input_contents_item in reversed(m.raw_input_contents):
+            piece = raw_input_contents_item
+            if piece.__class__ is not bytes:
+                piece = wire.octets(piece)
+            size = len(piece)
+            head = _HEADS_58[size] if size < 128 else wire.head(58, size)
+            out += (piece, head)
+            total += size + len(head)
+        for outputs_item in reversed(m.outputs):
+            size = _write_ModelInferRequest_InferRequestedOutputTensor(outputs_item, out)
+            head = _HEADS_50[size] if size < 128 else wire.head(50, size)
+            out.append(head)
+            total += len(head)
+            total += size
+        for inputs_item in reversed(m.inputs):
+            size = _write_ModelInferRequest_InferInputTensor(inputs_item, out)
+            head = _HEADS_42[size] if size < 128 else wire.head(42, size)
+            out.append(head)
+            total += len(head)
+            total += size
+        for parameters_key, parameters_item in reversed(m.parameters.items()):
+            before = total
+            size = _write_InferParameter(parameters_item, out)
+            head = _HEADS_18[size] if size < 128 else wire.head(18, size)
+            out.append(head)
+            total += len(head)
+            total += size
+            piece = parameters_key.encode()
+            size = len(piece)
+            head = _HEADS_10[size] if size < 128 else wire.head(10, size)
+            out += (piece, head)
+            total += size + len(head)
+            size = total - before
+            head = _HEADS_34[size] if size < 128 else wire.head(34, size)
+            out.append(head)
+            total += len(head)
+        if m.id:
+            piece = m.id.encode()
+            size = len(piece)
+            head = _HEADS_26[size] if size < 128 else wire.head(26, size)
+            out += (piece, head)
+            total += size + len(head)
+        if m.model_version:
+            piece = m.model_version.encode()
+            size = len(piece)
+            head = _HEADS_18[size] if size < 128 else wire.head(18, size)
+            out += (piece, head)
+            total += size + len(head)
+        if m.model_name:
+            piece = m.model_name.encode()
+            size = len(piece)
+            head = _HEADS_10[size] if size < 128 else wire.head(10, size)
+            out += (piece, head)
+            total += size + len(head)
+    except UnicodeEncodeError as error:
+        raise wire.unsendable(error, m, "ModelInferRequest") from None
+    return total
+
+
+def decode_ModelInferRequest(
+    buffer: Buffer,
+    unknown: Unknown,
+) -> ModelInferRequest:
+    """Read one message; raises `WireError`. Fields that the codec does not know are added to `unknown`."""
+    data = wire.readable(buffer)
+    return _read_ModelInferRequest(data, 0, len(data), 0, unknown)
+
+
+def encode_ModelInferRequest(
+    m: ModelInferRequest,
+) -> list[Buffer]:
+    """Write one message; raises `WireError` for a value that does not fit its field."""
+    out: list[Buffer] = []
+    return wire.chunks(out, _write_ModelInferRequest(m, out))
+
+
+class ModelInferRequest_InferInputTensor(msgspec.Struct, gc=False):
+    """`inference.ModelInferRequest.InferInputTensor`."""
+
+    name: str = ""
+    datatype: str = ""
+    shape: list[int] = msgspec.field(default_factory=list)
+    parameters: dict[str, InferParameter] = msgspec.field(default_factory=dict)
+    contents: InferTensorContents | None = None
+
+
+_FIELDS_ModelInferRequest_InferInputTensor: dict[int, str] = {
+    1: "name",
+    2: "datatype",
+    3: "shape",
+    4: "parameters",
+    5: "contents",
+}
+
+
+def _read_ModelInferRequest_InferInputTensor_ParametersEntry(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+) -> tuple[str, InferParameter]:
+    key: str = ""
+    item: InferParameter | None = None
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 10:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                key = str(data[at:stop], "utf-8")
+                at = stop
+            elif tag == 18:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                item = _read_InferParameter(data, at, stop, depth + 1, unknown, item)
+                at = stop
+            else:
+                at = wire.skip(
+                    data, at, end, tag, depth, "inference.ModelInferRequest.InferInputTensor.ParametersEntry", unknown
+                )
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _ENTRY, tag, at) from None
+    return key, InferParameter() if item is None else item
+
+
+def _read_ModelInferRequest_InferInputTensor(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+    m: ModelInferRequest_InferInputTensor | None = None,
+) -> ModelInferRequest_InferInputTensor:
+    if m is None:
+        m = ModelInferRequest_InferInputTensor()
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 10:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.name = str(data[at:stop], "utf-8")
+                at = stop
+            elif tag == 18:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.datatype = str(data[at:stop], "utf-8")
+                at = stop
+            elif tag == 26:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                wire.read_run(data, at, stop, end, wire.INT64, m.shape)
+                at = stop
+            elif tag == 34:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                parameters_pair = _read_ModelInferRequest_InferInputTensor_ParametersEntry(
+                    data, at, stop, depth + 1, unknown
+                )
+                m.parameters[parameters_pair[0]] = parameters_pair[1]
+                at = stop
+            elif tag == 42:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.contents = _read_InferTensorContents(data, at, stop, depth + 1, unknown, m.contents)
+                at = stop
+            elif tag == 24:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_integer(data, at - 1, wire.INT64)
+                m.shape.append(value)
+            else:
+                at = wire.skip(data, at, end, tag, depth, "inference.ModelInferRequest.InferInputTensor", unknown)
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _FIELDS_ModelInferRequest_InferInputTensor, tag, at) from None
+    return m
+
+
+def _write_ModelInferRequest_InferInputTensor(
+    m: ModelInferRequest_InferInputTensor,
+    out: list[Buffer],
+) -> int:
+    total = 0
+    piece: Buffer
+    try:
+        if m.contents is not None:
+            size = _write_InferTensorContents(m.contents, out)
+            head = _HEADS_42[size] if size < 128 else wire.head(42, size)
+            out.append(head)
+            total += len(head)
+            total += size
+        for parameters_key, parameters_item in reversed(m.parameters.items()):
+            before = total
+            size = _write_InferParameter(parameters_item, out)
+            head = _HEADS_18[size] if size < 128 else wire.head(18, size)
+            out.append(head)
+            total += len(head)
+            total += size
+            piece = parameters_key.encode()
+            size = len(piece)
+            head = _HEADS_10[size] if size < 128 else wire.head(10, size)
+            out += (piece, head)
+            total += size + len(head)
+            size = total - before
+            head = _HEADS_34[size] if size < 128 else wire.head(34, size)
+            out.append(head)
+            total += len(head)
+        if m.shape:
+            piece = wire.integers_of(m.shape, wire.INT64, "ModelInferRequest_InferInputTensor.shape")
+            size = len(piece)
+            head = _HEADS_26[size] if size < 128 else wire.head(26, size)
+            out += (piece, head)
+            total += size + len(head)
+        if m.datatype:
+            piece = m.datatype.encode()
+            size = len(piece)
+            head = _HEADS_18[size] if size < 128 else wire.head(18, size)
+            out += (piece, head)
+            total += size + len(head)
+        if m.name:
+            piece = m.name.encode()
+            size = len(piece)
+            head = _HEADS_10[size] if size < 128 else wire.head(10, size)
+            out += (piece, head)
+            total += size + len(head)
+    except UnicodeEncodeError as error:
+        raise wire.unsendable(error, m, "ModelInferRequest_InferInputTensor") from None
+    return total
+
+
+def decode_ModelInferRequest_InferInputTensor(
+    buffer: Buffer,
+    unknown: Unknown,
+) -> ModelInferRequest_InferInputTensor:
+    """Read one message; raises `WireError`. Fields that the codec does not know are added to `unknown`."""
+    data = wire.readable(buffer)
+    return _read_ModelInferRequest_InferInputTensor(data, 0, len(data), 0, unknown)
+
+
+def encode_ModelInferRequest_InferInputTensor(
+    m: ModelInferRequest_InferInputTensor,
+) -> list[Buffer]:
+    """Write one message; raises `WireError` for a value that does not fit its field."""
+    out: list[Buffer] = []
+    return wire.chunks(out, _write_ModelInferRequest_InferInputTensor(m, out))
+
+
+class ModelInferRequest_InferRequestedOutputTensor(msgspec.Struct, gc=False):
+    """`inference.ModelInferRequest.InferRequestedOutputTensor`."""
+
+    name: str = ""
+    parameters: dict[str, InferParameter] = msgspec.field(default_factory=dict)
+
+
+_FIELDS_ModelInferRequest_InferRequestedOutputTensor: dict[int, str] = {
+    1: "name",
+    2: "parameters",
+}
+
+
+def _read_ModelInferRequest_InferRequestedOutputTensor_ParametersEntry(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+) -> tuple[str, InferParameter]:
+    key: str = ""
+    item: InferParameter | None = None
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 10:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                key = str(data[at:stop], "utf-8")
+                at = stop
+            elif tag == 18:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                item = _read_InferParameter(data, at, stop, depth + 1, unknown, item)
+                at = stop
+            else:
+                at = wire.skip(
+                    data,
+                    at,
+                    end,
+                    tag,
+                    depth,
+                    "inference.ModelInferRequest.InferRequestedOutputTensor.ParametersEntry",
+                    unknown,
+                )
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _ENTRY, tag, at) from None
+    return key, InferParameter() if item is None else item
+
+
+def _read_ModelInferRequest_InferRequestedOutputTensor(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+    m: ModelInferRequest_InferRequestedOutputTensor | None = None,
+) -> ModelInferRequest_InferRequestedOutputTensor:
+    if m is None:
+        m = ModelInferRequest_InferRequestedOutputTensor()
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 10:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.name = str(data[at:stop], "utf-8")
+                at = stop
+            elif tag == 18:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                parameters_pair = _read_ModelInferRequest_InferRequestedOutputTensor_ParametersEntry(
+                    data, at, stop, depth + 1, unknown
+                )
+                m.parameters[parameters_pair[0]] = parameters_pair[1]
+                at = stop
+            else:
+                at = wire.skip(
+                    data, at, end, tag, depth, "inference.ModelInferRequest.InferRequestedOutputTensor", unknown
+                )
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _FIELDS_ModelInferRequest_InferRequestedOutputTensor, tag, at) from None
+    return m
+
+
+def _write_ModelInferRequest_InferRequestedOutputTensor(
+    m: ModelInferRequest_InferRequestedOutputTensor,
+    out: list[Buffer],
+) -> int:
+    total = 0
+    piece: Buffer
+    try:
+        for parameters_key, parameters_item in reversed(m.parameters.items()):
+            before = total
+            size = _write_InferParameter(parameters_item, out)
+            head = _HEADS_18[size] if size < 128 else wire.head(18, size)
+            out.append(head)
+            total += len(head)
+            total += size
+            piece = parameters_key.encode()
+            size = len(piece)
+            head = _HEADS_10[size] if size < 128 else wire.head(10, size)
+            out += (piece, head)
+            total += size + len(head)
+            size = total - before
+            head = _HEADS_18[size] if size < 128 else wire.head(18, size)
+            out.append(head)
+            total += len(head)
+        if m.name:
+            piece = m.name.encode()
+            size = len(piece)
+            head = _HEADS_10[size] if size < 128 else wire.head(10, size)
+            out += (piece, head)
+            total += size + len(head)
+    except UnicodeEncodeError as error:
+        raise wire.unsendable(error, m, "ModelInferRequest_InferRequestedOutputTensor") from None
+    return total
+
+
+def decode_ModelInferRequest_InferRequestedOutputTensor(
+    buffer: Buffer,
+    unknown: Unknown,
+) -> ModelInferRequest_InferRequestedOutputTensor:
+    """Read one message; raises `WireError`. Fields that the codec does not know are added to `unknown`."""
+    data = wire.readable(buffer)
+    return _read_ModelInferRequest_InferRequestedOutputTensor(data, 0, len(data), 0, unknown)
+
+
+def encode_ModelInferRequest_InferRequestedOutputTensor(
+    m: ModelInferRequest_InferRequestedOutputTensor,
+) -> list[Buffer]:
+    """Write one message; raises `WireError` for a value that does not fit its field."""
+    out: list[Buffer] = []
+    return wire.chunks(out, _write_ModelInferRequest_InferRequestedOutputTensor(m, out))
+
+
+class ModelInferResponse(msgspec.Struct, gc=False):
+    """`inference.ModelInferResponse`."""
+
+    model_name: str = ""
+    model_version: str = ""
+    id: str = ""
+    parameters: dict[str, InferParameter] = msgspec.field(default_factory=dict)
+    outputs: list[ModelInferResponse_InferOutputTensor] = msgspec.field(default_factory=list)
+    raw_output_contents: list[Buffer] = msgspec.field(default_factory=list)
+
+
+_FIELDS_ModelInferResponse: dict[int, str] = {
+    1: "model_name",
+    2: "model_version",
+    3: "id",
+    4: "parameters",
+    5: "outputs",
+    6: "raw_output_contents",
+}
+
+
+def _read_ModelInferResponse_ParametersEntry(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+) -> tuple[str, InferParameter]:
+    key: str = ""
+    item: InferParameter | None = None
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 10:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                key = str(data[at:stop], "utf-8")
+                at = stop
+            elif tag == 18:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                item = _read_InferParameter(data, at, stop, depth + 1, unknown, item)
+                at = stop
+            else:
+                at = wire.skip(data, at, end, tag, depth, "inference.ModelInferResponse.ParametersEntry", unknown)
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _ENTRY, tag, at) from None
+    return key, InferParameter() if item is None else item
+
+
+def _read_ModelInferResponse(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+    m: ModelInferResponse | None = None,
+) -> ModelInferResponse:
+    if m is None:
+        m = ModelInferResponse()
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 10:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.model_name = str(data[at:stop], "utf-8")
+                at = stop
+            elif tag == 18:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.model_version = str(data[at:stop], "utf-8")
+                at = stop
+            elif tag == 26:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.id = str(data[at:stop], "utf-8")
+                at = stop
+            elif tag == 34:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                parameters_pair = _read_ModelInferResponse_ParametersEntry(data, at, stop, depth + 1, unknown)
+                m.parameters[parameters_pair[0]] = parameters_pair[1]
+                at = stop
+            elif tag == 42:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.outputs.append(_read_ModelInferResponse_InferOutputTensor(data, at, stop, depth + 1, unknown))
+                at = stop
+            elif tag == 50:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.raw_output_contents.append(wire.take(data, at, stop, end))
+                at = stop
+            else:
+                at = wire.skip(data, at, end, tag, depth, "inference.ModelInferResponse", unknown)
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _FIELDS_ModelInferResponse, tag, at) from None
+    return m
+
+
+def _write_ModelInferResponse(
+    m: ModelInferResponse,
+    out: list[Buffer],
+) -> int:
+    total = 0
+    piece: Buffer
+    try:
+        for raw_output_contents_item in reversed(m.raw_output_contents):
+            piece = raw_output_contents_item
+            if piece.__class__ is not bytes:
+                piece = wire.octets(piece)
+            size = len(piece)
+            head = _HEADS_50[size] if size < 128 else wire.head(50, size)
+            out += (piece, head)
+            total += size + len(head)
+        for outputs_item in reversed(m.outputs):
+            size = _write_ModelInferResponse_InferOutputTensor(outputs_item, out)
+            head = _HEADS_42[size] if size < 128 else wire.head(42, size)
+            out.append(head)
+            total += len(head)
+            total += size
+        for parameters_key, parameters_item in reversed(m.parameters.items()):
+            before = total
+            size = _write_InferParameter(parameters_item, out)
+            head = _HEADS_18[size] if size < 128 else wire.head(18, size)
+            out.append(head)
+            total += len(head)
+            total += size
+            piece = parameters_key.encode()
+            size = len(piece)
+            head = _HEADS_10[size] if size < 128 else wire.head(10, size)
+            out += (piece, head)
+            total += size + len(head)
+            size = total - before
+            head = _HEADS_34[size] if size < 128 else wire.head(34, size)
+            out.append(head)
+            total += len(head)
+        if m.id:
+            piece = m.id.encode()
+            size = len(piece)
+            head = _HEADS_26[size] if size < 128 else wire.head(26, size)
+            out += (piece, head)
+            total += size + len(head)
+        if m.model_version:
+            piece = m.model_version.encode()
+            size = len(piece)
+            head = _HEADS_18[size] if size < 128 else wire.head(18, size)
+            out += (piece, head)
+            total += size + len(head)
+        if m.model_name:
+            piece = m.model_name.encode()
+            size = len(piece)
+            head = _HEADS_10[size] if size < 128 else wire.head(10, size)
+            out += (piece, head)
+            total += size + len(head)
+    except UnicodeEncodeError as error:
+        raise wire.unsendable(error, m, "ModelInferResponse") from None
+    return total
+
+
+def decode_ModelInferResponse(
+    buffer: Buffer,
+    unknown: Unknown,
+) -> ModelInferResponse:
+    """Read one message; raises `WireError`. Fields that the codec does not know are added to `unknown`."""
+    data = wire.readable(buffer)
+    return _read_ModelInferResponse(data, 0, len(data), 0, unknown)
+
+
+def encode_ModelInferResponse(
+    m: ModelInferResponse,
+) -> list[Buffer]:
+    """Write one message; raises `WireError` for a value that does not fit its field."""
+    out: list[Buffer] = []
+    return wire.chunks(out, _write_ModelInferResponse(m, out))
+
+
+class ModelInferResponse_InferOutputTensor(msgspec.Struct, gc=False):
+    """`inference.ModelInferResponse.InferOutputTensor`."""
+
+    name: str = ""
+    datatype: str = ""
+    shape: list[int] = msgspec.field(default_factory=list)
+    parameters: dict[str, InferParameter] = msgspec.field(default_factory=dict)
+    contents: InferTensorContents | None = None
+
+
+_FIELDS_ModelInferResponse_InferOutputTensor: dict[int, str] = {
+    1: "name",
+    2: "datatype",
+    3: "shape",
+    4: "parameters",
+    5: "contents",
+}
+
+
+def _read_ModelInferResponse_InferOutputTensor_ParametersEntry(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+) -> tuple[str, InferParameter]:
+    key: str = ""
+    item: InferParameter | None = None
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 10:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                key = str(data[at:stop], "utf-8")
+                at = stop
+            elif tag == 18:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                item = _read_InferParameter(data, at, stop, depth + 1, unknown, item)
+                at = stop
+            else:
+                at = wire.skip(
+                    data, at, end, tag, depth, "inference.ModelInferResponse.InferOutputTensor.ParametersEntry", unknown
+                )
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _ENTRY, tag, at) from None
+    return key, InferParameter() if item is None else item
+
+
+def _read_ModelInferResponse_InferOutputTensor(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+    m: ModelInferResponse_InferOutputTensor | None = None,
+) -> ModelInferResponse_InferOutputTensor:
+    if m is None:
+        m = ModelInferResponse_InferOutputTensor()
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 10:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.name = str(data[at:stop], "utf-8")
+                at = stop
+            elif tag == 18:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.datatype = str(data[at:stop], "utf-8")
+                at = stop
+            elif tag == 26:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                wire.read_run(data, at, stop, end, wire.INT64, m.shape)
+                at = stop
+            elif tag == 34:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                parameters_pair = _read_ModelInferResponse_InferOutputTensor_ParametersEntry(
+                    data, at, stop, depth + 1, unknown
+                )
+                m.parameters[parameters_pair[0]] = parameters_pair[1]
+                at = stop
+            elif tag == 42:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.contents = _read_InferTensorContents(data, at, stop, depth + 1, unknown, m.contents)
+                at = stop
+            elif tag == 24:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_integer(data, at - 1, wire.INT64)
+                m.shape.append(value)
+            else:
+                at = wire.skip(data, at, end, tag, depth, "inference.ModelInferResponse.InferOutputTensor", unknown)
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _FIELDS_ModelInferResponse_InferOutputTensor, tag, at) from None
+    return m
+
+
+def _write_ModelInferResponse_InferOutputTensor(
+    m: ModelInferResponse_InferOutputTensor,
+    out: list[Buffer],
+) -> int:
+    total = 0
+    piece: Buffer
+    try:
+        if m.contents is not None:
+            size = _write_InferTensorContents(m.contents, out)
+            head = _HEADS_42[size] if size < 128 else wire.head(42, size)
+            out.append(head)
+            total += len(head)
+            total += size
+        for parameters_key, parameters_item in reversed(m.parameters.items()):
+            before = total
+            size = _write_InferParameter(parameters_item, out)
+            head = _HEADS_18[size] if size < 128 else wire.head(18, size)
+            out.append(head)
+            total += len(head)
+            total += size
+            piece = parameters_key.encode()
+            size = len(piece)
+            head = _HEADS_10[size] if size < 128 else wire.head(10, size)
+            out += (piece, head)
+            total += size + len(head)
+            size = total - before
+            head = _HEADS_34[size] if size < 128 else wire.head(34, size)
+            out.append(head)
+            total += len(head)
+        if m.shape:
+            piece = wire.integers_of(m.shape, wire.INT64, "ModelInferResponse_InferOutputTensor.shape")
+            size = len(piece)
+            head = _HEADS_26[size] if size < 128 else wire.head(26, size)
+            out += (piece, head)
+            total += size + len(head)
+        if m.datatype:
+            piece = m.datatype.encode()
+            size = len(piece)
+            head = _HEADS_18[size] if size < 128 else wire.head(18, size)
+            out += (piece, head)
+            total += size + len(head)
+        if m.name:
+            piece = m.name.encode()
+            size = len(piece)
+            head = _HEADS_10[size] if size < 128 else wire.head(10, size)
+            out += (piece, head)
+            total += size + len(head)
+    except UnicodeEncodeError as error:
+        raise wire.unsendable(error, m, "ModelInferResponse_InferOutputTensor") from None
+    return total
+
+
+def decode_ModelInferResponse_InferOutputTensor(
+    buffer: Buffer,
+    unknown: Unknown,
+) -> ModelInferResponse_InferOutputTensor:
+    """Read one message; raises `WireError`. Fields that the codec does not know are added to `unknown`."""
+    data = wire.readable(buffer)
+    return _read_ModelInferResponse_InferOutputTensor(data, 0, len(data), 0, unknown)
+
+
+def encode_ModelInferResponse_InferOutputTensor(
+    m: ModelInferResponse_InferOutputTensor,
+) -> list[Buffer]:
+    """Write one message; raises `WireError` for a value that does not fit its field."""
+    out: list[Buffer] = []
+    return wire.chunks(out, _write_ModelInferResponse_InferOutputTensor(m, out))
+
+
 class InferParameter(msgspec.Struct, gc=False):
     """`inference.InferParameter`."""
 
@@ -623,3 +1641,230 @@ def encode_InferParameter(
     """Write one message; raises `WireError` for a value that does not fit its field."""
     out: list[Buffer] = []
     return wire.chunks(out, _write_InferParameter(m, out))
+
+
+class InferTensorContents(msgspec.Struct, gc=False):
+    """`inference.InferTensorContents`."""
+
+    bool_contents: Buffer = b""
+    int_contents: list[int] = msgspec.field(default_factory=list)
+    int64_contents: list[int] = msgspec.field(default_factory=list)
+    uint_contents: list[int] = msgspec.field(default_factory=list)
+    uint64_contents: list[int] = msgspec.field(default_factory=list)
+    fp32_contents: Buffer = b""
+    fp64_contents: Buffer = b""
+    bytes_contents: list[Buffer] = msgspec.field(default_factory=list)
+
+
+_FIELDS_InferTensorContents: dict[int, str] = {
+    1: "bool_contents",
+    2: "int_contents",
+    3: "int64_contents",
+    4: "uint_contents",
+    5: "uint64_contents",
+    6: "fp32_contents",
+    7: "fp64_contents",
+    8: "bytes_contents",
+}
+
+
+def _read_InferTensorContents(
+    data: bytes | memoryview,
+    at: int,
+    end: int,
+    depth: int,
+    unknown: Unknown,
+    m: InferTensorContents | None = None,
+) -> InferTensorContents:
+    if m is None:
+        m = InferTensorContents()
+    tag = 0
+    try:
+        while at < end:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = wire.read_tag(data, at - 1)
+            if tag == 10:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.bool_contents = wire.append_run(m.bool_contents, wire.take_bools(data, at, stop, end))
+                at = stop
+            elif tag == 18:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                wire.read_run(data, at, stop, end, wire.INT32, m.int_contents)
+                at = stop
+            elif tag == 26:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                wire.read_run(data, at, stop, end, wire.INT64, m.int64_contents)
+                at = stop
+            elif tag == 34:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                wire.read_run(data, at, stop, end, wire.UINT32, m.uint_contents)
+                at = stop
+            elif tag == 42:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                wire.read_run(data, at, stop, end, wire.UINT64, m.uint64_contents)
+                at = stop
+            elif tag == 50:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.fp32_contents = wire.append_run(m.fp32_contents, wire.take_run(data, at, stop, end, 4))
+                at = stop
+            elif tag == 58:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.fp64_contents = wire.append_run(m.fp64_contents, wire.take_run(data, at, stop, end, 8))
+                at = stop
+            elif tag == 66:
+                size = data[at]
+                at += 1
+                if size > 127:
+                    size, at = wire.read_size(data, at - 1)
+                stop = at + size
+                m.bytes_contents.append(wire.take(data, at, stop, end))
+                at = stop
+            elif tag == 8:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_varint(data, at - 1)
+                m.bool_contents = wire.append_run(m.bool_contents, b"\x01" if value else b"\x00")
+            elif tag == 16:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_integer(data, at - 1, wire.INT32)
+                m.int_contents.append(value)
+            elif tag == 24:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_integer(data, at - 1, wire.INT64)
+                m.int64_contents.append(value)
+            elif tag == 32:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_integer(data, at - 1, wire.UINT32)
+                m.uint_contents.append(value)
+            elif tag == 40:
+                value = data[at]
+                at += 1
+                if value > 127:
+                    value, at = wire.read_varint(data, at - 1)
+                m.uint64_contents.append(value)
+            elif tag == 53:
+                m.fp32_contents = wire.append_run(m.fp32_contents, wire.take(data, at, at + 4, end))
+                at += 4
+            elif tag == 57:
+                m.fp64_contents = wire.append_run(m.fp64_contents, wire.take(data, at, at + 8, end))
+                at += 8
+            else:
+                at = wire.skip(data, at, end, tag, depth, "inference.InferTensorContents", unknown)
+        if at != end:
+            raise wire.truncated()
+    except wire.BROKEN as error:
+        raise wire.located(error, _FIELDS_InferTensorContents, tag, at) from None
+    return m
+
+
+def _write_InferTensorContents(
+    m: InferTensorContents,
+    out: list[Buffer],
+) -> int:
+    total = 0
+    piece: Buffer
+    for bytes_contents_item in reversed(m.bytes_contents):
+        piece = bytes_contents_item
+        if piece.__class__ is not bytes:
+            piece = wire.octets(piece)
+        size = len(piece)
+        head = _HEADS_66[size] if size < 128 else wire.head(66, size)
+        out += (piece, head)
+        total += size + len(head)
+    if len(m.fp64_contents):
+        piece = wire.run_of(m.fp64_contents, 8, "InferTensorContents.fp64_contents")
+        size = len(piece)
+        head = _HEADS_58[size] if size < 128 else wire.head(58, size)
+        out += (piece, head)
+        total += size + len(head)
+    if len(m.fp32_contents):
+        piece = wire.run_of(m.fp32_contents, 4, "InferTensorContents.fp32_contents")
+        size = len(piece)
+        head = _HEADS_50[size] if size < 128 else wire.head(50, size)
+        out += (piece, head)
+        total += size + len(head)
+    if m.uint64_contents:
+        piece = wire.integers_of(m.uint64_contents, wire.UINT64, "InferTensorContents.uint64_contents")
+        size = len(piece)
+        head = _HEADS_42[size] if size < 128 else wire.head(42, size)
+        out += (piece, head)
+        total += size + len(head)
+    if m.uint_contents:
+        piece = wire.integers_of(m.uint_contents, wire.UINT32, "InferTensorContents.uint_contents")
+        size = len(piece)
+        head = _HEADS_34[size] if size < 128 else wire.head(34, size)
+        out += (piece, head)
+        total += size + len(head)
+    if m.int64_contents:
+        piece = wire.integers_of(m.int64_contents, wire.INT64, "InferTensorContents.int64_contents")
+        size = len(piece)
+        head = _HEADS_26[size] if size < 128 else wire.head(26, size)
+        out += (piece, head)
+        total += size + len(head)
+    if m.int_contents:
+        piece = wire.integers_of(m.int_contents, wire.INT32, "InferTensorContents.int_contents")
+        size = len(piece)
+        head = _HEADS_18[size] if size < 128 else wire.head(18, size)
+        out += (piece, head)
+        total += size + len(head)
+    if len(m.bool_contents):
+        piece = wire.bools_of(m.bool_contents, "InferTensorContents.bool_contents")
+        size = len(piece)
+        head = _HEADS_10[size] if size < 128 else wire.head(10, size)
+        out += (piece, head)
+        total += size + len(head)
+    return total
+
+
+def decode_InferTensorContents(
+    buffer: Buffer,
+    unknown: Unknown,
+) -> InferTensorContents:
+    """Read one message; raises `WireError`. Fields that the codec does not know are added to `unknown`."""
+    data = wire.readable(buffer)
+    return _read_InferTensorContents(data, 0, len(data), 0, unknown)
+
+
+def encode_InferTensorContents(
+    m: InferTensorContents,
+) -> list[Buffer]:
+    """Write one message; raises `WireError` for a value that does not fit its field."""
+    out: list[Buffer] = []
+    return wire.chunks(out, _write_InferTensorContents(m, out))

@@ -1,13 +1,10 @@
-"""Embeddings, similarities and rankings (vLLM 0.32, caikit 0.27 with caikit-nlp 0.5).
+"""What embeddings, similarities and rankings share, and embeddings (vLLM 0.32, caikit 0.27 with caikit-nlp 0.5).
 
 * vLLM's and OpenAI's answers have an id, a time and the total of the tokens. A vector is written in base64 where the
   client asked for that, as OpenAI's own SDK always does.
 * vLLM truncates to a number of tokens with the special ones included, caikit to a number besides two of them, whatever
   the tokenizer adds; both take -1 for the model's most. 0 means no truncation to caikit and an error to vLLM, so it is
   not sent there.
-* Caikit answers query, texts and whole documents with a ranking unless told not to. vLLM knows only texts, so for a
-  caikit client they are taken from the request.
-* vLLM compares lists of equal length pair by pair, where caikit compares each with each: only one source can cross.
 """
 
 import struct
@@ -16,7 +13,6 @@ from copy import copy
 from typing import Any
 
 from inferbridge.bridge.context import Context
-from inferbridge.bridge.converters import document_text
 from inferbridge.bridge.errors import BridgeError, Code, invalid
 from inferbridge.bridge.rules.base import Rule
 from inferbridge.bridge.structured import all_finite
@@ -26,7 +22,7 @@ _ENDS = 2
 _ENCODINGS = ("", "float", "base64")
 
 
-class _OpenAi(Rule):
+class OpenAiPooling(Rule):
     """What the pooling endpoints of the OpenAI API share."""
 
     prefix = ""
@@ -45,7 +41,7 @@ class _OpenAi(Rule):
         reply.total_tokens = reply.prompt_tokens = reply.prompt_tokens or 0
 
 
-class _Timed(_OpenAi):
+class OpenAiTimed(OpenAiPooling):
     def sent_reply(self, reply: Any, request: Any, context: Context) -> None:
         """The time, and that nothing was generated."""
         super().sent_reply(reply, request, context)
@@ -53,7 +49,7 @@ class _Timed(_OpenAi):
         reply.completion_tokens = 0
 
 
-class OpenAiEmbeddings(_Timed):
+class OpenAiEmbeddings(OpenAiTimed):
     """/v1/embeddings"""
 
     prefix = "embd"
@@ -98,34 +94,6 @@ def _base64(values: list[float]) -> str:
         raise BridgeError(Code.INTERNAL, "embedding: a value is beyond float32, which base64 holds") from None
 
 
-class OpenAiScore(_Timed):
-    """/score"""
-
-    prefix = "score"
-
-    def received_request(self, request: Any, context: Context) -> None:
-        """One text against others."""
-        if len(request.sources) != 1:
-            raise invalid("text_1: one text can be compared with others, pairs of two lists cannot be carried")
-
-
-class OpenAiRerank(_OpenAi):
-    """/rerank"""
-
-    prefix = "score"
-
-    def received_request(self, request: Any, context: Context) -> None:
-        """The answer has texts, and nothing more of a document."""
-        request.return_text, request.return_documents, request.return_queries = True, False, False
-
-    def sent_request(self, request: Any, context: Context) -> Any:
-        """What a client of another API wants back is taken from its request, see `CaikitRerank`."""
-        request = super().sent_request(request, context)
-        request.return_text = request.return_documents = request.return_queries = None
-        request.top_n = request.top_n if request.top_n and request.top_n > 0 else None
-        return request
-
-
 class CaikitPooling(Rule):
     """What all of caikit's pooling tasks share."""
 
@@ -151,24 +119,3 @@ class CaikitEmbeddings(CaikitPooling):
     def received_reply(self, reply: Any, request: Any, context: Context) -> None:
         """A vector for each text: caikit has a model of another task answer all the same, in that task's form."""
         _check_vectors(reply, request)
-
-
-class CaikitRerank(CaikitPooling):
-    """Caikit's rerank tasks."""
-
-    def sent_reply(self, reply: Any, request: Any, context: Context) -> None:
-        """Of an answer from another API: what the client wants back of its request."""
-        if context.profile.api == context.client_api:
-            return
-        for query, ranking in zip(request.queries, reply.rankings, strict=False):
-            ranking.query = query if request.return_queries is not False else ""
-            for ranked in ranking.documents:
-                document = _document(request, ranked.index)
-                ranked.document = document if request.return_documents is not False else None
-                ranked.text = document_text(document) if request.return_text is not False else ""
-
-
-def _document(request: Any, index: int) -> Any:
-    if not 0 <= index < len(request.documents):
-        raise BridgeError(Code.INTERNAL, f"the runtime ranked a document {index} that was not sent")
-    return request.documents[index]

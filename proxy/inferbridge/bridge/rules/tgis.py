@@ -4,6 +4,8 @@
   are dropped, as the servers do it; an explicit temperature of 0 with SAMPLE is greedy.
 * Details of tokens need a list of tokens, and a choice needs two texts at least: the servers say so, and so do we where
   another API would not.
+* The adapter names the end token's text as the stop sequence of a text that ended by itself; it is none.
+* The seed that was drawn with comes back; a runtime that does not tell it used the one that was asked for.
 * In a stream the input's count, seed and tokens come in a first message of their own, without a generated count.
 """
 
@@ -13,7 +15,7 @@ from typing import Any
 
 from inferbridge.bridge.context import Context
 from inferbridge.bridge.errors import invalid
-from inferbridge.bridge.rules.base import MessageWriter, Rule
+from inferbridge.bridge.rules.base import MessageReader, MessageWriter, Rule
 
 SAMPLING = ("temperature", "top_k", "top_p", "typical_p", "seed")
 """What only drawing needs."""
@@ -44,8 +46,19 @@ class Tgis(Rule):
             setattr(request, name, None)
         return request
 
+    def received_reply(self, reply: Any, request: Any, context: Context) -> None:
+        """The end token is no stop sequence."""
+        for choice in reply.choices:
+            _without_end_token(choice)
+
+    def reader(self, request: Any, context: Context) -> MessageReader:
+        """As in a whole reply."""
+        return _Reader()
+
     def sent_reply(self, reply: Any, request: Any, context: Context) -> None:
-        """The counts of a single text may be known as totals only."""
+        """The seed is the request's, and the counts of a single text may be known as totals only."""
+        for choice in reply.choices:
+            choice.seed = _either(choice.seed, request.seed)
         if len(reply.choices) == 1:
             choice = reply.choices[0]
             choice.prompt_tokens = _either(choice.prompt_tokens, reply.prompt_tokens)
@@ -53,7 +66,21 @@ class Tgis(Rule):
 
     def writer(self, request: Any, context: Context) -> MessageWriter:
         """First the input, then the text."""
-        return InputFirst(context)
+        return InputFirst(context, request.seed)
+
+
+class _Reader(MessageReader):
+    """A runtime's messages."""
+
+    def read(self, message: Any) -> Iterable[Any]:
+        """The same message."""
+        _without_end_token(message)
+        return (message,)
+
+
+def _without_end_token(said: Any) -> None:
+    if said.finish_reason == "eos_token":
+        said.stop_sequence = ""
 
 
 def check_details(request: Any) -> None:
@@ -70,8 +97,9 @@ def _either(first: int | None, second: int | None) -> int | None:
 class InputFirst(MessageWriter):
     """Takes what is known of the input out of the first message of a stream, into a message of its own."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, seed: int | None = None) -> None:
         self._message = context.operations.GenerateMessage
+        self._seed = seed
         self._begun = False
         self._generated = 0
 
@@ -91,7 +119,10 @@ class InputFirst(MessageWriter):
 
     def _first(self, message: Any, text: str = "") -> Any:
         return self._message(
-            text=text, prompt_tokens=message.prompt_tokens, seed=message.seed, prompt_details=message.prompt_details
+            text=text,
+            prompt_tokens=message.prompt_tokens,
+            seed=_either(message.seed, self._seed),
+            prompt_details=message.prompt_details,
         )
 
     def _counted(self, message: Any) -> Any:

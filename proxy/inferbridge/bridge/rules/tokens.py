@@ -1,16 +1,16 @@
-"""Tokenization and models (vLLM 0.32, vllm-tgis-adapter 0.10, caikit 0.27).
+"""Tokenization (vLLM 0.32, vllm-tgis-adapter 0.10, caikit 0.27).
 
 * vLLM always answers the ids of the tokens, and no other API knows them: its clients can be served elsewhere only with
   that loss.
 * TGIS truncates to the last tokens of the list, special ones included; a runtime that cannot is asked for all.
-* TGIS tells the limits of its only model and not the model's name.
+* Caikit answers without being asked where its tokens stand, special ones left out, unless the module only counts
+  them, as those that generate text do.
 """
 
 from copy import copy
 from typing import Any
 
 from inferbridge.bridge.context import Context
-from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.rules.base import Rule
 
 
@@ -41,52 +41,20 @@ class TgisTokenize(Rule):
         for result in reply.results:
             result.pieces = result.pieces if request.return_pieces else []
             result.spans = result.spans if request.return_spans else []
+            if request.return_spans and result.count and not result.spans:
+                context.lose("return_offsets", f"{context.profile.name} does not tell where this model's tokens stand")
 
 
-class OpenAiModels(Rule):
-    """vLLM's /v1/models."""
-
-    def received_reply(self, reply: Any, request: Any, context: Context) -> None:
-        """The whole list is answered, whatever was asked for."""
-        if request.models:
-            reply.models = [model for model in reply.models if model.id in request.models]
-
-    def sent_reply(self, reply: Any, request: Any, context: Context) -> None:
-        """What a client expects to find of each model."""
-        for model in reply.models:
-            model.created = model.created or int(context.now())
-            model.owner = model.owner or context.profile.name
-
-
-class TgisModelInfo(Rule):
-    """fmaas' ModelInfo."""
-
-    def received_request(self, request: Any, context: Context) -> None:
-        """No name means whatever model there is."""
-        request.models = [name for name in request.models if name]
+class CaikitTokenize(Rule):
+    """Caikit's tokenization task."""
 
     def sent_request(self, request: Any, context: Context) -> Any:
-        """TGIS does not look at the name."""
+        """There is no switch for what is always answered."""
         request = copy(request)
-        request.models = [request.models[0] if request.models else ""]
+        request.return_spans = None
         return request
 
     def received_reply(self, reply: Any, request: Any, context: Context) -> None:
-        """The model has the name that it was asked for by, or that the upstream is configured with."""
-        if context.profile.api == context.client_api:
-            return
-        name = next(iter(request.models), "") or context.setting.default_model
-        if not name:
-            raise BridgeError(
-                Code.UNIMPLEMENTED,
-                f"{context.profile.name} does not tell its model's name: set `default_model` of this upstream",
-            )
-        reply.models[0].id = name
-
-    def sent_reply(self, reply: Any, request: Any, context: Context) -> None:
-        """The first model."""
-        if not reply.models:
-            raise BridgeError(Code.NOT_FOUND, f"no model {', '.join(request.models)} at {context.profile.name}")
-        reply.models = reply.models[:1]
-        model = reply.models[0]
-        model.max_new_tokens = model.max_length if model.max_new_tokens is None else model.max_new_tokens
+        """A splitter of sentences gives its parts and does not count them."""
+        for result in reply.results if context.profile.api != context.client_api else ():
+            result.count = len(result.spans) if result.count is None else result.count

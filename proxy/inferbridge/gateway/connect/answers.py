@@ -35,13 +35,14 @@ class GrpcAnswer:
     def __init__(self, form: Form, method: Method, responder: Responder, limit: int) -> None:
         self._form = form
         self._method = method
+        self._responder = responder
         self._writer = writer(form, responder)
         self._limit = limit
         self._status = 0
         self._headers: Headers = ()
         self._messages: MessageReader | None = None
+        self._lost: dict[str, None] = {}
         self._done = False
-        self._unknown: Unknown = []
         self.cancel: Callable[[], None] = lambda: None
 
     def head(self, status: int, headers: Headers) -> None:
@@ -55,11 +56,16 @@ class GrpcAnswer:
             return
         try:
             for message in self._messages.feed(data):
-                text = self._form.write(message, self._method.descriptor.output_type, self._limit, self._unknown)
-                self._writer.message(text, (*_metadata(self._headers), *self._lost()))
+                self._writer.message(self._text(message), _metadata(self._headers))
         except BridgeError as error:
             self.fail(BridgeError(Code.INTERNAL, f"the answer cannot be written as JSON: {error.message}"))
             self.cancel()
+
+    def _text(self, message: Buffer) -> bytes:
+        unknown: Unknown = []
+        text = self._form.write(message, self._method.descriptor.output_type, self._limit, unknown)
+        self._lost |= {f"{name}#{number}": None for name, number in unknown}
+        return text
 
     def end(self, trailers: Headers = ()) -> None:
         """The call's status."""
@@ -78,13 +84,8 @@ class GrpcAnswer:
             self.fail(BridgeError(known, text), _details(header(fields, _DETAILS)), _metadata(fields))
         else:
             self._done = True
-            lost = self._lost()
-            self._writer.end((*_metadata(self._headers), *lost), (*_metadata(trailers), *lost))
-
-    def _lost(self) -> Headers:
-        """Fields that no proto of ours knows have no name in JSON."""
-        names = ", ".join(f"{name}#{number}" for name, number in self._unknown)
-        return ((LOST_HEADER, names),) if names else ()
+            lost: Headers = ((LOST_HEADER, ", ".join(self._lost)),) if self._lost else ()
+            self._writer.end(_metadata(self._headers), _metadata(trailers), lost)
 
     def fail(self, error: BridgeError, details: tuple[Detail, ...] = (), metadata: Headers = ()) -> None:
         """End with an error."""
@@ -98,6 +99,19 @@ class GrpcAnswer:
         for chunk in chunks:
             self.data(chunk)
         self.end()
+
+    def leave(self) -> None:
+        """The client went away."""
+        self._done = True
+        self._writer.leave()
+
+    def hold(self) -> None:
+        """The runtime has no room for more of a stream."""
+        self._responder.hold()
+
+    def resume(self) -> None:
+        """It has again."""
+        self._responder.resume()
 
     def abort(self) -> None:
         """The runtime's answer broke off."""

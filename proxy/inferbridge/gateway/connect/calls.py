@@ -1,15 +1,15 @@
-"""A call in Connect's form becomes a gRPC call of the gateway: collected, transcoded, and opened like any other."""
+"""A call in Connect's form becomes a gRPC call of the gateway: transcoded, and opened like any other."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
-from inferbridge.bridge.connect_messages import parse_timeout
+from inferbridge.bridge.connect_messages import error_reply, parse_timeout
 from inferbridge.bridge.errors import BridgeError, Code, invalid
-from inferbridge.bridge.framing import GRPC_HEADERS, frame, timeout_text, too_large
+from inferbridge.bridge.framing import GRPC_HEADERS, frame, timeout_text
 from inferbridge.bridge.values import Buffer, Headers, header
 from inferbridge.gateway.answers import is_grpc
 from inferbridge.gateway.application import RequestHead, RequestSink, Responder
 from inferbridge.gateway.connect.answers import GrpcAnswer
-from inferbridge.gateway.connect.forms import Form, form_of, messages_of, metadata
+from inferbridge.gateway.connect.forms import Form, body_of, form_of, metadata
 from inferbridge.gateway.connect.methods import Method
 from inferbridge.gateway.limits import Limits
 
@@ -31,9 +31,17 @@ class ConnectGateway:
             return None
         return lambda head, responder: ConnectCall(head, responder, method, self._limits, self._open)
 
+    def refuse(self, error: BridgeError, head: RequestHead, responder: Responder) -> bool:
+        """Answer an error in Connect's form, if the call has it."""
+        if self.find(head) is None:
+            return False
+        reply = error_reply(error)
+        responder.whole(reply.status, reply.headers, reply.chunks)
+        return True
+
 
 class ConnectCall:
-    """Collects a call and sends it on as gRPC."""
+    """Reads a call and sends it on as gRPC, message by message."""
 
     def __init__(
         self, head: RequestHead, responder: Responder, method: Method, limits: Limits, open_grpc: Open
@@ -42,53 +50,70 @@ class ConnectCall:
         self._method = method
         self._limits = limits
         self._open = open_grpc
-        self._body: list[Buffer] = []
-        self._size = 0
         self._call: RequestSink | None = None
+        self._count = 0
         self._over = False
         wrong: BridgeError | None = None
         try:
             self._form = form_of(head, method)
         except BridgeError as error:
             self._form, wrong = Form("unary", True), error
+        self._body = body_of(head, self._form, limits)
         self._answer = GrpcAnswer(self._form, method, responder, limits.reply_bytes)
-        self._answer.cancel = self.on_cancel
+        self._answer.cancel = self._stop
         if wrong is not None:
             self._fail(wrong)
 
     def on_data(self, data: Buffer) -> None:
         """A piece of the body."""
-        if self._over:
-            return
-        self._size += len(data)
-        if self._size > self._limits.body_bytes:
-            self._fail(too_large(self._size, self._limits.body_bytes))
-        else:
-            self._body.append(data)
+        self._guarded(lambda: self._send(self._body.feed(data)))
 
     def on_end(self) -> None:
-        """The call is complete: send it."""
-        if self._over:
-            return
-        try:
-            head, body = self._head.memo.get("grpc") or self._grpc_head(), self._grpc_body()
-        except BridgeError as error:
-            self._fail(error)
-            return
-        self._over, self._body = True, []
-        self._call = self._open(head, self._answer)
-        self._call.on_data(body)
-        self._call.on_end()
+        """The call is complete."""
+        self._guarded(self._finish)
 
     def on_cancel(self) -> None:
         """The client went away."""
+        self._answer.leave()
+        self._stop()
+
+    def _stop(self) -> None:
         self._over = True
         if self._call is not None:
             self._call.on_cancel()
 
+    def _guarded(self, step: Callable[[], None]) -> None:
+        """Do a step, unless the call is over; what it raises is the answer."""
+        if self._over:
+            return
+        try:
+            step()
+        except BridgeError as error:
+            self._fail(error)
+
     def _fail(self, error: BridgeError) -> None:
-        self._over, self._body = True, []
         self._answer.fail(error)
+        self._stop()
+
+    def _send(self, messages: Iterable[Buffer]) -> None:
+        for message in messages:
+            self._count += 1
+            if self._count > 1 and not self._method.descriptor.client_streaming:
+                raise BridgeError(Code.UNIMPLEMENTED, f"{self._method.rpc} takes one message, got more")
+            wire = self._form.read(message, self._method.descriptor.input_type, self._limits.message_bytes)
+            self._opened().on_data(b"".join(frame(((wire,),))))
+
+    def _finish(self) -> None:
+        self._send(self._body.finish())
+        if not self._count and not self._method.descriptor.client_streaming:
+            raise BridgeError(Code.UNIMPLEMENTED, f"{self._method.rpc} takes one message, got none")
+        self._opened().on_end()
+
+    def _opened(self) -> RequestSink:
+        """The gRPC call; it begins with the first message, so that a call which is wrong reaches nobody."""
+        if self._call is None:
+            self._call = self._open(self._head.memo.get("grpc") or self._grpc_head(), self._answer)
+        return self._call
 
     def _grpc_head(self) -> RequestHead:
         head = self._head
@@ -99,16 +124,6 @@ class ConnectCall:
         if text is not None:
             timeout = (("grpc-timeout", timeout_text(parse_timeout(text))),)
         headers = (*GRPC_HEADERS, ("te", "trailers"), *timeout, *metadata(head.headers))
-        made = RequestHead("POST", self._method.rpc, head.authority, headers, "2", head.tls, head.peer)
+        made = RequestHead("POST", self._method.rpc, head.authority, headers, head.version, head.tls, head.peer)
         head.memo["grpc"] = made
         return made
-
-    def _grpc_body(self) -> bytes:
-        limit, messages = (
-            self._limits.message_bytes,
-            messages_of(self._head, self._form, self._body, self._limits.message_bytes),
-        )
-        if not self._method.descriptor.client_streaming and len(messages) != 1:
-            raise BridgeError(Code.UNIMPLEMENTED, f"{self._method.rpc} takes one message, got {len(messages)}")
-        wire = [self._form.read(message, self._method.descriptor.input_type, limit) for message in messages]
-        return b"".join(frame((message,) for message in wire))

@@ -2,28 +2,30 @@
 
 * `application/json`, or what curl sends for `-d`: one message in, one out; of a method that streams its answer NDJSON,
   or server-sent events or a JSON array where `Accept` asks for them.
-* `application/connect+json`: Connect's streams, envelopes either way.
+* `application/connect+json`: Connect's streams, envelopes either way, each message taken as it comes.
 * `application/proto` and `application/connect+proto`: the same with the messages as they are on the wire.
 * GET with the message in the query, for methods that may be called twice.
 """
 
 from base64 import urlsafe_b64decode
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 from urllib.parse import parse_qsl
 
 from google.protobuf.descriptor import Descriptor
 
 from inferbridge.bridge import transcode
+from inferbridge.bridge.accept import StreamForm, stream_form
 from inferbridge.bridge.connect_messages import EnvelopeReader
 from inferbridge.bridge.errors import BridgeError, Code, invalid
-from inferbridge.bridge.framing import inflate
+from inferbridge.bridge.framing import inflate, too_large
 from inferbridge.bridge.values import Buffer, Headers, header, join
 from inferbridge.bridge.wire import Unknown
 from inferbridge.gateway.application import RequestHead
 from inferbridge.gateway.connect.methods import Method
+from inferbridge.gateway.limits import Limits
 
-type Shape = Literal["unary", "connect", "lines", "events", "array"]
+type Shape = Literal["unary", "connect"] | StreamForm
 
 _JSON_TYPES = frozenset({"application/json", "application/x-www-form-urlencoded", ""})
 """The second is curl's own for `-d`, the last is no type at all."""
@@ -47,7 +49,10 @@ class Form:
         return transcode.to_message(message or b"{}", descriptor, limit=limit) if self.json else message
 
     def write(self, message: Buffer, descriptor: Descriptor, limit: int, unknown: Unknown) -> bytes:
-        """A message as the client reads it, in ProtoJSON's own names and forms; `unknown` takes what has no name."""
+        """A message as the client reads it, in ProtoJSON's own names and forms.
+
+        `unknown` takes what the descriptor does not know: JSON has no name for it.
+        """
         if not self.json:
             return bytes(message)
         return transcode.to_json(
@@ -66,7 +71,10 @@ def form_of(head: RequestHead, method: Method) -> Form:
         return Form("unary", False)
     if kind not in _JSON_TYPES:
         raise BridgeError(Code.INVALID_ARGUMENT, f"content type {kind!r} is none of {_ACCEPTED}", status=415)
-    return Form(_shape(header(head.headers, "accept") or "") if method.descriptor.server_streaming else "unary", True)
+    return Form(
+        stream_form(header(head.headers, "accept") or "", "lines") if method.descriptor.server_streaming else "unary",
+        True,
+    )
 
 
 def _get_form(head: RequestHead, method: Method) -> Form:
@@ -78,24 +86,58 @@ def _get_form(head: RequestHead, method: Method) -> Form:
     return Form("unary", encoding == "json")
 
 
-def _shape(accept: str) -> Shape:
-    if "text/event-stream" in accept:
-        return "events"
-    return "array" if "application/json" in accept else "lines"
+class Body(Protocol):
+    """Takes the body of a call apart; BridgeError for what is too large, or no body of this form."""
+
+    def feed(self, data: Buffer) -> list[Buffer]:
+        """The messages that `data` completes, decompressed."""
+
+    def finish(self) -> list[Buffer]:
+        """The messages that the end completes."""
 
 
-def messages_of(head: RequestHead, form: Form, body: list[Buffer], limit: int) -> list[Buffer]:
-    """The messages of a call as they came, decompressed; `limit` in bytes for each."""
-    if head.method == "GET":
-        return [_query_message(head, limit)]
-    data = join(body) if body else b""
-    if form.streams_in:
+def body_of(head: RequestHead, form: Form, limits: Limits) -> Body:
+    """What reads the body of a call."""
+    return _Envelopes(head, limits) if form.streams_in else _OneMessage(head, limits)
+
+
+class _Envelopes:
+    """Each message by itself."""
+
+    def __init__(self, head: RequestHead, limits: Limits) -> None:
         encoding = header(head.headers, "connect-content-encoding") or "identity"
-        reader = EnvelopeReader(limit, encoding, reply=False)
-        messages = reader.feed(data)
-        reader.finish()
-        return messages
-    return [_inflated(data, header(head.headers, "content-encoding") or "identity", limit)]
+        self._reader = EnvelopeReader(limits.message_bytes, encoding, reply=False)
+
+    def feed(self, data: Buffer) -> list[Buffer]:
+        return self._reader.feed(data)
+
+    def finish(self) -> list[Buffer]:
+        self._reader.finish()
+        return []
+
+
+class _OneMessage:
+    """The whole body, or the query of a GET."""
+
+    def __init__(self, head: RequestHead, limits: Limits) -> None:
+        self._head = head
+        self._limits = limits
+        self._body: list[Buffer] = []
+        self._size = 0
+
+    def feed(self, data: Buffer) -> list[Buffer]:
+        self._size += len(data)
+        if self._size > self._limits.body_bytes:
+            raise too_large(self._size, self._limits.body_bytes)
+        self._body.append(data)
+        return []
+
+    def finish(self) -> list[Buffer]:
+        limit = self._limits.message_bytes
+        if self._head.method == "GET":
+            return [_query_message(self._head, limit)]
+        encoding = header(self._head.headers, "content-encoding") or "identity"
+        return [_inflated(join(self._body) if self._body else b"", encoding, limit)]
 
 
 def _query(head: RequestHead) -> dict[str, str]:

@@ -9,7 +9,6 @@ from typing import Protocol
 import msgspec
 
 from inferbridge.bridge import connect_messages
-from inferbridge.bridge.bridge import LOST_HEADER
 from inferbridge.bridge.connect_messages import StreamEnd
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.event_stream import EventFraming
@@ -18,6 +17,7 @@ from inferbridge.bridge.json_lines import ArrayWriter, LineFraming
 from inferbridge.bridge.values import Headers, HttpReply
 from inferbridge.gateway.application import Responder
 from inferbridge.gateway.connect.forms import Form
+from inferbridge.gateway.pulse import Pulse
 
 
 class Writer(Protocol):
@@ -26,11 +26,14 @@ class Writer(Protocol):
     def message(self, text: bytes, metadata: Headers) -> None:
         """The next message; `metadata` is the call's initial one."""
 
-    def end(self, metadata: Headers, trailers: Headers) -> None:
-        """All is well."""
+    def end(self, metadata: Headers, trailers: Headers, lost: Headers) -> None:
+        """All is well; `lost` says what of the answer could not be written."""
 
     def fail(self, end: StreamEnd) -> None:
         """It is not."""
+
+    def leave(self) -> None:
+        """Nobody reads on."""
 
 
 class _Unary:
@@ -44,16 +47,19 @@ class _Unary:
     def message(self, text: bytes, metadata: Headers) -> None:
         self._texts.append(text)
 
-    def end(self, metadata: Headers, trailers: Headers) -> None:
+    def end(self, metadata: Headers, trailers: Headers, lost: Headers) -> None:
         if len(self._texts) != 1:
             count = len(self._texts)
             self.fail(StreamEnd(BridgeError(Code.INTERNAL, f"the runtime sent {count} messages instead of one")))
             return
-        trailing = tuple((f"trailer-{name}", value) for name, value in trailers if name != LOST_HEADER)
-        self._responder.whole(200, (("content-type", self._type), *metadata, *trailing), self._texts)
+        trailing = tuple((f"trailer-{name}", value) for name, value in trailers)
+        self._responder.whole(200, (("content-type", self._type), *metadata, *lost, *trailing), self._texts)
 
     def fail(self, end: StreamEnd) -> None:
         _send_error(end, self._responder)
+
+    def leave(self) -> None:
+        self._texts.clear()
 
 
 def _send_error(end: StreamEnd, responder: Responder) -> None:
@@ -82,11 +88,14 @@ class _Envelopes:
         self._begin(metadata)
         self._responder.data(b"".join(frame(((text,),))))
 
-    def end(self, metadata: Headers, trailers: Headers) -> None:
-        self._finish(StreamEnd(None, (), trailers), metadata)
+    def end(self, metadata: Headers, trailers: Headers, lost: Headers) -> None:
+        self._finish(StreamEnd(None, (), (*trailers, *lost)), metadata)
 
     def fail(self, end: StreamEnd) -> None:
         self._finish(end, ())
+
+    def leave(self) -> None:
+        """Nothing goes on by itself."""
 
     def _finish(self, end: StreamEnd, metadata: Headers) -> None:
         self._begin(metadata)
@@ -104,26 +113,8 @@ class _Framing(Protocol):
     def end(self) -> bytes:
         """What stands after the last of either."""
 
-
-class _Events(EventFraming):
-    def __init__(self) -> None:
-        super().__init__(error_event="error")
-
-    def end(self) -> bytes:
-        return b""
-
-
-class _Lines(LineFraming):
-    def __init__(self) -> None:
-        super().__init__(error_key="error")
-
-    def end(self) -> bytes:
-        return b""
-
-
-class _Array(ArrayWriter):
-    def encode_error(self, data: bytes) -> bytes:
-        return self.encode(b'{"error":%s}' % data)
+    def keep_alive(self) -> bytes:
+        """Something that says nothing."""
 
 
 class _Plain:
@@ -134,19 +125,22 @@ class _Plain:
         self._headers: Headers = (("content-type", content_type), ("cache-control", "no-cache"))
         self._responder = responder
         self._begun = False
+        self._pulse = Pulse(lambda: responder.data(framing.keep_alive()))
 
     def _begin(self, metadata: Headers) -> None:
         if not self._begun:
             self._begun = True
             self._responder.head(200, (*self._headers, *metadata))
+            self._pulse.start()
 
     def message(self, text: bytes, metadata: Headers) -> None:
         self._begin(metadata)
+        self._pulse.heard()
         self._responder.data(self._framing.encode(text))
 
-    def end(self, metadata: Headers, trailers: Headers) -> None:
+    def end(self, metadata: Headers, trailers: Headers, lost: Headers) -> None:
         self._begin(metadata)
-        self._finish(b"")
+        self._finish(b"", (*trailers, *lost))
 
     def fail(self, end: StreamEnd) -> None:
         if not self._begun:
@@ -154,13 +148,17 @@ class _Plain:
             return
         assert end.error is not None
         text = msgspec.json.encode(connect_messages.error_object(end.error, end.details))
-        self._finish(self._framing.encode_error(text))
+        self._finish(self._framing.encode_error(text), end.metadata)
 
-    def _finish(self, last: bytes) -> None:
+    def leave(self) -> None:
+        self._pulse.stop()
+
+    def _finish(self, last: bytes, trailers: Headers) -> None:
+        self._pulse.stop()
         rest = last + self._framing.end()
         if rest:
             self._responder.data(rest)
-        self._responder.end()
+        self._responder.end(trailers)
 
 
 def writer(form: Form, responder: Responder) -> Writer:
@@ -170,7 +168,7 @@ def writer(form: Form, responder: Responder) -> Writer:
     if form.shape == "connect":
         return _Envelopes(form, responder)
     if form.shape == "events":
-        return _Plain(_Events(), "text/event-stream; charset=utf-8", responder)
+        return _Plain(EventFraming(error_event="error"), "text/event-stream; charset=utf-8", responder)
     if form.shape == "array":
-        return _Plain(_Array(), _Array.content_type, responder)
-    return _Plain(_Lines(), _Lines.content_type, responder)
+        return _Plain(ArrayWriter("error"), ArrayWriter.content_type, responder)
+    return _Plain(LineFraming(error_key="error"), LineFraming.content_type, responder)

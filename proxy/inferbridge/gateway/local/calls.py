@@ -94,9 +94,17 @@ class Call(ABC):
 class UnaryCall(Call):
     """One message in, one out."""
 
-    def __init__(self, head: RequestHead, responder: Responder, answer: Callable[[Buffer], bytes]) -> None:
+    def __init__(
+        self,
+        head: RequestHead,
+        responder: Responder,
+        answer: Callable[[Buffer], bytes],
+        prepare: Callable[[Buffer, Callable[[], None]], None] | None = None,
+    ) -> None:
+        """`prepare` finds out what the answer to a message depends on, and then calls what it is given."""
         super().__init__(head, responder)
         self._answer = answer
+        self._prepare = prepare
         self._request: Buffer | None = None
 
     def take(self, message: Buffer) -> None:
@@ -109,9 +117,21 @@ class UnaryCall(Call):
         """Answer."""
         if self._request is None:
             raise invalid(f"{self._head.target} takes one message, got none")
-        reply = self._answer(self._request)
-        self.finish()
-        answer_grpc(GrpcReply(messages=((reply,),)), self._responder)
+        if self._prepare is None:
+            self._reply()
+        else:
+            self._prepare(self._request, self._reply)
+
+    def _reply(self) -> None:
+        if self.done or self._request is None:
+            return
+        try:
+            reply = self._answer(self._request)
+        except BridgeError as error:
+            self.fail(error)
+        else:
+            self.finish()
+            answer_grpc(GrpcReply(messages=((reply,),)), self._responder)
 
 
 class StreamCall(Call):

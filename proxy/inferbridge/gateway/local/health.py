@@ -1,11 +1,14 @@
 """grpc.health.v1: whether services are ready, asked once or watched.
 
-Readiness is asked for, never stored: each service has a function that tells it. Who knows that one of them may now
-say something else calls `ServiceStates.changed`, and everybody who watches a service that did change hears of it.
+Readiness is asked for, never stored: each service has a function that tells it. What it tells may have to be found
+out first (`refresh`), which is done for every question, and every `WATCH_SECONDS` while somebody watches. Who knows
+that a service may now say something else calls `ServiceStates.changed`, and everybody who watches one that did change
+hears of it.
 """
 
+import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import IntEnum
 
 from inferbridge.bridge.errors import BridgeError, Code, invalid
@@ -20,6 +23,10 @@ _MAX_LISTED = 100
 _REQUEST = "grpc.health.v1.HealthCheckRequest"
 _RESPONSE = "grpc.health.v1.HealthCheckResponse"
 type Ready = Callable[[], bool]
+type Then = Callable[[], None]
+type Refresh = Callable[[Iterable[str], Then], None]
+"""Finds out what the readiness of some services depends on, and then calls what it is given."""
+WATCH_SECONDS = 5.0
 
 
 class Status(IntEnum):
@@ -51,10 +58,23 @@ class ServiceStates:
     `ready` is looked at anew each time, so services may come and go. All of this belongs to one event loop.
     """
 
-    def __init__(self, ready: Mapping[str, Ready]) -> None:
+    def __init__(self, ready: Mapping[str, Ready], refresh: Refresh | None = None) -> None:
         self._ready = ready
+        self._refresh = refresh
         self._watches: dict[_Watch, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
         self._closed = False
+
+    def refreshed(self, services: Iterable[str], then: Then) -> None:
+        """Call `then` when the states of some services are as good as new."""
+        if self._refresh is None or self._closed:
+            then()
+        else:
+            self._refresh(services, then)
+
+    def refreshed_all(self, then: Then) -> None:
+        """The same for every service."""
+        self.refreshed(list(self._ready), then)
 
     def status(self, service: str) -> Status | None:
         """SERVING or NOT_SERVING; None for a service that is not known. One that cannot tell is not ready."""
@@ -80,7 +100,18 @@ class ServiceStates:
         else:
             self._watches[watch] = None
             watch.update(self._watched(service))
+            self._look_again()
         return lambda: self._watches.pop(watch, None)
+
+    def _look_again(self) -> None:
+        """Later, while there are watches and something to find out."""
+        if self._timer is None and self._watches and self._refresh is not None:
+            self._timer = asyncio.get_running_loop().call_later(WATCH_SECONDS, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        self.refreshed({watch.service for watch in self._watches}, self.changed)
+        self._look_again()
 
     def _watched(self, service: str) -> Status:
         status = self.status(service)
@@ -97,6 +128,8 @@ class ServiceStates:
     def close(self) -> None:
         """The gateway stops."""
         self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
         watches, self._watches = self._watches, {}
         for watch in watches:
             watch.tell(None)
@@ -107,6 +140,14 @@ class Health:
 
     def __init__(self, states: ServiceStates) -> None:
         self._states = states
+
+    def prepare_check(self, message: Buffer, then: Then) -> None:
+        """Find out about the service."""
+        self._states.refreshed((parse(_REQUEST, message).service,), then)
+
+    def prepare_list(self, message: Buffer, then: Then) -> None:
+        """Find out about all services."""
+        self._states.refreshed_all(then)
 
     def check(self, message: Buffer) -> bytes:
         """The state of one service; NOT_FOUND when it is not known."""
@@ -139,17 +180,23 @@ class WatchCall(StreamCall):
     def __init__(self, head: RequestHead, responder: Responder, states: ServiceStates) -> None:
         super().__init__(head, responder)
         self._states = states
+        self._service: str | None = None
         self._unwatch: Callable[[], None] | None = None
 
     def take(self, message: Buffer) -> None:
         """The request."""
-        if self._unwatch is not None:
+        if self._service is not None:
             raise invalid(f"{self._head.target} takes one message, got more")
-        self._unwatch = self._states.watch(parse(_REQUEST, message).service, self._tell)
+        service = self._service = str(parse(_REQUEST, message).service)
+        self._states.refreshed((service,), lambda: self._watch(service))
+
+    def _watch(self, service: str) -> None:
+        if not self.done:
+            self._unwatch = self._states.watch(service, self._tell)
 
     def complete(self) -> None:
         """The client has said what to watch."""
-        if self._unwatch is None:
+        if self._service is None:
             raise invalid(f"{self._head.target} takes one message, got none")
 
     def _tell(self, status: Status | None) -> None:

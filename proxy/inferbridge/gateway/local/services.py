@@ -8,7 +8,7 @@ from inferbridge.gateway.answers import is_grpc
 from inferbridge.gateway.application import RequestHead, RequestSink, Responder
 from inferbridge.gateway.local.calls import StreamCall, UnaryCall
 from inferbridge.gateway.local.descriptors import DescriptorIndex
-from inferbridge.gateway.local.health import Health, ServiceStates, WatchCall
+from inferbridge.gateway.local.health import Health, ServiceStates, Then, WatchCall
 from inferbridge.gateway.local.messages import grpc_services
 from inferbridge.gateway.local.reflection import Reflection, ReflectionCall
 
@@ -29,8 +29,8 @@ class LocalServices:
         self.index = DescriptorIndex([grpc_services(), *descriptor_sets])
         reflection = Reflection(self.index)
         self._openers: dict[str, Opener] = {
-            f"/{HEALTH}/Check": _unary(health.check),
-            f"/{HEALTH}/List": _unary(health.list),
+            f"/{HEALTH}/Check": _unary(health.check, health.prepare_check),
+            f"/{HEALTH}/List": _unary(health.list, health.prepare_list),
             f"/{HEALTH}/Watch": _stream(partial(WatchCall, states=states)),
             **{
                 f"/{service}/ServerReflectionInfo": _stream(partial(ReflectionCall, reflection=reflection))
@@ -47,8 +47,8 @@ class LocalServices:
         self._states.close()
 
 
-def _unary(answer: Callable[[Buffer], bytes]) -> Opener:
-    return lambda head, responder: UnaryCall(head, responder, answer).begun()
+def _unary(answer: Callable[[Buffer], bytes], prepare: Callable[[Buffer, Then], None]) -> Opener:
+    return lambda head, responder: UnaryCall(head, responder, answer, prepare).begun()
 
 
 def _stream(make: Callable[[RequestHead, Responder], StreamCall]) -> Opener:

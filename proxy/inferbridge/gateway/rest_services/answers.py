@@ -134,6 +134,12 @@ class RestAnswer:
             self.data(chunk)
         self.end()
 
+    def hold(self) -> None:
+        """The request is complete."""
+
+    def resume(self) -> None:
+        """As `hold`."""
+
     def abort(self) -> None:
         """The answer broke off."""
         self.fail(BridgeError(Code.UNAVAILABLE, "the runtime's answer broke off"))

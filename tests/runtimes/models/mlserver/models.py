@@ -1,6 +1,7 @@
 """The models MLServer serves in the tests: what their Triton namesakes do, without codecs in the way of the data."""
 
 import json
+from collections.abc import AsyncIterator
 
 import numpy
 from mlserver import MLModel
@@ -22,6 +23,18 @@ class Echo(_Model):
         return self.answer(
             *(ResponseOutput(name=x.name, shape=x.shape, datatype=x.datatype, data=x.data) for x in payload.inputs)
         )
+
+
+class Words(_Model):
+    """Answers a text word by word; the word "fail" is an error."""
+
+    async def predict_stream(self, payloads: AsyncIterator[InferenceRequest]) -> AsyncIterator[InferenceResponse]:
+        """Answer each request when it comes."""
+        async for payload in payloads:
+            for word in _text(payload.inputs[0].data).split():
+                if word == "fail":
+                    raise MLServerError("asked to fail: é", 422)
+                yield self.answer(ResponseOutput(name="text_output", shape=[1], datatype="BYTES", data=[word]))
 
 
 class Late(_Model):

@@ -1,4 +1,4 @@
-"""A library for caikit's runtime with one model, which says the words of its prompt again and again.
+"""A library for caikit's runtime with a model that says the words of its prompt again and again; more in its modules.
 
 The name of the library and the parameters of its methods make caikit generate the same gRPC services and REST routes
 as for the real caikit-nlp. A prompt with the word FAIL makes the model fail when it comes to that word.
@@ -19,6 +19,10 @@ from caikit.interfaces.nlp.data_model import (
     TokenStreamDetails,
 )
 from caikit.interfaces.nlp.tasks import TextGenerationTask
+
+from . import texts as texts
+from .embedding import Sparrow as Sparrow
+from .ranking import Jackdaw as Jackdaw
 
 caikit.configure(str(Path(__file__).with_name("config.yml")))
 

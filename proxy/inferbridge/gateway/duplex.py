@@ -1,0 +1,320 @@
+"""Calls in which client and runtime both stream: each message goes on as it comes, while answers come back.
+
+A runtime that speaks the client's binding gets the client's bytes as they come (`Passage`), no faster than it takes
+them: what it has no room for stays with the client, whose HTTP/2 window is not granted again until there is.
+
+Across a bridge each message of the client is a call of its own (`Turns`), made when the one before it is answered; all
+their answers make up the client's. An error ends the client's call, unless its API tells errors as messages.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Protocol
+
+from inferbridge.bridge.bridge import Bridge
+from inferbridge.bridge.errors import BridgeError
+from inferbridge.bridge.framing import GRPC_HEADERS, quote_message
+from inferbridge.bridge.grpc_messages import MessageReader
+from inferbridge.bridge.registry import Api, GrpcHalf
+from inferbridge.bridge.routes import Match
+from inferbridge.bridge.values import Buffer, Chunks, GrpcRequest, Headers, header
+from inferbridge.gateway.answers import CREDENTIALS, PassthroughAnswer
+from inferbridge.gateway.application import RequestHead, Responder
+from inferbridge.gateway.limits import Limits
+from inferbridge.gateway.route import Route, translated
+from inferbridge.gateway.targets import Target, choose
+from inferbridge.gateway.translating import Cancellable, StreamedAnswer
+from inferbridge.upstream.api import DuplexPool, UpstreamRequest
+
+_OK: Headers = (("grpc-status", "0"),)
+
+
+class Service(Protocol):
+    """What a call needs of the gateway."""
+
+    limits: Limits
+
+    def route(self, head: RequestHead) -> Route:
+        """Where it goes; raises `BridgeError`."""
+
+    def bridge(self, match: Match, protocol: str, target: Target) -> Bridge:
+        """The bridge to a target."""
+
+    def refuse(self, error: BridgeError, head: RequestHead | None, responder: Responder) -> None:
+        """Answer an error."""
+
+
+class _Onward(Protocol):
+    """Where the client's messages go."""
+
+    def on_data(self, data: Buffer) -> None:
+        """Some of them."""
+
+    def on_end(self) -> None:
+        """There are no more."""
+
+    def cancel(self) -> None:
+        """The client went away."""
+
+
+def duplex_rpcs(apis: Iterable[Api]) -> frozenset[str]:
+    """Paths of the methods whose clients stream."""
+    found = set()
+    for api in apis:
+        halves: list[GrpcHalf | None] = [endpoint.grpc for endpoint in api.endpoints.values()]
+        for variant in api.variants.values():
+            halves += variant.values()
+        found |= {half.rpc for half in halves if half is not None and half.client_streaming}
+    return frozenset(found)
+
+
+class DuplexExchange:
+    """One call in flight; where the model decides about the runtime, its first message is waited for."""
+
+    def __init__(self, service: Service, head: RequestHead, responder: Responder) -> None:
+        self._service = service
+        self._head = head
+        self._responder = responder
+        self._route: Route | None = None
+        self._onward: _Onward | None = None
+        self._early: list[Buffer] = []
+        self._first = MessageReader(service.limits.message_bytes, _encoding(head))
+        self._done = False
+
+    def begin(self) -> None:
+        """Find the runtime, if that can be done without a message."""
+        try:
+            route = self._route = self._service.route(self._head)
+            if len(route.targets) == 1 or all(target.serves_all for target in route.targets):
+                self._go(route, choose(route.targets, lambda: self._model(route, b"")))
+        except BridgeError as error:
+            self._fail(error)
+
+    def on_data(self, data: Buffer) -> None:
+        """A piece of the client's messages."""
+        if self._done:
+            return
+        if self._onward is not None:
+            self._onward.on_data(data)
+            return
+        self._early.append(data)
+        try:
+            messages = self._first.feed(data)
+            if messages:
+                self._choose(messages[0])
+        except BridgeError as error:
+            self._fail(error)
+
+    def on_end(self) -> None:
+        """The client has nothing more to say."""
+        if self._done:
+            return
+        try:
+            if self._onward is None:
+                self._choose(b"")
+            if self._onward is not None:
+                self._onward.on_end()
+        except BridgeError as error:
+            self._fail(error)
+
+    def on_cancel(self) -> None:
+        """The client went away."""
+        self._done = True
+        if self._onward is not None:
+            self._onward.cancel()
+
+    def _choose(self, first: Buffer) -> None:
+        route = self._route
+        assert route is not None
+        self._go(route, choose(route.targets, lambda: self._model(route, first)))
+        early, self._early = self._early, []
+        for data in early:
+            if self._onward is not None:
+                self._onward.on_data(data)
+
+    def _model(self, route: Route, first: Buffer) -> str:
+        bridge = self._service.bridge(route.match, route.protocol, route.targets[0])
+        return bridge.model(GrpcRequest(self._head.target, self._head.headers, ((first,),)))
+
+    def _go(self, route: Route, target: Target) -> None:
+        same = target.same_binding(route.match, route.protocol)
+        if same and isinstance(target.pool, DuplexPool):
+            self._onward = Passage(self._head, route, target.pool, self._responder)
+        else:
+            bridge = self._service.bridge(route.match, route.protocol, target)
+            self._onward = Turns(bridge, self._head, route, target, self._responder, self._service.limits)
+
+    def _fail(self, error: BridgeError) -> None:
+        if not self._done:
+            self._done = True
+            self._early = []
+            self._service.refuse(error, self._head, self._responder)
+
+
+class Passage:
+    """To a runtime that speaks the client's binding. A deadline is the client's to set: such calls may be long."""
+
+    def __init__(self, head: RequestHead, route: Route, pool: DuplexPool, responder: Responder) -> None:
+        self._responder = responder
+        receiver = PassthroughAnswer(responder, True, route.match.api.errors)
+        headers = tuple(pair for pair in head.headers if pair[0] not in CREDENTIALS)
+        request = UpstreamRequest(head.method, head.target, headers)
+        self._call = pool.begin(request, receiver, responder.resume, route.deadline)
+
+    def on_data(self, data: Buffer) -> None:
+        """On to the runtime; the client waits when there is no room."""
+        if not self._call.write(data):
+            self._responder.hold()
+
+    def on_end(self) -> None:
+        """The runtime learns that the request is complete."""
+        self._call.finish()
+
+    def cancel(self) -> None:
+        """The runtime learns that nobody listens."""
+        self._call.cancel()
+
+
+class Turns:
+    """Across a bridge, one message after the other; the client waits while more than one of its messages does."""
+
+    def __init__(
+        self, bridge: Bridge, head: RequestHead, route: Route, target: Target, responder: Responder, limits: Limits
+    ) -> None:
+        self._bridge = bridge
+        self._head = head
+        self._route = route
+        self._target = target
+        self._responder = responder
+        self._limits = limits
+        self._reader = MessageReader(limits.message_bytes, _encoding(head))
+        self._waiting: deque[Buffer] = deque()
+        self._running: Cancellable | None = None
+        self._busy = False
+        self._begun = False
+        self._complete = False
+        self._over = False
+
+    def on_data(self, data: Buffer) -> None:
+        """The client's messages, as they become complete."""
+        if self._over:
+            return
+        try:
+            self._waiting.extend(self._reader.feed(data))
+        except BridgeError as error:
+            self._break(error)
+            return
+        if len(self._waiting) > 1:
+            self._responder.hold()
+        self._next()
+
+    def on_end(self) -> None:
+        """The call ends with the answer to the last message."""
+        self._complete = True
+        try:
+            self._reader.finish()
+        except BridgeError as error:
+            self._break(error)
+        else:
+            self._next()
+
+    def _break(self, error: BridgeError) -> None:
+        """What the client sends is no gRPC, so that nothing can follow."""
+        running = self._running
+        self._end((("grpc-status", str(int(error.code))), ("grpc-message", quote_message(error.message))))
+        if running is not None:
+            running.cancel()
+
+    def cancel(self) -> None:
+        """No more answers are wanted."""
+        self._over = True
+        self._waiting.clear()
+        if self._running is not None:
+            self._running.cancel()
+
+    def _next(self) -> None:
+        while self._waiting and not self._busy and not self._over:
+            message = self._waiting.popleft()
+            self._responder.resume()
+            self._busy = True
+            self._start(message)
+        if self._complete and not self._busy and not self._over:
+            self._end(_OK)
+
+    def _start(self, message: Buffer) -> None:
+        call = GrpcRequest(self._head.target, self._head.headers, ((message,),))
+        try:
+            crossing = self._bridge.request(call)
+        except BridgeError as error:
+            chunks, trailers = self._bridge.failure(error)
+            self.head(200, GRPC_HEADERS)
+            for chunk in chunks:
+                self._responder.data(chunk)
+            self._busy = False
+            if trailers != _OK:
+                self._end(trailers)
+            return
+        turn = StreamedAnswer(self._bridge, crossing, _Turn(self, self._responder), self._limits)
+        running = turn.begin(
+            lambda leg, receiver: self._target.pool.send(translated(leg, self._route), receiver, self._route.timeout)
+        )
+        self._running = running if self._busy else None
+
+    def head(self, status: int, headers: Headers) -> None:
+        """The first of all answers has the call's head."""
+        if not self._begun and not self._over:
+            self._begun = True
+            self._responder.head(status, headers)
+
+    def ended(self, trailers: Headers) -> None:
+        """An answer is complete: the next message may go, unless it was an error."""
+        self._busy, self._running = False, None
+        if header(trailers, "grpc-status") == "0":
+            self._next()
+        else:
+            self._end(trailers)
+
+    def _end(self, trailers: Headers) -> None:
+        if not self._over:
+            self.head(200, GRPC_HEADERS)
+            self._over = True
+            self._waiting.clear()
+            self._responder.end(trailers)
+
+
+class _Turn:
+    """Stands where the client would be, for the answer to one of its messages."""
+
+    def __init__(self, turns: Turns, responder: Responder) -> None:
+        self._turns = turns
+        self._responder = responder
+
+    def head(self, status: int, headers: Headers) -> None:
+        """Of the whole call, if it is the first."""
+        self._turns.head(status, headers)
+
+    def data(self, data: Buffer) -> None:
+        """Messages."""
+        self._responder.data(data)
+
+    def end(self, trailers: Headers = ()) -> None:
+        """The outcome of this message."""
+        self._turns.ended(trailers)
+
+    def whole(self, status: int, headers: Headers, chunks: Chunks) -> None:
+        """An answer without messages, its outcome in the head."""
+        self._turns.ended(tuple(pair for pair in headers if pair[0].startswith("grpc-")))
+
+    def hold(self) -> None:
+        """The message is complete."""
+
+    def resume(self) -> None:
+        """As `hold`."""
+
+    def abort(self) -> None:
+        """The whole call is cut."""
+        self._responder.abort()
+
+
+def _encoding(head: RequestHead) -> str:
+    return header(head.headers, "grpc-encoding") or "identity"

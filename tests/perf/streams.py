@@ -1,0 +1,192 @@
+"""What a streamed message costs in our proxy, and how much later it arrives.
+
+    python tests/perf/streams.py [--rounds 5] [--check] [--json] [--profile grpc-to-rest]
+
+An OpenAI client of an fmaas gRPC runtime (`grpc-to-rest`) and an fmaas gRPC client of an OpenAI REST runtime
+(`rest-to-grpc`); runtime, proxy and load each run in a process of their own. Back to back, with 1 and with 32 streams:
+CPU microseconds of the proxy process a message, from the scheduler's counters, and messages a second of the wall clock.
+At a message every 10 ms a stream: how long messages are on their way, beside the same client at the runtime's own door
+of its protocol in the same round. A stream falls behind when the messages of its last quarter are later than a pause.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import pstats
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+sys.path[:0] = [str(Path(__file__).parents[1])]
+
+from perf.contestants import cpu_seconds  # noqa: E402
+from runtimes.programs import Proxy, run_proxy  # noqa: E402
+from runtimes.servers import stop_group  # noqa: E402
+
+WAYS = {"grpc-to-rest": ("tgis=grpc", "rest"), "rest-to-grpc": ("vllm-nvidia=http", "grpc")}
+STREAMS = (1, 32)
+PAUSE_US = 10_000
+BACK_TO_BACK = 20_000  # messages of all streams
+PACED = 150  # messages of each stream
+CPU_US, ADDED_P50_MS = 20.0, 0.4  # the targets
+FALLEN_BEHIND_MS = PAUSE_US / 1000
+
+
+@dataclass
+class Series:
+    """The rounds of one case."""
+
+    cpu_us: list[float] = field(default_factory=list)
+    rate: list[float] = field(default_factory=list)
+    added_p50_ms: list[float] = field(default_factory=list)
+    added_p99_ms: list[float] = field(default_factory=list)
+    last_quarter_ms: list[float] = field(default_factory=list)
+
+    def row(self) -> dict[str, float]:
+        """Medians; of the latest stream the worst."""
+        return {
+            "cpu_us": round(statistics.median(self.cpu_us), 1),
+            "messages_per_s": round(statistics.median(self.rate)),
+            "added_p50_ms": round(statistics.median(self.added_p50_ms), 3),
+            "added_p99_ms": round(statistics.median(self.added_p99_ms), 3),
+            "latest_stream_ms": round(max(self.last_quarter_ms), 3),
+        }
+
+
+@contextmanager
+def upstream() -> Iterator[tuple[int, int]]:
+    """The streaming runtime; gives its REST and its gRPC port."""
+    command = [sys.executable, str(Path(__file__).with_name("stream_upstream.py"))]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ, start_new_session=True, text=True)
+    assert process.stdout is not None
+    try:
+        rest, grpc = map(int, process.stdout.readline().split())
+        yield rest, grpc
+    finally:
+        process.stdout.close()
+        stop_group(process)
+
+
+class Load:
+    """The process that reads the streams."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, str(Path(__file__).with_name("stream_load.py"))]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self) -> "Load":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
+    def read(self, client: str, port: int, streams: int, messages: int, pause_us: int) -> dict[str, Any]:
+        """One measurement."""
+        asked = {"client": client, "port": port, "streams": streams, "messages": messages, "pause_us": pause_us}
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(asked) + "\n")
+        self._process.stdin.flush()
+        outcome: dict[str, Any] = json.loads(self._process.stdout.readline())
+        if "problem" in outcome:
+            raise SystemExit(f"{client}, {streams} streams: {outcome['problem']}")
+        return outcome
+
+
+def percentile(delays: list[list[int]], share: float) -> float:
+    """Milliseconds within which this share of all messages arrived."""
+    ordered = sorted(itertools.chain.from_iterable(delays))
+    return ordered[int(len(ordered) * share)] / 1e6
+
+
+def measure(load: Load, proxy: Proxy, own: int, client: str, streams: int, series: Series) -> None:
+    """One round of one case; `own` is the runtime's door for the client's protocol."""
+    port = int(proxy.address.rpartition(":")[2])
+    before = cpu_seconds(proxy.pid)
+    flood = load.read(client, port, streams, BACK_TO_BACK // streams, 0)
+    series.cpu_us.append((cpu_seconds(proxy.pid) - before) / flood["messages"] * 1e6)
+    series.rate.append(flood["messages"] / flood["seconds"])
+    direct, through = (load.read(client, each, streams, PACED, PAUSE_US)["delays"] for each in (own, port))
+    series.added_p50_ms.append(percentile(through, 0.5) - percentile(direct, 0.5))
+    series.added_p99_ms.append(percentile(through, 0.99) - percentile(direct, 0.99))
+    series.last_quarter_ms.append(max(statistics.median(each[-PACED // 4 :]) for each in through) / 1e6)
+
+
+def run(options: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """All rounds of all cases; the first round warms up and is not counted."""
+    results = {f"{way} {streams}": Series() for way in WAYS for streams in STREAMS}
+    with ExitStack() as stack:
+        ports = dict(zip(("rest", "grpc"), stack.enter_context(upstream()), strict=True))
+        load = stack.enter_context(Load())
+        proxies = {}
+        for way, (runtime, client) in WAYS.items():
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            other = "grpc" if client == "rest" else "rest"
+            proxies[way] = stack.enter_context(run_proxy(f"{runtime}://127.0.0.1:{ports[other]}", folder))
+        for number in range(options.rounds + 1):
+            for way, (_, client) in WAYS.items():
+                for streams in STREAMS:
+                    series = results[f"{way} {streams}"] if number else Series()
+                    measure(load, proxies[way], ports[client], client, streams, series)
+            sys.stderr.write(f"round {number} of {options.rounds}\n")
+    return {case: series.row() for case, series in results.items()}
+
+
+def profile(way: str) -> None:
+    """Print in which functions the proxy spends its time back to back; the profiler's own cost is in the figures."""
+    runtime, client = WAYS[way]
+    with tempfile.TemporaryDirectory() as folder, upstream() as (rest, grpc), Load() as load:
+        statistics_file = Path(folder, "profile")
+        url = f"{runtime}://127.0.0.1:{grpc if client == 'rest' else rest}"
+        with run_proxy(url, Path(folder), profile=statistics_file) as proxy:
+            load.read(client, int(proxy.address.rpartition(":")[2]), 1, BACK_TO_BACK, 0)
+        pstats.Stats(str(statistics_file)).sort_stats("tottime").print_stats(40)
+
+
+def table(rows: dict[str, dict[str, float]]) -> str:
+    """The report as text."""
+    lines = [
+        f"{'way and streams':<16} {'CPU µs/message':>15} {'messages/s':>11} {'added p50 ms':>13} {'p99 ms':>8} "
+        f"{'latest stream ms':>17}"
+    ]
+    lines += [
+        f"{case:<16} {row['cpu_us']:>15} {row['messages_per_s']:>11} {row['added_p50_ms']:>13} "
+        f"{row['added_p99_ms']:>8} {row['latest_stream_ms']:>17}"
+        for case, row in rows.items()
+    ]
+    return "\n".join(
+        [*lines, f"targets: CPU {CPU_US} µs, added p50 {ADDED_P50_MS} ms, no stream {FALLEN_BEHIND_MS} ms"]
+    )
+
+
+def missed(row: dict[str, float]) -> bool:
+    """Whether a case misses a target."""
+    late = row["added_p50_ms"] > ADDED_P50_MS or row["latest_stream_ms"] > FALLEN_BEHIND_MS
+    return row["cpu_us"] > CPU_US or late
+
+
+def main() -> int:
+    """Measure and report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--check", action="store_true", help="exit with 1 where a target is missed")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--profile", choices=WAYS, help="show where the time of one way goes instead")
+    options = parser.parse_args()
+    if options.profile:
+        profile(options.profile)
+        return 0
+    rows = run(options)
+    sys.stdout.write((json.dumps(rows, indent=1) if options.json else table(rows)) + "\n")
+    return int(options.check and any(map(missed, rows.values())))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
