@@ -1,4 +1,6 @@
-"""Triton's generate extension, as the vLLM backend and the TensorRT-LLM models speak it.
+"""Triton's generate extension, with the tensor names that the vLLM backend's documentation and source give.
+
+The extension itself is checked on a real Triton, these names and defaults on no real backend: both need a GPU.
 
 * A temperature of 0 is greedy decoding; otherwise tokens are drawn, at 1.0 unless said.
 * `generate` gives the prompt back before the text unless `exclude_input_in_output`; `generate_stream` never does.
