@@ -32,7 +32,7 @@ def tgis(**parameters: Any) -> dict[str, Any]:
 
 
 def test_caikit_asks_for_its_own_defaults() -> None:
-    """Greedy, 20 tokens and the stop sequence are said, for Triton's models decide otherwise; the prompt is not wanted."""
+    """Greedy, 20 tokens and the stop sequence are said: Triton's models decide otherwise. The prompt is not wanted."""
     made = translate_call("caikit/rest", TRITON, post("/api/v1/task/text-generation", {"model_id": "m", "inputs": "a"}))
     assert made["path"] == "/v2/models/m/generate"
     assert json.loads(made["body"]) == {
