@@ -42,6 +42,14 @@ class Row:
     default: Constant = None
     """What the client's API does when a request leaves the field out, where the runtime's would do something else."""
 
+    settled: bool = False
+    """The runtime has no place for it, but the rule of its API or the gateway sees to it."""
+
+    @property
+    def is_lost(self) -> bool:
+        """The client can say it, and it has a meaning that does not reach the runtime."""
+        return bool(self.client) and not self.runtime and not self.settled and self.loss != "ignore"
+
     @property
     def fate(self) -> str:
         """What becomes of the field where the sender sets it, and of a request that leaves it out."""
@@ -49,6 +57,8 @@ class Row:
             return "carried" if self.default is None else f"carried; left out, {_plain(self.default)} is written out"
         if not self.client:
             return "the client cannot say it"
+        if self.settled:
+            return "carried by rule"
         return {"reject": "refused by name", "warn": "dropped and named", "ignore": "dropped"}[self.loss]
 
 
@@ -73,7 +83,7 @@ class Passage:
     @property
     def lost(self) -> list[str]:
         """Fields that one side can say and the other cannot."""
-        request = [row.field for row in self.request if row.client and not row.runtime and row.loss != "ignore"]
+        request = [row.field for row in self.request if row.is_lost]
         reply = [f"reply {row.field}" for row in self.reply if row.runtime and not row.client and row.loss != "ignore"]
         return request + reply
 
@@ -135,7 +145,7 @@ def explain(client: End, runtime: End) -> Iterator[Passage]:
                 other,
                 mode,
                 here == there,
-                _rows(here.request, there.request, operation.request),
+                _rows(here.request, there.request, operation.request, other.settles),
                 _rows(reply_here, reply_there, struct),
             )
 
@@ -173,7 +183,7 @@ def _fitness(client: End, runtime: End, endpoint: Endpoint, other: Endpoint, mod
     return other.mode in {mode, "either"}, len(set(_places(here.request)) & set(_places(there.request)))
 
 
-def _rows(client: Side | Tree, runtime: Side | Tree, struct: Struct) -> tuple[Row, ...]:
+def _rows(client: Side | Tree, runtime: Side | Tree, struct: Struct, settled: tuple[str, ...] = ()) -> tuple[Row, ...]:
     here, there = _places(client), _places(runtime)
     losses = {field.name: field.loss for field in struct.fields} | _item_losses(client) | _item_losses(runtime)
     ours, theirs = _defaults(client), _defaults(runtime)
@@ -184,6 +194,7 @@ def _rows(client: Side | Tree, runtime: Side | Tree, struct: Struct) -> tuple[Ro
             there.get(name, ""),
             losses.get(name) or losses.get(name.partition(".")[0], "warn"),
             ours.get(name) if ours.get(name) != theirs.get(name) else None,
+            name in settled,
         )
         for name in dict.fromkeys([*here, *there])
     )

@@ -136,6 +136,10 @@ PROFILES: Mapping[str, tuple[RuntimeProfile, ...]] = {
             ports={"grpc": 8033},
             status={},
             codes={},
+            details=(
+                ("Unexpected <class 'vllm.exceptions.VLLMValidationError'>: ", Code.INVALID_ARGUMENT),
+                ("Unexpected <class 'ValueError'>: ", Code.INVALID_ARGUMENT),
+            ),
             not_ready=(503,),
         ),
     ),
@@ -202,6 +206,10 @@ PROFILES: Mapping[str, tuple[RuntimeProfile, ...]] = {
             ports={"grpc": 8033},
             status={},
             codes={},
+            details=(
+                ("Unexpected <class 'vllm.exceptions.VLLMValidationError'>: ", Code.INVALID_ARGUMENT),
+                ("Unexpected <class 'ValueError'>: ", Code.INVALID_ARGUMENT),
+            ),
             not_ready=(503,),
         ),
     ),
@@ -222,6 +230,10 @@ PROFILES: Mapping[str, tuple[RuntimeProfile, ...]] = {
             ports={"grpc": 8033},
             status={},
             codes={},
+            details=(
+                ("Unexpected <class 'vllm.exceptions.VLLMValidationError'>: ", Code.INVALID_ARGUMENT),
+                ("Unexpected <class 'ValueError'>: ", Code.INVALID_ARGUMENT),
+            ),
             not_ready=(503,),
         ),
     ),
@@ -242,6 +254,10 @@ PROFILES: Mapping[str, tuple[RuntimeProfile, ...]] = {
             ports={"grpc": 8033},
             status={},
             codes={},
+            details=(
+                ("Unexpected <class 'vllm.exceptions.VLLMValidationError'>: ", Code.INVALID_ARGUMENT),
+                ("Unexpected <class 'ValueError'>: ", Code.INVALID_ARGUMENT),
+            ),
             not_ready=(503,),
         ),
     ),

@@ -17,7 +17,7 @@ from inferbridge.bridge.context import Policy, RuntimeProfile, Setting
 from inferbridge.bridge.dialects import error_reply
 from inferbridge.bridge.errors import BridgeError, invalid
 from inferbridge.bridge.framing import frame, quote_message, unframe, unquote_message
-from inferbridge.bridge.matching import half_of, serving
+from inferbridge.bridge.matching import half_of, protocols, serving
 from inferbridge.bridge.registry import Api, Endpoint
 from inferbridge.bridge.routes import Match, Routes
 from inferbridge.bridge.streams import GrpcSink
@@ -172,7 +172,8 @@ def side(text: str) -> tuple[RuntimeProfile, str]:
     if name in APIS:
         return RuntimeProfile(name=name, api=name, json_doubles=True), protocol
     if name in PROFILES:
-        return PROFILES[name][0], protocol
+        spoken = (profile for profile in PROFILES[name] if protocol in protocols(APIS[profile.api]))
+        return next(spoken, PROFILES[name][0]), protocol
     raise ValueError(f"{name!r} is none of {', '.join(sorted([*APIS, *PROFILES]))}")
 
 

@@ -27,6 +27,7 @@ def test_a_page_has_the_fate_of_each_field(pages: dict[str, str]) -> None:
         ("min_p", "min_p", "–", "refused by name"),
         ("max_tokens", "max_tokens", "params.stopping.max_new_tokens", "carried; left out, 16 is written out"),
         ("typical_p", "–", "params.sampling.typical_p", "the client cannot say it"),
+        ("response_format", "response_format", "–", "carried by rule"),
     } <= found
 
 

@@ -25,6 +25,10 @@ from inferbridge_generated.tgis import bridges as tgis
 TGIS = "apis/tgis.yaml"
 OPENAI = "apis/openai.yaml"
 CASES = {
+    "settled field that is none": (
+        TGIS, "response_format, n]", "response_format, m]",
+        "GenerateRequest has no field 'm' to settle",
+    ),
     "nested place that is none": (
         TGIS, "params.sampling.seed: seed", "params.sampling.sed: seed",
         "message fmaas.SamplingParameters has no field 'sed'; did you mean 'seed'?",

@@ -201,6 +201,44 @@ def test_what_vllm_tells_unasked_is_named(text: str) -> None:
     assert lost(made) == ("" if text == "logprobs" else text)
 
 
+# errors
+
+ENVELOPES = {
+    "0.10.1 and later": {"error": {"message": "no", "type": "BadRequestError", "param": None, "code": 400}},
+    "0.10.0 and before": {"object": "error", "message": "no", "type": "BadRequestError", "param": None, "code": 400},
+    "authentication": {"error": "no"},
+    "FastAPI": {"detail": "no"},
+}
+
+
+@pytest.mark.parametrize("version", ENVELOPES)
+@pytest.mark.parametrize(
+    ("status", "code"), [(400, 3), (401, 16), (404, 5), (405, 12), (422, 3), (429, 8), (500, 13), (503, 14)]
+)
+def test_errors_of_any_vllm_are_read(status: int, code: int, version: str) -> None:
+    """Whatever the envelope of a version, an fmaas client gets the status that it means and the message in it."""
+    headers = [["content-type", "application/json"]]
+    reply = {"status": status, "headers": headers, "body": json.dumps(ENVELOPES[version])}
+    for call in (tgis(), tgis(STREAM)):
+        made = translate_reply("tgis/grpc", "openai/rest", {"request": call, "reply": reply})
+        assert (made["code"], made["details"], made["messages_base64"]) == (code, "no", [])
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [(1, 499), (2, 500), (3, 400), (4, 504), (5, 404), (7, 403), (8, 429), (12, 501), (13, 500), (14, 503), (16, 401)],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_statuses_of_fmaas_are_rest_errors(stream: bool, code: int, status: int) -> None:
+    """Before the first message an error has its status, streamed or not, in the client's own form of errors."""
+    reply = {"code": code, "details": "no", "messages_base64": []}
+    made = translate_reply("openai/rest", "tgis/grpc", {"request": openai(stream=stream), "reply": reply})
+    assert (made["status"], json.loads(made["body"])["error"]["code"]) == (status, status)
+    assert json.loads(made["body"])["error"]["message"] == "no"
+    made = translate_reply("caikit/rest", "tgis/grpc", {"request": caikit_call(stream=stream), "reply": reply})
+    assert (made["status"], json.loads(made["body"])["details"]) == (status, "no")
+
+
 # streams
 
 

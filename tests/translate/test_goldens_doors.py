@@ -351,6 +351,21 @@ def test_an_fmaas_stream_is_a_rest_stream(name: str, usage: dict[str, Any] | Non
         assert tokens == inputs + [token.text for message in recorded for token in message.tokens]
 
 
+HIDDEN = [name for name, case in FMAAS.items() if case["reply"]["details"].startswith("Unexpected <class")]
+NOT_THE_CLIENTS = {"errors/garbage_bytes", "errors/engine_death_mid_stream"}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_what_the_adapter_hides_is_the_clients_error_again(name: str) -> None:
+    """The adapter calls a bad pattern or parameter UNKNOWN; a REST client gets the 400 that vLLM's REST door gives."""
+    body = json.dumps({"model": "m", "prompt": "a"})
+    request = {"method": "POST", "path": "/v1/completions", "headers": [], "body": body}
+    reply = {**FMAAS[name]["reply"], "messages_base64": []}
+    made = translate_reply("openai/rest", "vllm-nvidia/grpc", {"request": request, "reply": reply})
+    assert made["status"] == (500 if name in NOT_THE_CLIENTS else 400)
+    assert json.loads(made["body"])["error"]["message"] == reply["details"]
+
+
 STATUS = {400: {3}, 404: {5}, 500: {13, 2}, 405: {12}}
 RELAYED = [name for name, case in VLLM.items() if case["reply"]["status"] != 200]
 ASKING = {"request": FMAAS["generate/eos"]["request"], "stream": FMAAS["generate_stream/basic"]["request"]}

@@ -32,7 +32,7 @@ def tgis(**parameters: Any) -> dict[str, Any]:
 
 
 def test_caikit_asks_for_its_own_defaults() -> None:
-    """Greedy and 20 tokens are said, for Triton's models decide otherwise; the prompt is not to come back."""
+    """Greedy, 20 tokens and the stop sequence are said: Triton's models decide otherwise. The prompt is not wanted."""
     made = translate_call("caikit/rest", TRITON, post("/api/v1/task/text-generation", {"model_id": "m", "inputs": "a"}))
     assert made["path"] == "/v2/models/m/generate"
     assert json.loads(made["body"]) == {
@@ -40,6 +40,7 @@ def test_caikit_asks_for_its_own_defaults() -> None:
         "exclude_input_in_output": True,
         "max_tokens": 20,
         "temperature": 0.0,
+        "include_stop_str_in_output": True,
     }
 
 
@@ -60,7 +61,6 @@ def test_a_tgis_stream_is_a_stream_of_triton() -> None:
 @pytest.mark.parametrize(
     ("parameters", "name"),
     [
-        ({"stopping": wire.StoppingCriteria(time_limit_millis=5)}, "time_limit"),
         ({"decoding": wire.DecodingParameters(regex="a+")}, "guided_regex"),
         ({"stopping": wire.StoppingCriteria(stop_sequences=["a", "b"])}, "stop_sequences"),
         ({"truncate_input_tokens": 3}, "truncate_tokens"),
@@ -71,6 +71,18 @@ def test_what_triton_cannot_be_told_is_refused_by_name(parameters: dict[str, Any
     made = translate_call("tgis/grpc", TRITON, tgis(**parameters))
     assert made["error"]["code"] == 3
     assert made["error"]["details"].startswith(f"{name}:")
+
+
+def test_a_time_limit_is_the_gateways_where_triton_streams() -> None:
+    """Triton is not told of it: a stream is stopped in time. A whole answer cannot be, so there it is refused."""
+    limited = wire.StoppingCriteria(time_limit_millis=5)
+    made = translate_call("tgis/grpc", TRITON, tgis(stopping=limited))
+    assert made["path"] == "/v2/models/m/generate_stream"
+    assert "time" not in made["body"]
+    call = post("/api/v1/task/text-generation", {"model_id": "m", "inputs": "a", "parameters": {"max_time": 1.5}})
+    refused = translate_call("caikit/rest", TRITON, call)["error"]
+    assert refused["status"] == 400
+    assert json.loads(refused["body"])["details"].startswith("time_limit:")
 
 
 def test_the_prompt_comes_back_from_generate_unless_it_is_not_wanted() -> None:

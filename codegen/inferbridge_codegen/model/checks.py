@@ -127,6 +127,10 @@ def check_endpoint(document: EndpointDocument, operation: Operation, problems: P
             problems.add(
                 document.fan_out_mark, f"{operation.request.name} has no list {document.fan_out!r} to fan out{hint}"
             )
+    fields = [field.name for field in operation.request.fields]
+    for name, mark in document.settles:
+        if name not in fields:
+            problems.add(mark, f"{operation.request.name} has no field {name!r} to settle{suggestion(name, fields)}")
     if document.mode == "either":
         _check_either(document, problems)
 

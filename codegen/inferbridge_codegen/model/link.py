@@ -209,7 +209,8 @@ class Linker:
         check_endpoint(document, operation, self._problems)
         rest = self._rest(document.rest, operation, api) if document.rest else None
         grpc = self._grpc(document.grpc, operation, api, index) if document.grpc else None
-        return Endpoint(document.name, operation, rest, grpc, document.mode, document.rule, document.fan_out)
+        settles = tuple(name for name, _ in document.settles)
+        return Endpoint(document.name, operation, rest, grpc, document.mode, document.rule, document.fan_out, settles)
 
     def _rest(self, document: RestDocument, operation: Operation, api: ApiDocument) -> RestBinding:
         paths = (*document.paths, *document.aliases)

@@ -203,6 +203,8 @@ class Endpoint:
     mode: str = "unary"
     rule: str = ""
     fan_out: str = ""
+    settles: tuple[str, ...] = ()
+    """Fields of a request without a place, which its rule or the gateway sees to when it is the runtime's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ def read_endpoints(reader: Reader, node: Node | None) -> tuple[EndpointDocument,
 
 def _endpoint(reader: Reader, node: Node, found: dict[str, EndpointDocument]) -> EndpointDocument | None:
     known = {"name": True, "operation": False, "rest": False, "grpc": False, "mode": False, "rule": False,
-             "fan_out": False}  # fmt: skip
+             "fan_out": False, "settles": False}  # fmt: skip
     parts = reader.map(node, "an endpoint", known)
     name = reader.identifier(parts.get("name"), "name")
     if name is None:
@@ -66,9 +66,16 @@ def _endpoint(reader: Reader, node: Node, found: dict[str, EndpointDocument]) ->
         mode,
         reader.identifier(parts.get("rule"), "rule") or "",
         reader.identifier(parts.get("fan_out"), "fan_out") or "",
+        _marked(reader, parts.get("settles")),
     )
     declare(reader, found, name, parts["name"].mark, endpoint, "endpoint")
     return endpoint
+
+
+def _marked(reader: Reader, node: Node | None) -> tuple[tuple[str, Mark], ...]:
+    """Names of fields, and where they stand."""
+    found = [(reader.identifier(item, "settles"), item.mark) for item in reader.sequence(node, "settles")]
+    return tuple((name, mark) for name, mark in found if name is not None)
 
 
 def _check_routes(reader: Reader, endpoints: Mapping[str, EndpointDocument]) -> None:

@@ -215,6 +215,8 @@ class EndpointDocument:
     """What the tables cannot say, see `inferbridge.bridge.rules`."""
     fan_out: str = ""
     """As a runtime it takes one item of this list a call."""
+    settles: tuple[tuple[str, Mark], ...] = ()
+    """Fields of a request that it as a runtime has no place for, but its rule or the gateway sees to."""
 
 
 @dataclass(frozen=True, slots=True)
