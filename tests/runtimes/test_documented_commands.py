@@ -1,10 +1,10 @@
 """Every call that OpenShift AI documents for its runtimes, word for word, through the proxy.
 
 Each against the runtime it is documented for, where that one can be had here, and against others that can do the same,
-over REST and over gRPC. OVMS and the standalone TGIS cannot be had: Triton and MLServer stand where OVMS would, and the
-same service of vLLM's where TGIS would. Host and port are the proxy's, the other placeholders are filled, a token is
-sent along. `https` is the proxy's own TLS with a certificate nobody trusts, so curl gets its `-k`, and grpcurl is a
-stand-in (see grpcurl.py).
+over REST and over gRPC; vLLM's /tokenize and /detokenize against vLLM alone, for no other runtime tells ids. OVMS and
+the standalone TGIS cannot be had: Triton and MLServer stand where OVMS would, and the same service of vLLM's where TGIS
+would. Host and port are the proxy's, the other placeholders are filled, a token is sent along. `https` is the proxy's
+own TLS with a certificate nobody trusts, so curl gets its `-k`, and grpcurl is a stand-in (see grpcurl.py).
 """
 
 import json
@@ -162,11 +162,11 @@ COMMANDS = (
     Command(
         "sentence-similarity-tasks",
         documented(f"{TASK}/sentence-similarity-tasks", SIMILAR_ALL),
-        OWN,
+        VECTORS,
         lambda reply: reply["results"],
     ),
     Command("rerank", documented(f"{TASK}/rerank", RANK), VECTORS, lambda reply: reply["result"]["scores"]),
-    Command("rerank-tasks", documented(f"{TASK}/rerank-tasks", RANK_ALL), OWN, lambda reply: reply["results"]),
+    Command("rerank-tasks", documented(f"{TASK}/rerank-tasks", RANK_ALL), VECTORS, lambda reply: reply["results"]),
     Command(
         "embedding-tasks, gRPC",
         grpc_call(f"{NLP}/EmbeddingTasksPredict", '{"texts": ["one", "two"]}', "<model>"),
@@ -201,6 +201,7 @@ COMMANDS = (
     ),
     Command("models", documented("/info/models"), {**OWN, **VLLM}, lambda reply: reply["models"]),
     Command("version", documented("/info/version"), {**OWN, **VLLM}, lambda reply: "runtime_version" in reply),
+    Command("runtime", documented("/info/runtime"), {**OWN, **VLLM}, lambda reply: "runtime_version" in reply),
     Command(
         "models, gRPC",
         grpc_call(f"{INFO}/GetModelsInfo", "{}"),
@@ -239,7 +240,8 @@ COMMANDS = (
     Command("ready", documented("/v2/health/ready"), TENSORS, lambda reply: True),
     Command("model", documented("/v2/models/add"), TENSORS, lambda reply: reply["name"] == "add"),
     Command("model's version", documented("/v2/models/add/versions/1"), TENSORS, lambda reply: reply["name"] == "add"),
-    Command("model ready", documented("/v2/models/add/versions/1/ready"), TENSORS, lambda reply: True),
+    Command("model ready", documented("/v2/models/add/ready"), TENSORS, lambda reply: True),
+    Command("version ready", documented("/v2/models/add/versions/1/ready"), TENSORS, lambda reply: True),
     Command(
         "infer, gRPC",
         grpc_call(f"{V2}/ModelInfer", ADD),
