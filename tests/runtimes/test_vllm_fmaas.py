@@ -58,7 +58,6 @@ REFUSED: dict[str, dict[str, Any]] = {
 }
 NOT_AT_REST: dict[str, dict[str, Any]] = {
     "typical_p": {"method": "SAMPLE", "sampling": {"typical_p": 0.5}},
-    "time_limit": {"stopping": {"time_limit_millis": 20000}},
     "length_penalty": {"decoding": {"length_penalty": {"start_index": 1, "decay_factor": 1.5}}},
 }
 
@@ -155,6 +154,14 @@ def test_what_vllms_rest_door_cannot_do_is_named(clients: tuple[Fmaas, Fmaas], n
         clients[1].generate(requests=[{"text": "a"}], params=NOT_AT_REST[name])
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert caught.value.details().startswith(f"{name}:")
+
+
+def test_a_time_limit_is_kept(clients: tuple[Fmaas, Fmaas]) -> None:
+    """vLLM's REST door knows no time limit; the stream ends with that reason all the same, as at the adapter."""
+    params = {"stopping": {"min_new_tokens": 100, "max_new_tokens": 100, "time_limit_millis": 1}}
+    direct, through = (client.stream(request={"text": "one"}, params=params) for client in clients)
+    assert through[-1]["stop_reason"] == direct[-1]["stop_reason"] == "TIME_LIMIT"
+    assert len(through) < 100
 
 
 @pytest.mark.parametrize("asked", [{}, {"return_tokens": True}])

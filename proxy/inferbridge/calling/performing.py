@@ -14,10 +14,10 @@ from pathlib import Path
 from inferbridge.bridge.chat_template import ChatTemplate
 from inferbridge.bridge.context import Policy, Setting
 from inferbridge.bridge.errors import BridgeError, Code
-from inferbridge.bridge.values import Buffer, Chunks, Headers
+from inferbridge.bridge.values import Buffer, Headers
 from inferbridge.calling.asking import Place, Spoken
 from inferbridge.gateway.answers import CREDENTIALS
-from inferbridge.gateway.application import RequestHead
+from inferbridge.gateway.application import RequestHead, Responder
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.service import GatewayService
 from inferbridge.gateway.targets import Target
@@ -79,7 +79,7 @@ def _bridge(
 
 
 @dataclass(frozen=True, slots=True)
-class _Responder:
+class _Responder(Responder):
     """The gateway's answer, for a receiver."""
 
     receiver: Receiver
@@ -92,18 +92,6 @@ class _Responder:
 
     def end(self, trailers: Headers = ()) -> None:
         self.receiver.on_end(trailers)
-
-    def whole(self, status: int, headers: Headers, chunks: Chunks) -> None:
-        self.head(status, headers)
-        for chunk in chunks:
-            self.data(chunk)
-        self.end()
-
-    def hold(self) -> None:
-        """The request is complete."""
-
-    def resume(self) -> None:
-        """As `hold`."""
 
     def abort(self) -> None:
         self.receiver.on_failure(BridgeError(Code.UNAVAILABLE, "the answer was cut off"))

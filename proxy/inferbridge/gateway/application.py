@@ -45,12 +45,18 @@ class Responder(Protocol):
 
     def whole(self, status: int, headers: Headers, chunks: Chunks) -> None:
         """Send a whole answer: the same as `head`, `data` for each chunk and `end`, at once."""
+        self.head(status, headers)
+        for chunk in chunks:
+            self.data(chunk)
+        self.end()
 
     def hold(self) -> None:
         """Let the client send no more of its body than its window holds already (HTTP/2), until `resume`."""
+        return  # nothing to do where the body is complete by then, which is usual
 
     def resume(self) -> None:
         """What was sent is through: the client may go on."""
+        return  # as above
 
     def abort(self) -> None:
         """Cut the answer so that the client can tell (RST_STREAM, or close without the last chunk)."""

@@ -282,7 +282,7 @@ class Turns:
             self._responder.end(trailers)
 
 
-class _Turn:
+class _Turn(Responder):
     """Stands where the client would be, for the answer to one of its messages."""
 
     def __init__(self, turns: Turns, responder: Responder) -> None:
@@ -304,12 +304,6 @@ class _Turn:
     def whole(self, status: int, headers: Headers, chunks: Chunks) -> None:
         """An answer without messages, its outcome in the head."""
         self._turns.ended(tuple(pair for pair in headers if pair[0].startswith("grpc-")))
-
-    def hold(self) -> None:
-        """The message is complete."""
-
-    def resume(self) -> None:
-        """As `hold`."""
 
     def abort(self) -> None:
         """The whole call is cut."""

@@ -16,7 +16,7 @@ from inferbridge.bridge.bridge import LOST_HEADER
 from inferbridge.bridge.connect_messages import Detail, StreamEnd
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.grpc_messages import MessageReader
-from inferbridge.bridge.values import Buffer, Chunks, Headers, header
+from inferbridge.bridge.values import Buffer, Headers, header
 from inferbridge.bridge.wire import Unknown
 from inferbridge.gateway.application import Responder
 from inferbridge.gateway.connect.forms import Form
@@ -29,7 +29,7 @@ _DETAILS_FIELD = 3
 """Of `google.rpc.Status`."""
 
 
-class GrpcAnswer:
+class GrpcAnswer(Responder):
     """A gRPC answer on its way to a client that wants it otherwise; `cancel` ends the call when that cannot be."""
 
     def __init__(self, form: Form, method: Method, responder: Responder, limit: int) -> None:
@@ -92,13 +92,6 @@ class GrpcAnswer:
         if not self._done:
             self._done = True
             self._writer.fail(StreamEnd(error, details, metadata))
-
-    def whole(self, status: int, headers: Headers, chunks: Chunks) -> None:
-        """All at once."""
-        self.head(status, headers)
-        for chunk in chunks:
-            self.data(chunk)
-        self.end()
 
     def leave(self) -> None:
         """The client went away."""

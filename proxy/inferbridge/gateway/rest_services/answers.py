@@ -16,14 +16,14 @@ from inferbridge.bridge.dialects import Dialect
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.event_stream import EventFraming, EventReader
 from inferbridge.bridge.framing import GRPC_HEADERS, frame, quote_message
-from inferbridge.bridge.values import Buffer, Chunks, Headers, HttpReply, header
+from inferbridge.bridge.values import Buffer, Headers, HttpReply, header
 from inferbridge.gateway.application import Responder
 from inferbridge.gateway.limits import Limits
 
 _OWN = ("content-", "transfer-", "cache-control", "date", "server", "vary", "x-inferbridge-lost")
 
 
-class RestAnswer:
+class RestAnswer(Responder):
     """The `Responder` of the REST call. `framing` is that of a stream; None: one answer."""
 
     def __init__(
@@ -126,19 +126,6 @@ class RestAnswer:
             self._responder.end(status)
         else:
             self._responder.whole(200, (*GRPC_HEADERS, *status), ())
-
-    def whole(self, status: int, headers: Headers, chunks: Chunks) -> None:
-        """All at once."""
-        self.head(status, headers)
-        for chunk in chunks:
-            self.data(chunk)
-        self.end()
-
-    def hold(self) -> None:
-        """The request is complete."""
-
-    def resume(self) -> None:
-        """As `hold`."""
 
     def abort(self) -> None:
         """The answer broke off."""
