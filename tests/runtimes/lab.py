@@ -9,13 +9,14 @@ import pytest
 from runtimes.environments import Environment, EnvironmentUnavailable, prepare
 from runtimes.programs import Client, Proxy, run_client, run_proxy
 from runtimes.routes import Route
-from runtimes.servers import Server, run_caikit, run_mlserver, run_triton, run_vllm, run_vllm_embeddings
+from runtimes.servers import Server, run_caikit, run_caikit_nlp, run_mlserver, run_triton, run_vllm, run_vllm_embeddings
 
 RUN_SERVER = {
     "triton": run_triton,
     "mlserver": run_mlserver,
     "caikit-tgis": run_caikit,
     "caikit-standalone": run_caikit,
+    "caikit-minilm": run_caikit_nlp,
     "vllm-nvidia": run_vllm,
     "vllm-embeddings": run_vllm_embeddings,
 }
@@ -23,10 +24,14 @@ RUN_SERVER = {
 ENVIRONMENTS = {
     "caikit-tgis": "caikit",
     "caikit-standalone": "caikit",
+    "caikit-minilm": "caikitnlp",
     "vllm-nvidia": "vllm",
     "vllm-embeddings": "vllm",
 }
-NAMES = {"vllm-embeddings": "vllm-nvidia"}  # what the proxy knows a server as, where it has another name here
+NAMES = {
+    "vllm-embeddings": "vllm-nvidia",
+    "caikit-minilm": "caikit-standalone",
+}  # what the proxy knows a server as, where it has another name here
 
 
 def environment(name: str) -> Environment:

@@ -32,9 +32,9 @@ VLLM_OPTIONS = (
     "--max-num-seqs=8",
     "--enforce-eager",  # compiling takes longer than the tests
 )
+OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 VLLM_VARIABLES = {
-    "HF_HUB_OFFLINE": "1",
-    "TRANSFORMERS_OFFLINE": "1",
+    **OFFLINE,
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB, the least there is
@@ -131,6 +131,31 @@ def run_caikit(environment: Environment, folder: Path) -> Iterator[Server]:
 
     with _run("caikit", launch, folder) as server:
         yield replace(server, settings={"default_model": "parrot", "chat_template": library / "chat_template.jinja"})
+
+
+@contextmanager
+def run_caikit_nlp(environment: Environment, folder: Path) -> Iterator[Server]:
+    """Run caikit's runtime with caikit-nlp's own embedding module and the weights of MiniLM, as model `minilm`."""
+    models = folder / "models"
+    # -P: the other caikit_nlp, beside the script, is a toy
+    command: list[str | Path] = [environment.python, "-P", MODELS / "caikit" / "make_minilm.py", models]
+    made = subprocess.run(command, env=os.environ | OFFLINE, capture_output=True, text=True, check=False)
+    if made.returncode:
+        raise RuntimeError(f"the model of caikit-nlp could not be made:\n{made.stderr[-2000:]}")
+
+    def launch(rest_port: int, grpc_port: int) -> Launch:
+        variables = {
+            **OFFLINE,
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "CONFIG_FILES": str(MODELS / "caikit" / "caikit.yml"),
+            "RUNTIME_LOCAL_MODELS_DIR": str(models),
+            "RUNTIME_HTTP_PORT": str(rest_port),
+            "RUNTIME_GRPC_PORT": str(grpc_port),
+        }
+        return Launch([environment.python, "-P", MODELS / "caikit" / "start.py"], variables, ("/health",))
+
+    with _run("caikit-minilm", launch, folder) as server:
+        yield server
 
 
 @contextmanager
