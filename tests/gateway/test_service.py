@@ -285,13 +285,14 @@ def test_a_fault_of_ours_while_answering_is_an_error(monkeypatch: pytest.MonkeyP
     assert (client.status, json.loads(client.body)) == (500, {"error": "internal error"})
 
 
-def test_losses_are_named_when_they_are_allowed() -> None:
-    """With lossy allowed a version that KServe cannot take is dropped and named; without, it is refused."""
+def test_losses_are_named_when_they_are_allowed(caplog: pytest.LogCaptureFixture) -> None:
+    """With lossy allowed a version that KServe cannot take is dropped, named and logged; without, it is refused."""
     runtime = Runtime(infer_reply)
     path = "/v2/models/m/versions/3/infer"
     assert call(service(target(runtime, "kserve")), "POST", path, INFER).status == 400
     client = call(service(target(runtime, "kserve"), policy=Policy(lossy=True)), "POST", path, INFER)
     assert (client.status, client.get("x-inferbridge-lost")) == (200, "version")
+    assert any("dropped version" in record.getMessage() for record in caplog.records)
 
 
 def test_a_client_that_leaves_cancels_its_call() -> None:

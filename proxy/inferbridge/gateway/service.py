@@ -5,6 +5,7 @@ others are collected, translated and sent. Whatever fails is answered in the cli
 head of a call alone is worked out once and remembered with the head (`Route`).
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -46,6 +47,8 @@ from inferbridge.gateway.route import Route, translated
 from inferbridge.gateway.targets import Target, able, choose, owner
 from inferbridge.gateway.translating import Cancellable, StreamedAnswer, WholeAnswer
 from inferbridge.upstream.api import UpstreamRequest
+
+log = logging.getLogger(__name__)
 
 _REMEMBERED_PATHS = 1024
 
@@ -272,6 +275,9 @@ class Exchange:
     def _translate(self, route: Route, target: Target) -> None:
         bridge = self._bridge = self._service.bridge(route.match, route.protocol, target)
         crossing = bridge.request(self._client_call(route))
+        if crossing.context.losses:
+            lost = ", ".join(dict.fromkeys(crossing.context.losses))
+            log.warning("%s to %s: dropped %s", route.match.endpoint.name, target.name, lost)
         limits = self._service.limits
         if crossing.is_simple:
             receiver = OneAnswer(bridge, crossing, self._responder, limits)
