@@ -9,11 +9,21 @@ import pytest
 from runtimes.environments import Environment, EnvironmentUnavailable, prepare
 from runtimes.programs import Client, Proxy, run_client, run_proxy
 from runtimes.routes import Route
-from runtimes.servers import Server, run_caikit, run_caikit_nlp, run_mlserver, run_triton, run_vllm, run_vllm_embeddings
+from runtimes.servers import (
+    Server,
+    run_caikit,
+    run_caikit_nlp,
+    run_kserve,
+    run_mlserver,
+    run_triton,
+    run_vllm,
+    run_vllm_embeddings,
+)
 
 RUN_SERVER = {
     "triton": run_triton,
     "mlserver": run_mlserver,
+    "kserve": run_kserve,
     "caikit-tgis": run_caikit,
     "caikit-standalone": run_caikit,
     "caikit-minilm": run_caikit_nlp,

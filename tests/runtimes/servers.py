@@ -113,6 +113,19 @@ def run_mlserver(environment: Environment, folder: Path) -> Iterator[Server]:
 
 
 @contextmanager
+def run_kserve(environment: Environment, folder: Path) -> Iterator[Server]:
+    """Run KServe's model server with the models of `models/kserve`."""
+
+    def launch(rest_port: int, grpc_port: int) -> Launch:
+        ports = [f"--http_port={rest_port}", f"--grpc_port={grpc_port}"]
+        command = [environment.python, MODELS / "kserve" / "start.py", *ports]
+        return Launch(command, {"PYTHONDONTWRITEBYTECODE": "1"}, ("/v2/health/ready",))
+
+    with _run("kserve", launch, folder) as server:
+        yield server
+
+
+@contextmanager
 def run_caikit(environment: Environment, folder: Path) -> Iterator[Server]:
     """Run caikit's runtime with the library and model of `models/caikit`; `folder` takes its working files."""
     library = folder / "caikit"
