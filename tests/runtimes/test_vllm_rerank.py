@@ -12,7 +12,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from translate.caikit_forms import pool
 
-pytestmark = pytest.mark.runtimes
+pytestmark = pytest.mark.heavy
 
 SERVICE = "caikit.runtime.Nlp.NlpService"
 QUERIES = ["one two three", "seven"]
