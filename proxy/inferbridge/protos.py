@@ -13,13 +13,18 @@ def descriptor_set(api: str, variant: str = "") -> bytes:
     return (own if own.is_file() else folder.joinpath("protos.binpb")).read_bytes()
 
 
+def rest_descriptor_set(api: str) -> bytes:
+    """That of the service which the gateway makes of an API's REST endpoints."""
+    return files("inferbridge_generated").joinpath(api.replace("-", "_"), "rest_service.binpb").read_bytes()
+
+
 @cache
 def rest_methods(api: str) -> Methods:
-    """The methods that the gateway makes of an API's REST endpoints."""
-    return Methods(files("inferbridge_generated").joinpath(api.replace("-", "_"), "rest_service.binpb").read_bytes())
+    """The methods of that service."""
+    return Methods(rest_descriptor_set(api))
 
 
 @cache
 def methods(api: str, variant: str = "") -> Methods:
-    """Its methods."""
+    """The methods of an API, or of one of its variants."""
     return Methods(descriptor_set(api, variant))

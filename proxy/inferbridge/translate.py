@@ -137,7 +137,7 @@ def _messages_of(bridge: Bridge, crossing: Crossing, leg: Leg, answer: HttpReply
 def _streamed(
     bridge: Bridge, crossing: Crossing, pairs: list[tuple[Leg, HttpReply | GrpcReply]]
 ) -> HttpReply | GrpcReply:
-    sink, writer = bridge.sink(crossing, ""), bridge.writer(crossing)
+    sink, writer = bridge.sink(crossing), bridge.writer(crossing)
     out: list[Buffer] = []
     end: tuple[Sequence[Buffer], Headers]
     try:

@@ -30,6 +30,11 @@ def stream_form(accept: str, otherwise: StreamForm, *, arrays: bool = True) -> S
     return best
 
 
+def rest_stream_form(accept: str) -> StreamForm:
+    """The form of a streamed answer of a REST endpoint: its API's events, unless something else is asked for."""
+    return stream_form(accept, "events", arrays=False)
+
+
 def _quality(parameters: list[str]) -> float:
     for parameter in parameters:
         name, _, value = parameter.partition("=")

@@ -15,7 +15,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
-from inferbridge.bridge.accept import StreamForm, stream_form
+from inferbridge.bridge.accept import StreamForm
 from inferbridge.bridge.context import Context, Policy, RuntimeFault, RuntimeProfile, Setting
 from inferbridge.bridge.dialects import DIALECTS, OPEN_INFERENCE, Dialect, error_reply
 from inferbridge.bridge.errors import BridgeError, Code
@@ -204,13 +204,12 @@ class Bridge:
         rule = self.client.rule
         return rule.writer(crossing.request, crossing.context) if rule is not None else None
 
-    def sink(self, crossing: Crossing, accept: str) -> Sink:
-        """Writes the client's stream; `accept` is what the client asks for."""
+    def sink(self, crossing: Crossing, form: StreamForm = "events") -> Sink:
+        """Writes the client's stream; `form` is what a REST client asks for."""
         half, context = self.client.half, crossing.context
         if isinstance(half, GrpcHalf):
             return GrpcSink(half, crossing.request, context)
-        sink = _SINKS[stream_form(accept, "events", arrays=False)]
-        return sink(half, self.client.dialect, context)
+        return _SINKS[form](half, self.client.dialect, context)
 
     def failure(self, error: BridgeError) -> tuple[Sequence[Buffer], Headers]:
         """How the stream of a gRPC client tells of a request that cannot be taken across, and the trailers."""

@@ -87,6 +87,11 @@ def quote_message(text: str) -> str:
     return quote_from_bytes(text.encode(errors="replace"), safe=" !\"#$&'()*+,/:;<=>?@[\\]^`{|}~")
 
 
+def status_trailers(error: BridgeError) -> Headers:
+    """The trailers of a call that failed."""
+    return ("grpc-status", str(int(error.code))), ("grpc-message", quote_message(error.message))
+
+
 def unquote_message(text: str) -> str:
     """The text of a `grpc-message`."""
     return unquote(text, errors="replace")

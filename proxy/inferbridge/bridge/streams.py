@@ -16,7 +16,7 @@ from inferbridge.bridge.context import Context, RuntimeFault
 from inferbridge.bridge.dialects import Dialect
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.event_stream import EventReader
-from inferbridge.bridge.framing import GRPC_HEADERS, frame, quote_message
+from inferbridge.bridge.framing import GRPC_HEADERS, frame, status_trailers
 from inferbridge.bridge.grpc_messages import MessageReader as GrpcMessageReader
 from inferbridge.bridge.json_lines import ArrayWriter
 from inferbridge.bridge.registry import GrpcHalf, RestHalf
@@ -172,7 +172,7 @@ class GrpcSink:
         """The error's status; or a message, where the API tells errors so."""
         if self._encode_error is not None:
             return frame([self._encode_error(error, self._request, self._context)]), _OK_TRAILERS
-        return (), (("grpc-status", str(int(error.code))), ("grpc-message", quote_message(error.message)))
+        return (), status_trailers(error)
 
     def keep_alive(self) -> Buffer:
         """HTTP/2 has PING."""

@@ -180,10 +180,14 @@ def entries(*pairs: tuple[str, str]) -> Headers:
     return tuple(pair for pair in pairs if pair[1])
 
 
+def _is_set(value: Any) -> bool:
+    return value is not None and value is not msgspec.UNSET and value not in _NOTHING
+
+
 def lose_set(fields: Iterable[tuple[str, Any]], context: Context) -> None:
     """Note each of some fields that is set as a loss."""
     for name, value in fields:
-        if value is not None and value is not msgspec.UNSET and value not in _NOTHING:
+        if _is_set(value):
             context.lose(name, "the other side has no place for it")
 
 
@@ -197,5 +201,5 @@ def lose_given(fields: Iterable[tuple[str, Any, Any]], context: Context) -> None
 def note_set(fields: Iterable[tuple[str, Any]], context: Context) -> None:
     """Name each of some fields of an answer that is set; the client's question was answered without it."""
     for name, value in fields:
-        if value is not None and value is not msgspec.UNSET and value not in _NOTHING:
+        if _is_set(value):
             context.note(name)

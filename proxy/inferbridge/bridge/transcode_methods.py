@@ -8,7 +8,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.transcode import open_pool, to_json, to_message
 from inferbridge.bridge.values import Buffer
-from inferbridge.bridge.wire import Unknown
+from inferbridge.bridge.wire import Unknown, unknown_names
 
 
 class Methods:
@@ -55,5 +55,5 @@ def _json(wire: Buffer, descriptor: Descriptor) -> bytes:
     text = to_json(wire, descriptor, original_names=True, plain_integers=True, unknown=unknown)
     if not unknown:
         return text
-    note = ", ".join(f'"{name}#{number}":"unknown"' for name, number in unknown)
+    note = ", ".join(f'"{name}":"unknown"' for name in unknown_names(unknown))
     return b"%s%s%s}" % (text[:-1], b"," if text != b"{}" else b"", note.encode())

@@ -69,6 +69,11 @@ BROKEN = (IndexError, UnicodeDecodeError, struct.error, WireError)
 """What reading invalid bytes may raise inside a reader."""
 
 
+def unknown_names(unknown: Unknown) -> list[str]:
+    """How fields without a name are called: `package.Message#number`."""
+    return [f"{name}#{number}" for name, number in unknown]
+
+
 def located(error: Exception, names: Mapping[int, str], tag: int, at: int) -> WireError:
     """One of `BROKEN`, raised while the field of `tag` was read, as an error that says where."""
     # no field was begun when the message ends before its first tag

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
 
 from inferbridge.bridge.chat_template import ChatTemplate
@@ -10,6 +9,7 @@ from inferbridge.bridge.context import Setting
 from inferbridge.bridge.matching import protocols
 from inferbridge.bridge.registry import Api, Endpoint
 from inferbridge.bridge.routes import Match
+from inferbridge.bridge.transcode_methods import Methods
 from inferbridge.config.load import load_settings
 from inferbridge.config.sources import Flags
 from inferbridge.config.values import Settings, Upstream
@@ -22,6 +22,7 @@ from inferbridge.gateway.readiness import Probe, Readiness
 from inferbridge.gateway.rest_services.calls import RestServices
 from inferbridge.gateway.service import GatewayService
 from inferbridge.gateway.targets import Target
+from inferbridge.protos import descriptor_set, methods, rest_descriptor_set, rest_methods
 from inferbridge.upstream.pool import open_pool
 from inferbridge_generated import operations
 from inferbridge_generated.registry import APIS
@@ -46,12 +47,13 @@ def application(settings: Settings) -> GatewayService:
     targets = [target for upstream in settings.upstreams for target in _targets(upstream, settings)]
     apis = [api for api in APIS.values() if _is_served(api, targets)]
     served = [api for api in apis if "grpc" in protocols(api)]
-    rest_apis = [(api, _generated(api, "rest_service.binpb")) for api in apis if api.rest_methods]
-    sets = [*(_generated(api, "protos.binpb") for api in served), *(data for _, data in rest_apis)]
+    rest_apis = [(api, rest_methods(api.name)) for api in apis if api.rest_methods]
+    sets = [*(descriptor_set(api.name) for api in served), *(rest_descriptor_set(api.name) for api, _ in rest_apis)]
     local = LocalServices(sets, _states(_served_services(targets)))
     service = GatewayService(targets, APIS, settings.policy, settings.limits, local)
-    methods = methods_of([grpc_services(), *_variants(served, targets), *sets], _idempotent(served).__contains__)
-    service.connect = ConnectGateway(methods, settings.limits, service.open)
+    own = (*(methods(api.name) for api in served), *(made for _, made in rest_apis))
+    known = methods_of((Methods(grpc_services()), *_variants(served, targets), *own), _idempotent(served).__contains__)
+    service.connect = ConnectGateway(known, settings.limits, service.open)
     service.rest_services = RestServices(rest_apis, settings.limits, service.open)
     return service
 
@@ -62,16 +64,12 @@ def _idempotent(apis: Iterable[Api]) -> frozenset[str]:
     return frozenset(endpoint.grpc.rpc for endpoint in endpoints if endpoint.grpc and endpoint.idempotent)
 
 
-def _variants(served: Iterable[Api], targets: Iterable[Target]) -> Iterator[bytes]:
-    """Descriptors of the dialects that clients of gRPC speak: an API's first upstream decides on its own."""
+def _variants(served: Iterable[Api], targets: Iterable[Target]) -> Iterator[Methods]:
+    """Methods of the dialects that clients of gRPC speak: an API's first upstream decides on its own."""
     first = {target.profile.api: target.profile.variant for target in reversed(list(targets))}
     for api in served:
         if variant := first.get(api.name):
-            yield _generated(api, f"{variant}/protos.binpb")
-
-
-def _generated(api: Api, name: str) -> bytes:
-    return files("inferbridge_generated").joinpath(api.name.replace("-", "_"), name).read_bytes()
+            yield methods(api.name, variant)
 
 
 def _service(rpc: str) -> str:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from inferbridge.bridge.bridge import Bridge
 from inferbridge.bridge.errors import BridgeError
-from inferbridge.bridge.framing import GRPC_HEADERS, quote_message
+from inferbridge.bridge.framing import GRPC_HEADERS, status_trailers
 from inferbridge.bridge.grpc_messages import MessageReader
 from inferbridge.bridge.registry import Api, GrpcHalf
 from inferbridge.bridge.routes import Match
@@ -221,7 +221,7 @@ class Turns:
     def _break(self, error: BridgeError) -> None:
         """What the client sends is no gRPC, so that nothing can follow."""
         running = self._running
-        self._end((("grpc-status", str(int(error.code))), ("grpc-message", quote_message(error.message))))
+        self._end(status_trailers(error))
         if running is not None:
             running.cancel()
 

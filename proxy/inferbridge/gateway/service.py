@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 
-from inferbridge.bridge.accept import StreamForm, stream_form
+from inferbridge.bridge.accept import StreamForm, rest_stream_form
 from inferbridge.bridge.bridge import Bridge, End
 from inferbridge.bridge.context import Policy
 from inferbridge.bridge.dialects import error_reply
@@ -187,7 +187,7 @@ class GatewayService:
 def _form(match: Match, head: RequestHead) -> StreamForm:
     mode = match.endpoint.mode
     accept = header(head.headers, "accept") or ""
-    return stream_form(accept, "events", arrays=False) if mode != "unary" else "events"
+    return rest_stream_form(accept) if mode != "unary" else "events"
 
 
 def client_end(match: Match, protocol: str, variant: str) -> End:
@@ -284,8 +284,7 @@ class Exchange:
             self._done, self._chunks = True, []
             self._call = target.pool.send(translated(crossing.legs[0], route), receiver, route.timeout)
             return
-        accept = header(self._head.headers, "accept") or ""
-        kind = partial(StreamedAnswer, accept=accept) if crossing.context.stream else WholeAnswer
+        kind = partial(StreamedAnswer, form=route.form) if crossing.context.stream else WholeAnswer
         answer_of_all = kind(bridge, crossing, self._responder, limits)
         self._done, self._chunks = True, []
         self._call = answer_of_all.begin(

@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
+from inferbridge.bridge.accept import StreamForm
 from inferbridge.bridge.bridge import Bridge, Crossing, Leg, lost_headers, not_the_clients
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.values import Buffer, Headers
@@ -194,10 +195,10 @@ class StreamedAnswer(TranslatedAnswer):
     """A stream: each message goes out as it comes."""
 
     def __init__(
-        self, bridge: Bridge, crossing: Crossing, responder: Responder, limits: Limits, accept: str = ""
+        self, bridge: Bridge, crossing: Crossing, responder: Responder, limits: Limits, form: StreamForm = "events"
     ) -> None:
         super().__init__(bridge, crossing, responder, limits)
-        self._sink = bridge.sink(crossing, accept)
+        self._sink = bridge.sink(crossing, form)
         self._writer = bridge.writer(crossing)
         self._begun = False
         self._pulse = Pulse(self._beat)

@@ -5,7 +5,7 @@ import logging
 
 from inferbridge.bridge.context import Context
 from inferbridge.bridge.errors import BridgeError, Code
-from inferbridge.bridge.framing import GRPC_HEADERS, frame, quote_message
+from inferbridge.bridge.framing import GRPC_HEADERS, frame, status_trailers
 from inferbridge.bridge.grpc_messages import MessageReader
 from inferbridge.bridge.registry import GrpcHalf
 from inferbridge.bridge.values import Buffer, GrpcRequest, Headers, header
@@ -70,7 +70,7 @@ class Duplex:
         try:
             crossing = received(part.bridge, call)
             asked = crossing.request
-            for piece in frames(part, crossing, part.bridge.sink(crossing, "")):
+            for piece in frames(part, crossing, part.bridge.sink(crossing)):
                 await asyncio.sleep(part.script.delay)
                 if part.script.error is not None and self._sent >= part.script.error.after:
                     raise part.script.error.error
@@ -88,4 +88,4 @@ class Duplex:
 
 
 def _status(error: BridgeError) -> Headers:
-    return (("grpc-status", str(int(error.code))), ("grpc-message", quote_message(error.message)))
+    return status_trailers(error)

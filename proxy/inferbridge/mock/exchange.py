@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from inferbridge.bridge.accept import rest_stream_form
 from inferbridge.bridge.bridge import Bridge, Crossing
 from inferbridge.bridge.context import Context
 from inferbridge.bridge.errors import BridgeError, Code
@@ -126,7 +127,7 @@ class Exchange:
 
     async def _stream(self, part: Part, crossing: Crossing) -> None:
         """The messages, each after a pause; the first has had its own."""
-        sink = part.bridge.sink(crossing, header(self._head.headers, "accept") or "")
+        sink = part.bridge.sink(crossing, rest_stream_form(header(self._head.headers, "accept") or ""))
         pieces, failure = list(frames(part, crossing, sink)), part.script.error
         self._responder.head(sink.status, sink.headers)
         for number, frame in enumerate(pieces if failure is None else pieces[: failure.after]):

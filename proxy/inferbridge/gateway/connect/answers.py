@@ -17,7 +17,7 @@ from inferbridge.bridge.connect_messages import Detail, StreamEnd
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.grpc_messages import MessageReader
 from inferbridge.bridge.values import Buffer, Headers, header
-from inferbridge.bridge.wire import Unknown
+from inferbridge.bridge.wire import Unknown, unknown_names
 from inferbridge.gateway.application import Responder
 from inferbridge.gateway.connect.forms import Form
 from inferbridge.gateway.connect.methods import Method
@@ -64,7 +64,7 @@ class GrpcAnswer(Responder):
     def _text(self, message: Buffer) -> bytes:
         unknown: Unknown = []
         text = self._form.write(message, self._method.descriptor.output_type, self._limit, unknown)
-        self._lost |= {f"{name}#{number}": None for name, number in unknown}
+        self._lost |= dict.fromkeys(unknown_names(unknown))
         return text
 
     def end(self, trailers: Headers = ()) -> None:

@@ -24,10 +24,10 @@ class Method:
         return self.descriptor.client_streaming or self.descriptor.server_streaming
 
 
-def methods_of(descriptor_sets: Iterable[bytes], idempotent: Callable[[str], bool]) -> Mapping[str, Method]:
-    """All methods of some serialized `FileDescriptorSet`s by their path; the first set to declare one counts."""
+def methods_of(sets: Iterable[Methods], idempotent: Callable[[str], bool]) -> Mapping[str, Method]:
+    """All methods of some sets by their path; the first set to declare one counts."""
     found: dict[str, Method] = {}
-    for data in descriptor_sets:
-        for rpc, descriptor in Methods(data).by_rpc.items():
+    for methods in sets:
+        for rpc, descriptor in methods.by_rpc.items():
             found.setdefault(rpc, Method(rpc, descriptor, idempotent(rpc)))
     return found

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Self
 
 from inferbridge.bridge.errors import BridgeError, Code, invalid
-from inferbridge.bridge.framing import GRPC_HEADERS, frame, parse_timeout, quote_message
+from inferbridge.bridge.framing import GRPC_HEADERS, frame, parse_timeout, status_trailers
 from inferbridge.bridge.grpc_messages import MessageReader
-from inferbridge.bridge.values import Buffer, Chunks, GrpcReply, Headers, header
+from inferbridge.bridge.values import Buffer, Chunks, GrpcReply, header
 from inferbridge.gateway.answers import answer_grpc
 from inferbridge.gateway.application import RequestHead, Responder
 
@@ -165,5 +165,4 @@ class StreamCall(Call):
         if not self._has_begun:
             super().send_error(error)
             return
-        status: Headers = (("grpc-status", str(int(error.code))), ("grpc-message", quote_message(error.message)))
-        self._responder.end(status)
+        self._responder.end(status_trailers(error))

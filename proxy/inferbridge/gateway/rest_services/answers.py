@@ -15,7 +15,7 @@ from inferbridge.bridge.context import Context, RuntimeProfile
 from inferbridge.bridge.dialects import Dialect
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.event_stream import EventFraming, EventReader
-from inferbridge.bridge.framing import GRPC_HEADERS, frame, quote_message
+from inferbridge.bridge.framing import GRPC_HEADERS, frame, status_trailers
 from inferbridge.bridge.values import Buffer, Headers, HttpReply, header
 from inferbridge.gateway.application import Responder
 from inferbridge.gateway.limits import Limits
@@ -121,7 +121,7 @@ class RestAnswer(Responder):
         if self._over:
             return
         self._over = True
-        status = (("grpc-status", str(int(error.code))), ("grpc-message", quote_message(error.message)))
+        status = status_trailers(error)
         if self._begun:
             self._responder.end(status)
         else:

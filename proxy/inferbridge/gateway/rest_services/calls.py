@@ -16,7 +16,7 @@ from inferbridge.bridge.registry import Api, Endpoint, RestHalf, RestMethod
 from inferbridge.bridge.rest import JSON_HEADERS
 from inferbridge.bridge.transcode_methods import Methods
 from inferbridge.bridge.values import Buffer, GrpcReply, Headers, header, join
-from inferbridge.bridge.wire import Unknown
+from inferbridge.bridge.wire import Unknown, unknown_names
 from inferbridge.gateway.answers import answer_grpc, is_grpc
 from inferbridge.gateway.application import RequestHead, RequestSink, Responder
 from inferbridge.gateway.limits import Limits
@@ -49,14 +49,13 @@ class Service:
 class RestServices:
     """Finds calls by path; `open_rest` opens the REST calls that they become."""
 
-    def __init__(self, apis: Iterable[tuple[Api, bytes]], limits: Limits, open_rest: Open) -> None:
-        """`apis` with the serialized descriptor set of each one's service."""
+    def __init__(self, apis: Iterable[tuple[Api, Methods]], limits: Limits, open_rest: Open) -> None:
+        """`apis` with the methods of each one's service."""
         self._limits = limits
         self._open = open_rest
         self._services: Mapping[str, Service] = {
             method.rpc: Service(method, api.endpoints[method.endpoint], api, methods.find(method.rpc))
-            for api, data in apis
-            for methods in (Methods(data),)
+            for api, methods in apis
             for method in api.rest_methods
         }
 
@@ -154,7 +153,7 @@ class RestServiceCall:
         kind = self._service.descriptor.input_type
         text = transcode.to_json(join(messages[0]), kind, original_names=True, plain_integers=True, unknown=unknown)
         if unknown:
-            raise invalid(f"unknown fields: {', '.join(f'{name}#{number}' for name, number in unknown)}")
+            raise invalid(f"unknown fields: {', '.join(unknown_names(unknown))}")
         members: dict[str, Any] = msgspec.json.decode(text)
         return members
 
