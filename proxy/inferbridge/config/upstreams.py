@@ -1,10 +1,13 @@
 """Reads upstreams: `runtime=URL` in one text, or a map with every setting."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from inferbridge.config.kinds import Field, FilePath, ListOf, Record, Schema, SettingsReader, Switch, Text, name, scalar
+from inferbridge.auth.settings import UpstreamCredentials
+from inferbridge.config.auth import Credentials
+from inferbridge.config.kinds import Field, FilePath, ListOf, Record, Schema, SettingsReader, Text, name, scalar
+from inferbridge.config.upstream_tls import UPSTREAM_TLS
 from inferbridge.config.values import Listener, Upstream
 from inferbridge.upstream.address import Address, parse_address
 from inferbridge.upstream.tls import TlsSettings, client_context
@@ -68,33 +71,6 @@ def known_runtime(reader: SettingsReader, runtime: str, mark: Mark) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class FileName:
-    """A file that can be read, by name."""
-
-    def read(self, reader: SettingsReader, node: Node, where: str) -> str | None:
-        path = FilePath().read(reader, node, where)
-        return None if path is None else str(path)
-
-    def schema(self) -> Schema:
-        return FilePath().schema()
-
-
-UPSTREAM_TLS = Record(
-    TlsSettings,
-    {
-        "ca": Field(FileName(), "PEM file of the authorities to trust instead of the system's.", "ca_file"),
-        "certificate": Field(
-            FileName(), "PEM file of our own chain, for a runtime that asks for one.", "client_certificate"
-        ),
-        "key": Field(FileName(), "PEM file of its private key, when it is not in `certificate`.", "client_key"),
-        "server_name": Field(Text(name), "Name in the runtime's certificate when it is not the host of the URL."),
-        "verify": Field(Switch(), "false accepts any certificate."),
-    },
-    "tls of an upstream",
-)
-
-
-@dataclass(frozen=True, slots=True)
 class _Written:
     """An upstream as written in a map; the name may follow from the runtime."""
 
@@ -105,6 +81,7 @@ class _Written:
     tls: TlsSettings | None = None
     default_model: str = ""
     chat_template: Path | None = None
+    credentials: UpstreamCredentials = field(default_factory=UpstreamCredentials)
 
 
 UPSTREAM = Record(
@@ -126,6 +103,7 @@ UPSTREAM = Record(
             FilePath(),
             "The model's chat template (a .jinja file or tokenizer_config.json), for chats to a runtime of prompts.",
         ),
+        "credentials": Field(Credentials(), "As whom it is called; as nobody unless given."),
     },
     "an upstream",
 )
@@ -147,7 +125,14 @@ class Upstreams:
                 if named in found:
                     reader.problems.add(_mark(child, "name"), f"upstream {named!r} is declared twice")
                 found[named] = Upstream(
-                    named, item.runtime, item.url, item.models, item.tls, item.default_model, item.chat_template
+                    named,
+                    item.runtime,
+                    item.url,
+                    item.models,
+                    item.tls,
+                    item.default_model,
+                    item.chat_template,
+                    item.credentials,
                 )
         return tuple(found.values())
 
