@@ -85,11 +85,11 @@ def check_certificate(tls: ListenerTls) -> None:
 
 async def _serve(settings: Settings, ready: addon.Ready) -> None:
     check_certificate(settings.tls)
-    service = build.application(settings)
+    application = build.application(settings)
     listen = [(listener.host, listener.port) for listener in settings.listen]
     try:
         await addon.run(
-            service,
+            application,
             listen,
             settings.limits,
             settings.tls.certificate,
@@ -100,7 +100,7 @@ async def _serve(settings: Settings, ready: addon.Ready) -> None:
             passphrase=settings.tls.passphrase.reveal() if settings.tls.passphrase else None,
         )
     finally:
-        await build.close(service)
+        await application.close()
 
 
 def _confdir() -> Path:

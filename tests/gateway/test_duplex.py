@@ -75,7 +75,7 @@ async def gateway(upstream: str, confdir: Path) -> AsyncIterator[grpc.aio.Stream
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
         yield channel.stream_stream(RPC)
-    await build.close(application)
+    await application.close()
 
 
 async def test_answers_come_before_the_request_is_complete(confdir: Path) -> None:

@@ -8,7 +8,7 @@ import msgspec
 
 from inferbridge.bridge.context import Context, RuntimeProfile
 from inferbridge.bridge.errors import BridgeError
-from inferbridge.bridge.json_errors import event_error, retry_headers, status_of
+from inferbridge.bridge.json_errors import error_headers, event_error, status_of
 from inferbridge.bridge.values import Buffer, HttpReply
 
 _TYPES = {
@@ -24,7 +24,7 @@ _TYPES = {
 
 def reply(error: BridgeError, profile: RuntimeProfile | None) -> HttpReply:
     """An error answer."""
-    return HttpReply(status_of(error, None), retry_headers(error), (event(error, profile),))
+    return HttpReply(status_of(error, None), error_headers(error), (event(error, profile),))
 
 
 def event(error: BridgeError, profile: RuntimeProfile | None) -> bytes:
