@@ -9,8 +9,8 @@ What a call uses in tokens is known only when it is over, or message by message.
 token left, and what it used is taken out when it is known. That may leave the bucket below zero: a debt, which must
 drip in before the next call is let in. Nobody can use more in the long run, however long one answer was.
 
-A level is kept as a whole number of parts of which a token has `MINUTE` (nanoseconds of a minute), so that `limit` parts
-drip in each nanosecond. That is exact: nothing is lost or won by rounding, whatever the clock says.
+A level is kept as a whole number of parts: a token has `MINUTE` of them (nanoseconds of a minute), so that in each
+nanosecond `limit` of them drip in. That is exact: nothing is lost or won by rounding, whatever the clock says.
 
     quiet ──lease──▶ busy (calls > 0) ──the last lease given back──▶ quiet ──longest quiet, too many──▶ forgotten
 
