@@ -32,15 +32,22 @@ class LimitedCall(Responder):
         self._lease = lease
         self._responder = responder
         self._sink: RequestSink | None = None
+        self._over = False
 
     def open(self, opening: Callable[[Responder], RequestSink]) -> RequestSink:
         """Begin the exchange."""
         try:
-            self._sink = opening(self)
+            sink = opening(self)
         except BaseException:
-            self._lease.give_back()
+            self._finish()
             raise
+        if not self._over:
+            self._sink = sink
         return self
+
+    def _finish(self) -> None:
+        self._over, self._sink = True, None  # they hold each other: leave nothing to the garbage collector
+        self._lease.give_back()
 
     # the client's side
 
@@ -56,9 +63,10 @@ class LimitedCall(Responder):
 
     def on_cancel(self) -> None:
         """The client went away."""
-        self._lease.give_back()
-        if self._sink is not None:
-            self._sink.on_cancel()
+        sink = self._sink
+        self._finish()
+        if sink is not None:
+            sink.on_cancel()
 
     # the exchange's side
 
@@ -72,12 +80,12 @@ class LimitedCall(Responder):
 
     def end(self, trailers: Headers = ()) -> None:
         """The answer is complete."""
-        self._lease.give_back()
+        self._finish()
         self._responder.end(trailers)
 
     def whole(self, status: int, headers: Headers, chunks: Chunks) -> None:
         """The whole answer."""
-        self._lease.give_back()
+        self._finish()
         self._responder.whole(status, headers, chunks)
 
     def hold(self) -> None:
@@ -90,7 +98,7 @@ class LimitedCall(Responder):
 
     def abort(self) -> None:
         """The answer is cut."""
-        self._lease.give_back()
+        self._finish()
         self._responder.abort()
 
 
