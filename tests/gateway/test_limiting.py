@@ -26,6 +26,7 @@ from inferbridge.gateway import build
 from inferbridge.gateway.application import RequestHead, RequestSink, Responder
 from inferbridge.gateway.connection import ClientConnection
 from inferbridge.gateway.limits import Limits
+from inferbridge.gateway.metering import Metering, Usage
 from inferbridge.gateway.service import GatewayService
 from inferbridge.gateway.targets import Target
 from inferbridge_generated import operations
@@ -129,7 +130,13 @@ KINDS = {
         "vllm-amd", "rest", GENERATE_STREAM, single(text="a"), GRPC, (CHUNKS.replace(b"null", b'"stop"'),), EVENTS
     ),
     "passed through": Kind(
-        "vllm-amd", "rest", "/v1/completions", COMPLETION, JSON, (b'{"choices":[],', b'"usage":{}}'), JSON
+        "vllm-amd",
+        "rest",
+        "/v1/completions",
+        COMPLETION,
+        JSON,
+        (b'{"choices":[],"usage":', b'{"prompt_tokens":3,"completion_tokens":5}}'),
+        JSON,
     ),
     "events passed through": Kind("vllm-amd", "rest", "/v1/completions", STREAM, JSON, (CHUNKS,), EVENTS),
     "gRPC passed through": Kind("tgis", "grpc", GENERATE, BATCH, GRPC, (REPLY,), GRPC),
@@ -241,6 +248,42 @@ class _As:
         return self._service.open(head.derived(identity=ANN), responder)
 
 
+class Eager(Client):
+    """Looks, when its answer ends, whether another call would be let in."""
+
+    def end(self, trailers: Headers = ()) -> None:
+        super().end(trailers)
+        self.next()
+
+    def abort(self) -> None:
+        super().abort()
+        self.next()
+
+    next: Callable[[], None]
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_the_end_of_a_call_may_let_the_next_one_in(kind: Kind, broken: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the time a client has the end of its answer, its lease is back and its tokens are booked."""
+    gateway = Gateway(kind.runtime, kind.protocol, ONE_CALL)
+    booked: list[Usage] = []
+    monkeypatch.setattr("inferbridge.gateway.service.booking", lambda lease: booked.append)
+    seen = []
+    client = Eager()
+    client.next = lambda: seen.append((gateway.is_full(kind.path, kind.headers), len(booked)))
+    head = RequestHead("POST", kind.path, "a", kind.headers, "1.1", identity=ANN)
+    sink = gateway.service.open(head, client)
+    sink.on_data(kind.body)
+    sink.on_end()
+    if broken:
+        _, receiver = gateway.upstream.calls[-1]
+        receiver.on_head(200, kind.answered)
+        receiver.on_failure(BridgeError(Code.UNAVAILABLE, "gone"))
+    else:
+        gateway.answer(*kind.pieces, headers=kind.answered)
+    assert seen == [(False, len(booked))]
+
+
 def test_a_pipelined_call_is_let_in_by_the_end_of_the_one_before() -> None:
     """A client with one call at a time may send the next before it has the answer; it waits its turn and is served."""
     gateway = Gateway("vllm-amd", "rest", ONE_CALL)
@@ -282,8 +325,6 @@ def test_a_call_that_is_over_leaves_nothing_to_the_garbage_collector(name: str, 
 
 def test_the_next_call_waits_for_what_the_last_one_used(kind: Kind) -> None:
     """A call is let in while a token is left; after its answer its caller waits, and nobody else does."""
-    if kind.pieces == KINDS["passed through"].pieces:
-        kind = dataclasses.replace(kind, pieces=(json.dumps({"choices": [], "usage": USAGE}).encode(),))
     gateway = Gateway(kind.runtime, kind.protocol, Rates(tokens_per_minute=2))
     gateway.call(kind.path, kind.body, kind.headers)
     assert not gateway.is_full(kind.path, kind.headers)
@@ -458,6 +499,17 @@ def test_each_message_over_a_bridge_is_a_request() -> None:
     assert client.trailers == OK
     gateway.now += MINUTE
     assert not gateway.is_full(STREAM_INFER, GRPC)
+
+
+def test_messages_over_a_bridge_are_counted_where_tokens_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether they have any is the bridge's to know, and it is asked."""
+    over = Metering.over
+    asked = []
+    monkeypatch.setattr(Metering, "over", lambda self, bridge, used: asked.append(used) or over(self, bridge, used))
+    for rates in (ONE_CALL, Rates(tokens_per_minute=1)):
+        _, sink = Gateway("triton", "rest", rates).begin(STREAM_INFER, GRPC)
+        sink.on_data(infer("one"))
+    assert len(asked) == 1
 
 
 def test_a_stream_that_is_passed_through_is_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
