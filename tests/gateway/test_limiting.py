@@ -5,7 +5,7 @@ import gc
 import json
 import struct
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -17,6 +17,7 @@ from inferbridge.auth.identity import Grant, Identity
 from inferbridge.auth.rates import MINUTE, RateLimiter
 from inferbridge.auth.rules import Authorizer
 from inferbridge.auth.settings import AuthSettings, NoneSettings, Rates, Rule
+from inferbridge.bridge.bridge import Bridge
 from inferbridge.bridge.context import Policy, Setting
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.framing import frame
@@ -26,7 +27,7 @@ from inferbridge.gateway import build
 from inferbridge.gateway.application import RequestHead, RequestSink, Responder
 from inferbridge.gateway.connection import ClientConnection
 from inferbridge.gateway.limits import Limits
-from inferbridge.gateway.metering import Metering, Usage
+from inferbridge.gateway.metering import Metering, Usage, Used
 from inferbridge.gateway.service import GatewayService
 from inferbridge.gateway.targets import Target
 from inferbridge_generated import operations
@@ -355,7 +356,7 @@ def test_a_stream_counts_while_it_runs() -> None:
 
 
 @pytest.fixture
-def limited(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], GatewayService]]:
+def limited(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], GatewayService]:
     """Makes a gateway of settings, for one upstream; everybody has one request a minute."""
 
     def make(upstream: str) -> GatewayService:
@@ -503,9 +504,13 @@ def test_each_message_over_a_bridge_is_a_request() -> None:
 
 def test_messages_over_a_bridge_are_counted_where_tokens_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether they have any is the bridge's to know, and it is asked."""
-    over = Metering.over
     asked = []
-    monkeypatch.setattr(Metering, "over", lambda self, bridge, used: asked.append(used) or over(self, bridge, used))
+
+    def over(self: Metering, bridge: Bridge, used: Used) -> Bridge:
+        asked.append(used)
+        return bridge
+
+    monkeypatch.setattr(Metering, "over", over)
     for rates in (ONE_CALL, Rates(tokens_per_minute=1)):
         _, sink = Gateway("triton", "rest", rates).begin(STREAM_INFER, GRPC)
         sink.on_data(infer("one"))
