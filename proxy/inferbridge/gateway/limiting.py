@@ -15,7 +15,7 @@ from collections.abc import Callable
 from inferbridge.auth.rates import Lease
 from inferbridge.bridge.values import Buffer, Chunks, Headers
 from inferbridge.gateway.application import RequestSink, Responder
-from inferbridge.gateway.metering import Used
+from inferbridge.gateway.usage import Used
 
 
 def booking(lease: Lease | None) -> Used | None:
