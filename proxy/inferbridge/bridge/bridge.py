@@ -22,6 +22,7 @@ from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.folding import FOLDS, UNFOLDS, joined
 from inferbridge.bridge.outgoing import own_time_limit, parts, render_messages, write_defaults_out
 from inferbridge.bridge.registry import Api, Endpoint, GrpcHalf, RestHalf
+from inferbridge.bridge.rest import read_known
 from inferbridge.bridge.rules import RULES
 from inferbridge.bridge.rules.base import MessageWriter, Rule
 from inferbridge.bridge.streams import ArraySink, EventSink, GrpcSink, GrpcSource, LineSink, RestSource, Sink, Source
@@ -131,6 +132,8 @@ class Bridge:
     def read(self, call: HttpRequest | GrpcRequest) -> Any:
         """A client's call as a neutral value, to look at; what the vocabulary does not know is left out."""
         context = Context(self.profile, _LENIENT, setting=self.setting)
+        if isinstance(call, HttpRequest):
+            return read_known(call, lambda known: self.client.half.decode_request(known, context))  # type: ignore[arg-type]  # as above
         return self.client.half.decode_request(call, context)  # type: ignore[arg-type]  # as above
 
     def model(self, call: HttpRequest | GrpcRequest) -> str:

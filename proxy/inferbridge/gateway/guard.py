@@ -126,7 +126,7 @@ class Guard:
 
     def _ask(self, caller: _Caller, found: Awaitable[Identity], responder: Responder) -> RequestSink:
         if self._access.failures.exceeded(_host(caller.head)):
-            if asyncio.iscoroutine(found):
+            if asyncio.iscoroutine(found):  # or Python would miss that nobody awaits it
                 found.close()
             raise _too_many(self._access.failures.seconds_left(_host(caller.head)))
         waiting = _Waiting(self, caller, responder, self._access.body_bytes)
@@ -179,7 +179,7 @@ class _Waiting:
         self._caller = caller
         self._responder = responder
         self._limit = limit
-        self._task: asyncio.Task[None] | None = None
+        self._question: asyncio.Future[Identity] | None = None
         self._sink: RequestSink | None = None
         self._held: list[Buffer] = []
         self._size = 0
@@ -188,13 +188,16 @@ class _Waiting:
     def begin(self, question: Awaitable[Identity]) -> None:
         """Ask. An HTTP/2 client is kept from sending more meanwhile."""
         self._responder.hold()
-        self._task = asyncio.ensure_future(self._ask(question))
+        self._question = asyncio.ensure_future(question)
+        self._question.add_done_callback(self._answered)
 
-    async def _ask(self, question: Awaitable[Identity]) -> None:
+    def _answered(self, question: asyncio.Future[Identity]) -> None:
+        if question.cancelled():
+            return
         guard, caller, responder = self._guard, self._caller, self._responder
         try:
             try:
-                sink = guard.admit(caller, await question, responder)
+                sink = guard.admit(caller, question.result(), responder)
             except (Unauthenticated, CannotAuthenticate) as error:
                 sink = guard.turn_away(caller, responder, error)
             self._go_on(sink)
@@ -248,5 +251,5 @@ class _Waiting:
         self._sink, self._held = _Refused(), []
 
     def _stop(self) -> None:
-        if self._task is not None and not self._task.done():
-            self._task.cancel()
+        if self._question is not None:
+            self._question.cancel()
