@@ -83,6 +83,11 @@ class Guard:
         self._application = application
         self._access = access
 
+    @property
+    def access(self) -> Access:
+        """Who is let in."""
+        return self._access
+
     def open(self, head: RequestHead, responder: Responder) -> RequestSink:
         """A call begins."""
         caller: _Caller | None = head.memo.get("caller")
