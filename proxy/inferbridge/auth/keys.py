@@ -39,7 +39,7 @@ class _Table:
 
     def __init__(self, entries: Sequence[KeyEntry], before: "_Table | None") -> None:
         kept = {known.identity: known.identity for known in before.all} if before else {}
-        self.all = tuple(_Known(one, kept.get(one.identity, one.identity)) for one in entries)
+        self.all: tuple[_Known, ...] = tuple(_Known(one, kept.get(one.identity, one.identity)) for one in entries)
         self._own = {known.entry.key_id: known for known in self.all if known.entry.form == "ib"}
         # found by its digest: how far two digests agree says nothing about the keys, and cannot be chosen
         self._plain = {known.entry.digest: known for known in self.all if known.entry.form == "plain"}
