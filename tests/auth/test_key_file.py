@@ -1,6 +1,7 @@
 """The file of keys: what it may say, and how its problems are told."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from inferbridge.auth.key_file import (
     show_expiry,
     writable_by_others,
 )
+from packaging_sources import ROOT
 
 
 def problems(text: str) -> list[str]:
@@ -165,3 +167,12 @@ def test_an_entry_can_be_json() -> None:
 def test_ends_are_shown_as_they_are_written() -> None:
     """A time that is shown reads back as the same second."""
     assert parse_expiry(show_expiry(1_800_000_000)) == 1_800_000_000
+
+
+def test_the_file_in_the_readme_is_one() -> None:
+    """README's example reads, once its digests are written out."""
+    example = (ROOT / "README.md").read_text().partition("```yaml\nkeys:\n")[2].partition("```")[0]
+    whole = re.sub(r"sha256:([0-9a-f]{4})…", lambda found: f"sha256:{found[1] * 16}", example)
+    own, plain = read_keys(f"keys:\n{whole}".encode(), "README.md")
+    assert (own.form, own.name, own.grant) == ("ib", "search", Grant(models=("llama-*",)))
+    assert (plain.form, plain.key_id) == ("plain", "batch")

@@ -1,6 +1,7 @@
 """Keys: which are recognised, as whom, and until when."""
 
 import hashlib
+import hmac
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,27 @@ def test_wrong_secret_and_unknown_id_are_one_answer(tmp_path: Path) -> None:
     assert (wrong.reason, wrong.detail, str(wrong)) == (unknown.reason, unknown.detail, str(unknown))
     assert wrong.reason == "unknown"
     assert not any(part in f"{wrong} {wrong.detail}" for part in (ID, ID[::-1], SECRET, SECRET[::-1]))
+
+
+@pytest.mark.parametrize("key", [KEY, f"ib-{ID}_{SECRET[::-1]}", f"ib-{ID[::-1]}_{SECRET}"])
+def test_every_key_takes_the_same_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    """Good, wrong or unknown: one SHA-256 and one comparison of whole digests that does not stop early."""
+    steps: list[str] = []
+    digest, compare = key_form.digest_of, hmac.compare_digest
+
+    def digest_of(key_id: str, secret: str) -> bytes:
+        steps.append("digest")
+        return digest(key_id, secret)
+
+    def compare_digest(one: bytes, other: bytes) -> bool:
+        steps.append(f"compare {len(one)} {len(other)}")
+        return compare(one, other)
+
+    asked = authenticator(tmp_path, entry())
+    monkeypatch.setattr(key_form, "digest_of", digest_of)
+    monkeypatch.setattr(hmac, "compare_digest", compare_digest)
+    assert (refusal(asked, key) is None) == (key == KEY)
+    assert steps == ["digest", "compare 32 32"]
 
 
 @pytest.mark.parametrize("state", ["disabled: true", "not_after: 2020-01-01"])
