@@ -2,7 +2,8 @@
 
 from inferbridge.auth.anonymous import Anonymous
 from inferbridge.auth.authenticator import Authenticator, Chain
-from inferbridge.auth.settings import AuthenticatorSettings, AuthSettings, NoneSettings
+from inferbridge.auth.keys import KeysAuthenticator
+from inferbridge.auth.settings import AuthenticatorSettings, AuthSettings, KeysSettings, NoneSettings
 
 OPEN = AuthSettings((NoneSettings(),))
 """Nobody is authenticated."""
@@ -18,5 +19,7 @@ def _authenticator(settings: AuthenticatorSettings, *, alone: bool) -> Authentic
     match settings:
         case NoneSettings():
             return Anonymous(whatever=alone)
+        case KeysSettings():
+            return KeysAuthenticator(settings)
         case _:
             raise ValueError(f"{settings} is not built yet")
