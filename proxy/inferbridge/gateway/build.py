@@ -15,6 +15,7 @@ from inferbridge.config.sources import Flags
 from inferbridge.config.values import Settings, Upstream
 from inferbridge.gateway.connect.calls import ConnectGateway
 from inferbridge.gateway.connect.methods import methods_of
+from inferbridge.gateway.counters import NO_COUNTERS, Counters
 from inferbridge.gateway.local.health import ServiceStates
 from inferbridge.gateway.local.messages import grpc_services
 from inferbridge.gateway.local.services import HEALTH, REFLECTIONS, LocalServices
@@ -42,7 +43,7 @@ def settings(file: Path | None, environment: Mapping[str, str] | None = None, fl
     return load_settings(file, environment or {}, flags or Flags(), RUNTIMES)
 
 
-def application(settings: Settings) -> GatewayService:
+def application(settings: Settings, counters: Counters = NO_COUNTERS) -> GatewayService:
     """The application; its pools connect on their first call."""
     targets = [target for upstream in settings.upstreams for target in _targets(upstream, settings)]
     apis = [api for api in APIS.values() if _is_served(api, targets)]
@@ -50,11 +51,11 @@ def application(settings: Settings) -> GatewayService:
     rest_apis = [(api, rest_methods(api.name)) for api in apis if api.rest_methods]
     sets = [*(descriptor_set(api.name) for api in served), *(rest_descriptor_set(api.name) for api, _ in rest_apis)]
     local = LocalServices(sets, _states(_served_services(targets)))
-    service = GatewayService(targets, APIS, settings.policy, settings.limits, local)
+    service = GatewayService(targets, APIS, settings.policy, settings.limits, local, counters)
     own = (*(methods(api.name) for api in served), *(made for _, made in rest_apis))
     known = methods_of((Methods(grpc_services()), *_variants(served, targets), *own), _idempotent(served).__contains__)
-    service.connect = ConnectGateway(known, settings.limits, service.open)
-    service.rest_services = RestServices(rest_apis, settings.limits, service.open)
+    service.connect = ConnectGateway(known, settings.limits, service.open, service.lost_in_message)
+    service.rest_services = RestServices(rest_apis, settings.limits, service.open, service.losses.in_answer)
     return service
 
 

@@ -5,8 +5,7 @@ others are collected, translated and sent. Whatever fails is answered in the cli
 head of a call alone is worked out once and remembered with the head (`Route`).
 """
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 
@@ -38,17 +37,17 @@ from inferbridge.gateway.answers import (
 )
 from inferbridge.gateway.application import RequestHead, RequestSink, Responder
 from inferbridge.gateway.connect.calls import ConnectGateway
+from inferbridge.gateway.counters import NO_COUNTERS, Counters
 from inferbridge.gateway.duplex import DuplexExchange, duplex_rpcs
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.local.services import LocalServices
+from inferbridge.gateway.losses import Losses
 from inferbridge.gateway.reframing import ReframedAnswer
 from inferbridge.gateway.rest_services.calls import RestServices
 from inferbridge.gateway.route import Route, translated
 from inferbridge.gateway.targets import Target, able, choose, owner
 from inferbridge.gateway.translating import Cancellable, StreamedAnswer, WholeAnswer
 from inferbridge.upstream.api import UpstreamRequest
-
-log = logging.getLogger(__name__)
 
 _REMEMBERED_PATHS = 1024
 
@@ -76,7 +75,9 @@ class GatewayService:
         policy: Policy,
         limits: Limits,
         local: LocalServices | None = None,
+        counters: Counters = NO_COUNTERS,
     ) -> None:
+        self.losses = Losses(counters, targets, apis)
         self.local = local
         """What the gateway answers itself."""
         self.connect: ConnectGateway | None = None
@@ -180,8 +181,14 @@ class GatewayService:
             ends.append(End(api, endpoint, half))
         if not ends:
             raise BridgeError(Code.UNIMPLEMENTED, f"{target.name} does not speak {match.endpoint.name}")
-        setting = replace(target.setting, client_api=match.api.name)
+        losses = self.losses.over_bridge(match, target)
+        setting = replace(target.setting, client_api=match.api.name, on_losses=losses)
         return Bridge(client, ends[0], ends[-1], target.profile, self.policy, setting)
+
+    def lost_in_message(self, rpc: str, names: Collection[str]) -> None:
+        """Fields of the answer to a gRPC call that cannot be written in the client's form."""
+        match = self._rpc(rpc)
+        self.losses.in_answer(match.api, match.endpoint, names)
 
 
 def _form(match: Match, head: RequestHead) -> StreamForm:
@@ -275,9 +282,6 @@ class Exchange:
     def _translate(self, route: Route, target: Target) -> None:
         bridge = self._bridge = self._service.bridge(route.match, route.protocol, target)
         crossing = bridge.request(self._client_call(route))
-        if crossing.context.losses:
-            lost = ", ".join(dict.fromkeys(crossing.context.losses))
-            log.warning("%s to %s: dropped %s", route.match.endpoint.name, target.name, lost)
         limits = self._service.limits
         if crossing.is_simple:
             receiver = OneAnswer(bridge, crossing, self._responder, limits)

@@ -1,6 +1,7 @@
 """A call in Connect's form becomes a gRPC call of the gateway: transcoded, and opened like any other."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 
 from inferbridge.bridge.connect_messages import error_reply, parse_timeout
 from inferbridge.bridge.errors import BridgeError, Code, invalid
@@ -14,22 +15,25 @@ from inferbridge.gateway.connect.methods import Method
 from inferbridge.gateway.limits import Limits
 
 type Open = Callable[[RequestHead, Responder], RequestSink]
+type Lost = Callable[[str, Collection[str]], None]
+"""Is told the fields of a method's answer that cannot be written, each once."""
 
 
 class ConnectGateway:
     """Finds calls in Connect's form by path; `open_grpc` opens the gRPC calls that they become."""
 
-    def __init__(self, methods: Mapping[str, Method], limits: Limits, open_grpc: Open) -> None:
+    def __init__(self, methods: Mapping[str, Method], limits: Limits, open_grpc: Open, lost: Lost) -> None:
         self._methods = methods
         self._limits = limits
         self._open = open_grpc
+        self._lost = lost
 
     def find(self, head: RequestHead) -> Open | None:
         """What opens a call; None for what is no call of a known method, or is gRPC itself."""
         method = self._methods.get(head.target if head.method == "POST" else head.target.partition("?")[0])
         if method is None or head.method not in {"POST", "GET"} or is_grpc(head):
             return None
-        return lambda head, responder: ConnectCall(head, responder, method, self._limits, self._open)
+        return lambda head, responder: ConnectCall(head, responder, method, self._limits, self._open, self._lost)
 
     def refuse(self, error: BridgeError, head: RequestHead, responder: Responder) -> bool:
         """Answer an error in Connect's form, if the call has it."""
@@ -44,7 +48,7 @@ class ConnectCall:
     """Reads a call and sends it on as gRPC, message by message."""
 
     def __init__(
-        self, head: RequestHead, responder: Responder, method: Method, limits: Limits, open_grpc: Open
+        self, head: RequestHead, responder: Responder, method: Method, limits: Limits, open_grpc: Open, lost: Lost
     ) -> None:
         self._head = head
         self._method = method
@@ -59,7 +63,7 @@ class ConnectCall:
         except BridgeError as error:
             self._form, wrong = Form("unary", True), error
         self._body = body_of(head, self._form, limits)
-        self._answer = GrpcAnswer(self._form, method, responder, limits.reply_bytes)
+        self._answer = GrpcAnswer(self._form, method, responder, limits.reply_bytes, partial(lost, method.rpc))
         self._answer.cancel = self._stop
         if wrong is not None:
             self._fail(wrong)
