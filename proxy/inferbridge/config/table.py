@@ -2,7 +2,7 @@
 
 from inferbridge.config.kinds import Choice, Count, Field, FilePath, ListOf, Record, Switch, Text, duration, name, size
 from inferbridge.config.upstreams import Upstreams, parse_listener
-from inferbridge.config.values import ListenerTls, Log, Secret, Settings
+from inferbridge.config.values import Admin, ListenerTls, Log, Secret, Settings
 from inferbridge.gateway.limits import Limits
 
 _MOST = 1 << 40
@@ -67,6 +67,19 @@ SETTINGS = Record(
                 "log",
             ),
             "Lines on stderr.",
+        ),
+        "admin": Field(
+            Record(
+                Admin,
+                {
+                    "listen": Field(
+                        Text(parse_listener, r":[0-9]+$"),
+                        "Where to listen, host:port, without TLS; nowhere unless given.",
+                    ),
+                },
+                "admin",
+            ),
+            "A port of its own for health, metrics, versions and these settings without their secrets.",
         ),
     },
     "the configuration",

@@ -93,6 +93,13 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
+class Admin:
+    """The port for probes, metrics and people; there is none unless it is given."""
+
+    listen: Listener | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything the proxy is told."""
 
@@ -104,6 +111,7 @@ class Settings:
     tls: ListenerTls = ListenerTls()
     allow_unauthenticated: bool = False
     log: Log = Log()
+    admin: Admin = Admin()
 
     @property
     def policy(self) -> Policy:

@@ -50,11 +50,13 @@ def application(settings: Settings, counters: Counters = NO_COUNTERS) -> Gateway
     served = [api for api in apis if "grpc" in protocols(api)]
     rest_apis = [(api, rest_methods(api.name)) for api in apis if api.rest_methods]
     sets = [*(descriptor_set(api.name) for api in served), *(rest_descriptor_set(api.name) for api, _ in rest_apis)]
-    local = LocalServices(sets, _states(_served_services(targets)))
+    probes = _probes(targets)
+    local = LocalServices(sets, _states(_served_services(targets), probes))
     service = GatewayService(targets, APIS, settings.policy, settings.limits, local, counters)
     own = (*(methods(api.name) for api in served), *(made for _, made in rest_apis))
     known = methods_of((Methods(grpc_services()), *_variants(served, targets), *own), _idempotent(served).__contains__)
     service.connect = ConnectGateway(known, settings.limits, service.open, service.lost_in_message)
+    service.upstreams = Readiness({one.name: [probes[one.name]] if one.name in probes else [] for one in targets})
     service.rest_services = RestServices(rest_apis, settings.limits, service.open, service.losses.in_answer)
     return service
 
@@ -111,13 +113,18 @@ def _served_services(targets: Sequence[Target]) -> dict[str, list[Target]]:
     return found
 
 
-def _states(services: Mapping[str, Sequence[Target]]) -> ServiceStates:
-    """The readiness of services is that of the upstreams which serve them."""
+def _probes(targets: Iterable[Target]) -> dict[str, Probe]:
+    """One for each upstream that can be asked, by its name."""
     probes: dict[str, Probe] = {}
-    for target in (target for found in services.values() for target in found):
+    for target in targets:
         probe = Probe.of(target, APIS[target.profile.api])
         if probe is not None:
             probes.setdefault(target.name, probe)
+    return probes
+
+
+def _states(services: Mapping[str, Sequence[Target]], probes: Mapping[str, Probe]) -> ServiceStates:
+    """The readiness of services is that of the upstreams which serve them."""
     readiness = Readiness(
         {name: [probes[target.name] for target in found if target.name in probes] for name, found in services.items()}
     )

@@ -42,6 +42,7 @@ from inferbridge.gateway.duplex import DuplexExchange, duplex_rpcs
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.local.services import LocalServices
 from inferbridge.gateway.losses import Losses
+from inferbridge.gateway.readiness import Readiness
 from inferbridge.gateway.reframing import ReframedAnswer
 from inferbridge.gateway.rest_services.calls import RestServices
 from inferbridge.gateway.route import Route, translated
@@ -84,6 +85,8 @@ class GatewayService:
         """Makes gRPC calls of plain JSON."""
         self.rest_services: RestServices | None = None
         """Makes REST calls of gRPC, for APIs that are REST alone."""
+        self.upstreams = Readiness({})
+        """Whether upstreams are ready, by their names."""
         self.targets = targets
         self.policy = policy
         self.limits = limits
