@@ -99,6 +99,20 @@ def test_what_a_request_loses(monkeypatch: pytest.MonkeyPatch, caplog: pytest.Lo
     assert dropped(caplog) == ["completions to tgis: dropped logit_bias"] * 2
 
 
+def test_a_name_that_the_client_chose_is_harmless(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The key of a parameter makes neither a header nor a line of the log, is cut when long, and is no label."""
+    gateway = Gateway(monkeypatch, "mlserver=grpc://127.0.0.1:1")
+    asked = {"inputs": [], "parameters": {"a\r\nx-evil: é": 1.5, "b" * 1000: 2.5}}
+    client = gateway.call("/v2/models/m/infer", JSON, json.dumps(asked).encode())
+    gateway.answer(b"".join(v2.encode_ModelInferResponse(v2.ModelInferResponse(model_name="m"))))
+    expected = f"parameters[a\\r\\nx-evil: \\xe9], parameters[{'b' * 245}..."
+    assert (client.status, client.get("x-inferbridge-lost")) == (200, expected)
+    assert dropped(caplog) == [f"infer to mlserver: dropped {expected}"]
+    assert gateway.counted.lost == {("infer", "open-inference", "mlserver"): 2}
+
+
 def test_a_call_that_is_read_for_its_model_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the model decides about the upstream the call is read twice, and loses its fields once."""
     gateway = Gateway(monkeypatch, "mlserver=http://127.0.0.1:1")
@@ -155,11 +169,12 @@ def test_what_cannot_be_written_as_json(
     assert len(dropped(caplog)) == 1
 
 
-def test_what_no_message_of_a_rest_api_has(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_no_message_of_a_rest_api_has(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """A member that the schema of a REST answer does not know counts when a gRPC client is answered with it."""
     gateway = Gateway(monkeypatch, "vllm-nvidia=http://127.0.0.1:1")
     gateway.call("/inferbridge.openai.OpenaiService/Models", GRPC, b"\0\0\0\0\0")
-    gateway.answer_json({"object": "list", "data": [], "brand_new": 1, "newer": 2})
+    gateway.answer_json({"object": "list", "data": [], "brand_new": 1, "new\ner": 2})
+    assert dropped(caplog) == ["models to vllm-nvidia: dropped brand_new, new\\ner"]
     assert gateway.counted.lost == {("model_list", "openai", "vllm-nvidia"): 2}
 
 

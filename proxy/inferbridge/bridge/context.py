@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from inferbridge.bridge.chat_template import ChatTemplate
 
 type NanPolicy = Literal["reject", "null", "literal"]
+_LONGEST_NAME = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,16 @@ class RuntimeProfile:
     """Beginnings of gRPC error texts that mean another code than the one they come with."""
     not_ready: tuple[int, ...] = (503,)
     """REST statuses that mean "not ready"; the first is what a REST client is told."""
+
+
+def printable(name: str) -> str:
+    """The name of a field as a header and a line of the log may hold it.
+
+    Names hold keys that a client or a runtime chose: what is not printable ASCII is escaped, what is long is cut.
+    """
+    if not (name.isascii() and name.isprintable()):
+        name = name.encode("unicode_escape").decode("ascii")
+    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..."
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +153,7 @@ class Context:
 
     def note(self, name: str) -> None:
         """Note a loss that changes no answer: never an error, always named, once for all messages of a stream."""
+        name = printable(name)
         if name not in self.losses:
             self.losses.append(name)
             if self.across:

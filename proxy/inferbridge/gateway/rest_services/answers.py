@@ -11,7 +11,7 @@ from google.protobuf.descriptor import Descriptor
 
 from inferbridge.bridge import transcode
 from inferbridge.bridge.bridge import LOST_HEADER
-from inferbridge.bridge.context import Context, RuntimeProfile
+from inferbridge.bridge.context import Context, RuntimeProfile, printable
 from inferbridge.bridge.dialects import Dialect
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.event_stream import EventFraming, EventReader
@@ -103,7 +103,7 @@ class RestAnswer(Responder):
 
     def _send(self, text: Buffer) -> None:
         wire, lost = transcode.to_known_message(text, self._message, limit=self._limit)
-        new = dict.fromkeys(name for name in lost if name not in self._lost)
+        new = dict.fromkeys(name for name in map(printable, lost) if name not in self._lost)
         self._lost |= new
         if new:
             self._on_losses(new)
