@@ -3,6 +3,7 @@
 Outside the package on purpose: mitmproxy runs the file as a script.
 """
 
+import logging
 import os
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from mitmproxy.addonmanager import Loader
 
 from inferbridge.addon import GatewayAddon
 from inferbridge.own_specs import use_environments
+
+_log = logging.getLogger(__name__)
 
 
 class Entry(GatewayAddon):
@@ -37,6 +40,8 @@ class Entry(GatewayAddon):
             from inferbridge.gateway import build  # only here: it brings in every generated module
 
             settings = build.settings(Path(path), os.environ)
+            if settings.admin.listen is not None:
+                _log.warning("admin.listen has no effect here; only `inferbridge proxy` has an admin port")
             self.application, self.limits, self._path = build.application(settings), settings.limits, path
         except Exception as error:
             raise exceptions.OptionsError(f"inferbridge_config: {error}") from error

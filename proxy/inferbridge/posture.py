@@ -45,6 +45,5 @@ def _upstream(upstream: Upstream) -> Iterator[str]:
     credentials = upstream.credentials
     if credentials.passthrough:
         yield f"the upstream {upstream.name} gets the clients' own credentials"
-    sent = credentials.passthrough or credentials.static or credentials.service_account_token
-    if sent and not upstream.url.tls and upstream.url.host not in ("localhost", "127.0.0.1", "::1"):
+    if credentials.is_set and not upstream.url.tls and upstream.url.host not in ("localhost", "127.0.0.1", "::1"):
         yield f"NOT ENCRYPTED: credentials for the upstream {upstream.name} travel in the clear"

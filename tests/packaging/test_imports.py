@@ -41,7 +41,8 @@ ALLOWED = {
 FORBIDDEN = {
     "inferbridge_codegen": ("mitmproxy", "h2", "httptools", "inferbridge.gateway", "inferbridge.upstream",
                             "inferbridge.config", "inferbridge.demo", "inferbridge.addon"),
-    "inferbridge.gateway": ("inferbridge_codegen", "inferbridge.demo", "inferbridge.cli"),
+    "inferbridge.gateway": ("inferbridge_codegen", "inferbridge.demo", "inferbridge.cli", "inferbridge.observe"),
+    "inferbridge.observe": ("inferbridge_codegen", "inferbridge.config", "inferbridge.addon", "mitmproxy"),
     "inferbridge.demo": ("inferbridge_codegen", "grpc", "grpc_tools", "inferbridge.cli"),
     "inferbridge": ("grpc", "grpc_tools"),
 }  # fmt: skip
@@ -79,8 +80,9 @@ def test_the_extra_stays_behind_the_proxy() -> None:
         "inferbridge.demo",
         "inferbridge.addon",
         "inferbridge.inspect",
+        "inferbridge.observe",
     )
-    extra = [one for one in IMPORTS if within(one.imported, "mitmproxy", "h2", "httptools")]
+    extra = [one for one in IMPORTS if within(one.imported, "mitmproxy", "h2", "httptools", "prometheus_client")]
     found = [one for one in extra if not within(one.importer, *needing)]
     assert extra
     assert not found, wrong(found)

@@ -21,6 +21,7 @@ HEAVY = (
     "msgspec",
     "numpy",
     "orjson",
+    "prometheus_client",
     "yaml",
 )
 """What makes a start slow and no help text needs."""

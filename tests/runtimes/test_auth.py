@@ -4,6 +4,7 @@ import base64
 import json
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -35,7 +36,18 @@ class Keys:
 
     def new(self, name: str, *options: str) -> str:
         """A new key, as it is shown once."""
-        command = ["inferbridge", "keys", "new", "--file", str(self.file), "--name", name, *options]
+        command = [
+            sys.executable,
+            "-m",
+            "inferbridge.cli",
+            "keys",
+            "new",
+            "--file",
+            str(self.file),
+            "--name",
+            name,
+            *options,
+        ]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 

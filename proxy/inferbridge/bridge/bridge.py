@@ -112,6 +112,7 @@ class Bridge:
         client = self.client.endpoint
         if client.is_plain and self.unary.endpoint.is_plain:
             leg = Leg(self.unary.half.encode_request(request, context), request)
+            context.crossed()
             return Crossing(request, context, self.unary, (leg,))
         if self.client.rule is not None:
             self.client.rule.received_request(request, context)
@@ -127,6 +128,7 @@ class Bridge:
             context.streamed = context.stream or limit is not None
         render_messages(request, runtime.half, context)
         legs = [_leg(part, runtime, context) for part in parts(request, runtime.endpoint, runtime.half)]
+        context.crossed()
         return Crossing(request, context, runtime, tuple(legs), limit)
 
     def read(self, call: HttpRequest | GrpcRequest) -> Any:

@@ -138,6 +138,10 @@ class Measure:
         reader.problems.add(node.mark, f"{where}{shown} {wrong}")
         return None
 
+    def written(self, value: float) -> str | int:
+        """A value as a configuration says it."""
+        return int(value) if self.units is _SIZES else f"{value:.6f}".rstrip("0").rstrip(".") + "s"
+
     def _exact(self, value: float) -> float:
         return int(value) if self.units is _SIZES else value
 

@@ -3,7 +3,7 @@
 from inferbridge.config.auth import AUTH, secret
 from inferbridge.config.kinds import Choice, Count, Field, FilePath, ListOf, Record, Switch, Text, duration, size
 from inferbridge.config.upstreams import Upstreams, parse_listener
-from inferbridge.config.values import ListenerTls, Log, Settings
+from inferbridge.config.values import Admin, ListenerTls, Log, Settings
 from inferbridge.gateway.limits import Limits
 
 _MOST = 1 << 40
@@ -69,6 +69,19 @@ SETTINGS = Record(
                 "log",
             ),
             "Lines on stderr.",
+        ),
+        "admin": Field(
+            Record(
+                Admin,
+                {
+                    "listen": Field(
+                        Text(parse_listener, r":[0-9]+$"),
+                        "Where to listen, host:port, without TLS; nowhere unless given.",
+                    ),
+                },
+                "admin",
+            ),
+            "A port of its own for health, metrics, versions and these settings without their secrets.",
         ),
     },
     "the configuration",

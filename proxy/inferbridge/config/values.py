@@ -79,6 +79,13 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
+class Admin:
+    """The port for probes, metrics and people; there is none unless it is given."""
+
+    listen: Listener | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything the proxy is told."""
 
@@ -92,6 +99,7 @@ class Settings:
     auth: AuthSettings | None = None
     """None: nobody is authenticated."""
     log: Log = Log()
+    admin: Admin = Admin()
 
     @property
     def policy(self) -> Policy:

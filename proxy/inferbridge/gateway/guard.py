@@ -11,11 +11,10 @@ each head that a client repeats, and anew when its identity changes.
 
 import asyncio
 import logging
-from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from inferbridge.auth.authenticator import CannotAuthenticate, Chain, Unauthenticated
+from inferbridge.auth.authenticator import CannotAuthenticate, Chain, Question, Unauthenticated
 from inferbridge.auth.failures import Failures
 from inferbridge.auth.identity import ANONYMOUS, Identity, Presented
 from inferbridge.auth.presented import Reader, without_secrets
@@ -23,6 +22,7 @@ from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.framing import too_large
 from inferbridge.bridge.values import Buffer
 from inferbridge.gateway.application import Application, RequestHead, RequestSink, Responder
+from inferbridge.gateway.counters import NO_COUNTERS, Counters
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +48,7 @@ class Access:
     failures: Failures = field(default_factory=Failures)
     body_bytes: int = 32 << 20
     """Of a call whose caller is still being asked about."""
+    counters: Counters = NO_COUNTERS
 
 
 class _Caller:
@@ -124,38 +125,42 @@ class Guard:
 
     def admit(self, caller: _Caller, identity: Identity, responder: Responder) -> RequestSink:
         """Let a call go on as that of `identity`."""
+        self._access.counters.auth(identity.method, "allowed", "")
         if caller.head.identity is not identity:
             token = caller.presented.token
             caller.head = caller.head.derived(identity=identity, token=token.secret if token else None)
         return self._application.open(caller.head, responder)
 
-    def _ask(self, caller: _Caller, found: Awaitable[Identity], responder: Responder) -> RequestSink:
+    def _ask(self, caller: _Caller, found: Question, responder: Responder) -> RequestSink:
         if self._access.failures.exceeded(_host(caller.head)):
-            if asyncio.iscoroutine(found):  # or Python would miss that nobody awaits it
-                found.close()
+            found.withdraw()
             raise _too_many(self._access.failures.seconds_left(_host(caller.head)))
         waiting = _Waiting(self, caller, responder, self._access.body_bytes)
         waiting.begin(found)
         return waiting
 
-    def turn_away(self, caller: _Caller, responder: Responder, error: BridgeError) -> RequestSink:
+    def turn_away(
+        self, caller: _Caller, responder: Responder, error: Unauthenticated | CannotAuthenticate
+    ) -> RequestSink:
         """Answer what is not let in, unless what it calls is public."""
         if self._access.public and not self._access.public.isdisjoint(self._application.purposes(caller.head)):
             return self.admit(caller, ANONYMOUS, responder)
         self._application.refuse(self._told(caller, error), caller.head, responder)
         return _Refused()
 
-    def _told(self, caller: _Caller, error: BridgeError) -> BridgeError:
-        """The error as the client gets it; the log has the reason."""
-        host = _host(caller.head)
-        if not isinstance(error, Unauthenticated):
-            _log.error("cannot authenticate %s: %s", host, getattr(error, "detail", error.message))
+    def _told(self, caller: _Caller, error: Unauthenticated | CannotAuthenticate) -> BridgeError:
+        """The error as the client gets it; log and counter have the reason."""
+        host, access = _host(caller.head), self._access
+        if isinstance(error, CannotAuthenticate):
+            access.counters.auth(error.method, "error", "")
+            _log.error("cannot authenticate %s: %s", host, error.detail)
             return error
+        access.counters.auth(error.method, "denied", error.reason)
         _log.warning("refused %s: %s%s", host, error.reason, f" ({error.detail})" if error.detail else "")
         if error.reason != "missing":
-            self._access.failures.count(host)
-            if self._access.failures.exceeded(host):
-                return _too_many(self._access.failures.seconds_left(host))
+            access.failures.count(host)
+            if access.failures.exceeded(host):
+                return _too_many(access.failures.seconds_left(host))
         error.headers = self._challenges(error)
         return error
 
@@ -190,10 +195,11 @@ class _Waiting:
         self._size = 0
         self._complete = False
 
-    def begin(self, question: Awaitable[Identity]) -> None:
+    def begin(self, question: Question) -> None:
         """Ask. An HTTP/2 client is kept from sending more meanwhile."""
         self._responder.hold()
-        self._question = asyncio.ensure_future(question)
+        self._method = question.method
+        self._question = asyncio.ensure_future(question.answer)
         self._question.add_done_callback(self._answered)
 
     def _answered(self, question: asyncio.Future[Identity]) -> None:
@@ -204,6 +210,7 @@ class _Waiting:
             try:
                 sink = guard.admit(caller, question.result(), responder)
             except (Unauthenticated, CannotAuthenticate) as error:
+                error.method = self._method
                 sink = guard.turn_away(caller, responder, error)
             self._go_on(sink)
         except BridgeError as error:

@@ -5,8 +5,7 @@ others are collected, translated and sent. Whatever fails is answered in the cli
 head of a call alone is worked out once and remembered with the head (`Route`).
 """
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 
@@ -39,18 +38,19 @@ from inferbridge.gateway.answers import (
 )
 from inferbridge.gateway.application import RequestHead, RequestSink, Responder
 from inferbridge.gateway.connect.calls import ConnectGateway
+from inferbridge.gateway.counters import NO_COUNTERS, Counters
 from inferbridge.gateway.duplex import DuplexExchange, duplex_rpcs
 from inferbridge.gateway.inspection import MODEL_HEADER, inspect, refuse_repeated_names
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.local.services import HEALTH, REFLECTIONS, LocalServices
+from inferbridge.gateway.losses import Losses
+from inferbridge.gateway.readiness import Readiness
 from inferbridge.gateway.reframing import ReframedAnswer
 from inferbridge.gateway.rest_services.calls import RestServices
 from inferbridge.gateway.route import Route, translated
 from inferbridge.gateway.targets import Target, able, choose, owner
 from inferbridge.gateway.translating import Cancellable, StreamedAnswer, WholeAnswer
 from inferbridge.upstream.api import UpstreamRequest
-
-log = logging.getLogger(__name__)
 
 _REMEMBERED_PATHS = 1024
 _HEALTH = frozenset({"server_ready"})
@@ -81,13 +81,17 @@ class GatewayService:
         limits: Limits,
         local: LocalServices | None = None,
         authorizer: Authorizer | None = None,
+        counters: Counters = NO_COUNTERS,
     ) -> None:
+        self.losses = Losses(counters, targets, apis)
         self.local = local
         """What the gateway answers itself."""
         self.connect: ConnectGateway | None = None
         """Makes gRPC calls of plain JSON."""
         self.rest_services: RestServices | None = None
         """Makes REST calls of gRPC, for APIs that are REST alone."""
+        self.upstreams = Readiness({})
+        """Whether upstreams are ready, by their names."""
         self.targets = targets
         self.policy = policy
         self.limits = limits
@@ -218,8 +222,14 @@ class GatewayService:
             ends.append(End(api, endpoint, half))
         if not ends:
             raise BridgeError(Code.UNIMPLEMENTED, f"{target.name} does not speak {match.endpoint.name}")
-        setting = replace(target.setting, client_api=match.api.name)
+        losses = self.losses.over_bridge(match, target)
+        setting = replace(target.setting, client_api=match.api.name, on_losses=losses)
         return Bridge(client, ends[0], ends[-1], target.profile, self.policy, setting)
+
+    def lost_in_message(self, rpc: str, names: Collection[str]) -> None:
+        """Fields of the answer to a gRPC call that cannot be written in the client's form."""
+        match = self._rpc(rpc)
+        self.losses.in_answer(match.api, match.endpoint, names)
 
 
 def _form(match: Match, head: RequestHead) -> StreamForm:
@@ -319,9 +329,6 @@ class Exchange:
     def _translate(self, route: Route, target: Target) -> None:
         bridge = self._bridge = self._service.bridge(route.match, route.protocol, target)
         crossing = bridge.request(self._client_call(route))
-        if crossing.context.losses:
-            lost = ", ".join(dict.fromkeys(crossing.context.losses))
-            log.warning("%s to %s: dropped %s", route.match.endpoint.name, target.name, lost)
         limits = self._service.limits
         if crossing.is_simple:
             receiver = OneAnswer(bridge, crossing, self._responder, limits)
