@@ -487,3 +487,31 @@ def test_secrets_do_not_show_in_heads() -> None:
     Guard(inner, Access(Chain([known()]))).open(RequestHead("GET", "/v2", "h", GOOD, "1.1"), Client())
     assert seen[0].identity.subject == "alice"
     assert "good-token" not in repr(seen[0])
+
+
+@dataclass
+class Counted:
+    """Remembers what is counted."""
+
+    auths: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def lost_fields(self, operation: str, api: str, runtime: str, count: int) -> None:
+        """Of no interest here."""
+
+    def auth(self, method: str, result: str, reason: str) -> None:
+        self.auths.append((method, result, reason))
+
+
+async def test_each_call_is_counted_by_how_its_caller_was_recognised() -> None:
+    """A-14: allowed, denied with the reason, error; by the method that decided, also when it had to ask."""
+    counted, later = Counted(), asyncio.Event()
+    later.set()
+    down = CannotAuthenticate("down")
+    for waits in (None, later):
+        gate = gateway(known(waits, down_token=down), counters=counted, public=("health",))
+        for headers in (GOOD, BAD, (("authorization", "Bearer down-token"),), ()):
+            gate.call("POST", PATH, INFER, headers)
+        for _ in range(3):
+            await asyncio.sleep(0)
+    decided = [("keys", "allowed", ""), ("keys", "denied", "unknown"), ("keys", "error", "")]
+    assert sorted(counted.auths) == sorted([*decided, ("", "denied", "missing")] * 2)

@@ -34,6 +34,8 @@ def _shown(kind: object, value: object) -> object:
             return _record(kind.record, value) if value.is_set else None
         case Tagged(), _:
             return {name: _record(one, value) for name, one in kind.options.items() if one.build is type(value)}
+        case ListOf(), ():
+            return None
         case ListOf() | Each(), tuple():
             return [_shown(kind.item, item) for item in value]
         case Measure(), int() | float():
