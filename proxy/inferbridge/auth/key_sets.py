@@ -10,14 +10,20 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any
 
-from jwt import PyJWK, PyJWKSet
+from jwt import PyJWKSet
 from jwt.exceptions import PyJWTError
 
 _log = logging.getLogger(__name__)
 
-_RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
-ALGORITHMS = frozenset({*_RSA, "ES256", "ES384", "ES512", "EdDSA"})
-_TYPES = frozenset({"RSA", "EC", "OKP"})
+_ALGORITHMS = {
+    "RSA": ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+    "EC P-256": ("ES256",),
+    "EC P-384": ("ES384",),
+    "EC P-521": ("ES512",),
+    "OKP Ed25519": ("EdDSA",),
+    "OKP Ed448": ("EdDSA",),
+}
+"""What a key may verify, by its `kty` and `crv`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,26 +77,26 @@ def key_set(document: object) -> KeySet:
 def _key(member: object) -> Key | None:
     if not isinstance(member, dict) or not _is_for_signatures(member):
         return None
-    try:
-        found = PyJWKSet([member]).keys[0]
-    except (PyJWTError, TypeError, ValueError, KeyError, NotImplementedError):
+    algorithms = _algorithms(member)
+    if not algorithms:
         return None
-    algorithms = _algorithms(member, found)
-    return Key(member.get("kid"), algorithms, found.key) if algorithms else None
+    try:
+        found = PyJWKSet([{**member, "alg": algorithms[0]}]).keys[0]
+    except (PyJWTError, TypeError, ValueError, KeyError):
+        return None
+    return Key(member.get("kid"), algorithms, found.key)
 
 
 def _is_for_signatures(member: dict[str, object]) -> bool:
     operations = member.get("key_ops")
     return (
-        member.get("kty") in _TYPES
-        and member.get("use", "sig") == "sig"
+        member.get("use", "sig") == "sig"
         and (operations is None or (isinstance(operations, list) and "verify" in operations))
         and isinstance(member.get("kid", ""), str)
         and "d" not in member
     )
 
 
-def _algorithms(member: dict[str, object], key: PyJWK) -> tuple[str, ...]:
-    if "alg" not in member and member["kty"] == "RSA":
-        return _RSA
-    return (key.algorithm_name,) if key.algorithm_name in ALGORITHMS else ()
+def _algorithms(member: dict[str, object]) -> tuple[str, ...]:
+    able = _ALGORITHMS.get(" ".join(str(member[name]) for name in ("kty", "crv") if name in member), ())
+    return able if "alg" not in member else tuple(each for each in able if each == member["alg"])
