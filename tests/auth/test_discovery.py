@@ -195,8 +195,10 @@ async def test_a_wrong_discovery_document_is_not_believed(
 
 
 async def test_an_issuer_with_a_slash_is_another(issuer: Issuer, opened: Open) -> None:
-    """The issuer is compared to the letter, though its discovery document is the same."""
+    """The issuer is compared to the letter, on either side, though its discovery document is in the same place."""
     assert "to the letter" in await unavailable(opened(issuer=f"{issuer.url}/"), issuer.token(iss=f"{issuer.url}/"))
+    issuer.document["issuer"] = f"{issuer.url}/"
+    assert "to the letter" in await unavailable(opened(), issuer.token())
 
 
 async def test_an_issuer_that_cannot_prove_itself_is_not_believed(issuer: Issuer, opened: Open) -> None:

@@ -4,6 +4,7 @@ import json
 import logging
 from typing import Any
 
+import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -53,6 +54,7 @@ def test_the_key_says_what_it_verifies(member: dict[str, Any], algorithms: list[
         {**without(RSA, "use"), "key_ops": ["encrypt"]},
         {**RSA, "kid": 7},
         {**RSA, "d": "AQAB"},
+        jwt.get_algorithm_by_name("RS256").to_jwk(signing_key("rsa", "RS256").private, as_dict=True),
         {**RSA, "n": ""},
         {**RSA, "n": 7},
         without(RSA, "n"),

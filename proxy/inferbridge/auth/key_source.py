@@ -82,7 +82,7 @@ class FetchedKeys:
         self._fetched_at = self._searched_at = self._failed_at = -math.inf
         self._due_at = self._good_until = -math.inf
         self._fetching: asyncio.Task[None] | None = None
-        self._failure = ""
+        self._failure = self._complaint = ""
 
     def known(self) -> KeySet | None:
         now = self._clock()
@@ -135,9 +135,9 @@ class FetchedKeys:
         if keys != self._keys:
             self._keys = keys
             _log.info("%s: %d keys that verify tokens", self._name, len(keys.keys))
-        elif self._failure:
+        elif self._complaint:
             _log.info("%s: its keys can be fetched again", self._name)
-        self._failure = ""
+        self._complaint = ""
 
     def _keep_going(self, failure: str) -> None:
         now = self._failed_at = self._clock()
@@ -146,7 +146,8 @@ class FetchedKeys:
         else:
             self._good_until = min(now + CACHE, self._fetched_at + STALE)
             self._due_at = min(now + PAUSE, self._good_until)
-        if failure != self._failure:
-            still = "no token can be verified" if self._keys is None else "those it published last still count"
-            _log.error("%s: its keys cannot be fetched, %s: %s", self._name, still, failure)
-        self._failure = failure
+        still = "no token can be verified" if self._keys is None else "those it published last still count"
+        complaint = f"its keys cannot be fetched, {still}: {failure}"
+        if complaint != self._complaint:
+            _log.error("%s: %s", self._name, complaint)
+        self._failure, self._complaint = failure, complaint
