@@ -13,8 +13,8 @@ from auth.asking import Clock, at_once, identify, shown
 from auth.issuer import AUDIENCE, Issuer, SigningKey, running_issuer, signing_key
 from inferbridge.auth.authenticator import CannotAuthenticate, Unauthenticated
 from inferbridge.auth.identity import Identity
+from inferbridge.auth.jwks_source import CACHE, PAUSE, RETRY, STALE
 from inferbridge.auth.jwt_tokens import JwtAuthenticator
-from inferbridge.auth.key_source import CACHE, PAUSE, RETRY, STALE
 from inferbridge.auth.settings import JwtSettings
 from inferbridge.upstream.tls import TlsSettings
 

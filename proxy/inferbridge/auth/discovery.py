@@ -9,7 +9,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from inferbridge.auth.authenticator import CannotAuthenticate
 from inferbridge.auth.fetch import Answer, Origin
-from inferbridge.auth.key_sets import KeySet, key_set
+from inferbridge.auth.jwks import KeySet, key_set
 from inferbridge.auth.settings import JwtSettings
 
 TIMEOUT = 5.0

@@ -27,8 +27,8 @@ from inferbridge.auth.cache import ENTRIES
 from inferbridge.auth.claims import LONGEST, Claims, check_times, moment, text, texts, words
 from inferbridge.auth.discovery import PublishedKeys
 from inferbridge.auth.identity import Identity, Presented, Token
-from inferbridge.auth.key_sets import KeySet
-from inferbridge.auth.key_source import FetchedKeys, FileKeys, KeySource
+from inferbridge.auth.jwks import KeySet
+from inferbridge.auth.jwks_source import FetchedKeys, FileKeys, KeySource
 from inferbridge.auth.settings import JwtSettings
 
 _FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")

@@ -8,8 +8,8 @@ import pytest
 from auth.asking import NOON, Clock
 from auth.issuer import signing_key
 from inferbridge.auth.authenticator import CannotAuthenticate
-from inferbridge.auth.key_sets import KeySet, key_set
-from inferbridge.auth.key_source import CACHE, PAUSE, RETRY, SOON, STALE, FetchedKeys
+from inferbridge.auth.jwks import KeySet, key_set
+from inferbridge.auth.jwks_source import CACHE, PAUSE, RETRY, SOON, STALE, FetchedKeys
 
 
 class Published:

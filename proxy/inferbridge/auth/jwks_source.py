@@ -23,7 +23,7 @@ from typing import Protocol
 
 from inferbridge.auth.authenticator import CannotAuthenticate
 from inferbridge.auth.files import WatchedFile
-from inferbridge.auth.key_sets import KeySet, read_key_set
+from inferbridge.auth.jwks import KeySet, read_key_set
 
 SOON = 240.0
 CACHE = 300.0
