@@ -238,3 +238,13 @@ async def test_the_log_holds_no_tokens(issuer: Issuer, opened: Open, caplog: pyt
     assert await refused(opened(), stranger) == "unknown"
     assert "canary" not in caplog.text
     assert not any(part in caplog.text for part in (*token.split("."), *stranger.split(".")))
+
+
+async def test_callers_may_leave_before_they_wait(issuer: Issuer, opened: Open) -> None:
+    """An answer that nobody waits for in the end leaves nothing behind, and the next caller is served."""
+    authenticator = opened()
+    for _ in range(2):
+        found = authenticator.authenticate(shown(issuer.token(signing_key("unknown"))))
+        assert asyncio.iscoroutine(found)
+        found.close()
+        assert await identify(authenticator, issuer.token())

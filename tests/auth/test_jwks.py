@@ -7,9 +7,11 @@ from typing import Any
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from auth.issuer import SigningKey, signing_key
-from inferbridge.auth.jwks import key_set, read_key_set
+from inferbridge.auth.jwks import KeySet, key_set, read_key_set
 
 RSA = signing_key("rsa", "RS256").public
 PRIVATE = jwt.get_algorithm_by_name("RS256").to_jwk(signing_key("rsa", "RS256").private, as_dict=True)
@@ -99,3 +101,15 @@ def test_equal_documents_are_equal_sets() -> None:
     spaced = json.dumps({"keys": [RSA]}, indent=4)
     assert read_key_set(text.encode()) == read_key_set(spaced.encode())
     assert read_key_set(text.encode()) != key_set({"keys": [EC]})
+
+
+ODD = st.sampled_from([None, True, 7, -1, 1.5, "", "AQAB", "=", "é", "sig", "verify", ["verify"], [], {}, "A" * 3000])
+
+
+@settings(max_examples=150, deadline=None)
+@given(key=st.sampled_from([RSA, EC, KOBLITZ, PRIVATE]), odd=st.dictionaries(st.sampled_from([*PRIVATE, *EC]), ODD))
+def test_a_strange_key_spoils_no_others(key: dict[str, Any], odd: dict[str, Any]) -> None:
+    """Whatever stands in the members of a key, the set is read and the other keys are in it."""
+    found = key_set({"keys": [{**key, **odd}, {**EC, "kid": "good"}]})
+    assert isinstance(found, KeySet)
+    assert found.keys[-1].key_id == "good"

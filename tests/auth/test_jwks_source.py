@@ -171,19 +171,28 @@ async def test_a_missing_key_is_looked_for_once_in_a_while() -> None:
     keys = await fetched(published, clock)
     published.names = ["first", "second"]
     published.gate.clear()
-    searches = [keys.searched() for _ in range(1000)]
+    assert all(keys.search() for _ in range(1000))
+    waiting = [asyncio.ensure_future(keys.fetched()) for _ in range(1000)]
     await asyncio.sleep(0)
     published.gate.set()
-    found = await asyncio.gather(*(search for search in searches if search is not None))
-    assert (len(found), published.asked) == (1000, 2)
-    assert names(found[999]) == ["first", "second"]
+    assert all(names(found) == ["first", "second"] for found in await asyncio.gather(*waiting))
+    assert published.asked == 2
     clock.time += PAUSE - 1
-    assert keys.searched() is None
+    assert not keys.search()
     clock.time += 1
-    search = keys.searched()
-    assert search is not None
-    await search
+    assert keys.search()
+    await keys.fetched()
     assert published.asked == 3
+
+
+async def test_a_search_may_end_before_anybody_waits_for_it() -> None:
+    """Who waits for keys that have come meanwhile gets them without another question."""
+    published, clock = Published(), Clock()
+    keys = await fetched(published, clock)
+    published.names = ["second"]
+    assert keys.search()
+    await settled(keys)
+    assert (names(await keys.fetched()), published.asked) == (["second"], 2)
 
 
 async def test_a_search_that_fails_takes_no_keys_away() -> None:
@@ -191,9 +200,8 @@ async def test_a_search_that_fails_takes_no_keys_away() -> None:
     published, clock = Published(), Clock()
     keys = await fetched(published, clock)
     published.down = True
-    search = keys.searched()
-    assert search is not None
-    assert names(await search) == ["first"]
+    assert keys.search()
+    assert names(await keys.fetched()) == ["first"]
     assert names(keys.known()) == ["first"]
 
 

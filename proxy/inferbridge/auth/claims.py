@@ -9,9 +9,6 @@ from typing import Any
 
 from inferbridge.auth.authenticator import Unauthenticated
 
-LONGEST = 16_384
-"""Characters of a token that are looked at."""
-
 type Claims = Mapping[str, Any]
 
 

@@ -9,9 +9,10 @@ from urllib.parse import quote_plus, urlencode, urlsplit
 
 from inferbridge.auth.authenticator import CannotAuthenticate, Unauthenticated
 from inferbridge.auth.cache import AnswerCache, Outcome
-from inferbridge.auth.claims import LONGEST, check_audience, check_times, moment, text, texts, words
+from inferbridge.auth.claims import check_audience, check_times, moment, text, texts, words
 from inferbridge.auth.fetch import Answer, Origin
 from inferbridge.auth.identity import Identity, Presented, Token
+from inferbridge.auth.presented import TOKEN_BYTES
 from inferbridge.auth.settings import IntrospectionSettings
 
 LEEWAY = 60.0
@@ -56,8 +57,8 @@ class IntrospectionAuthenticator:
         known = self._answers.find(key)
         if known is not None:
             return known
-        if len(token.secret.reveal()) > LONGEST:
-            raise Unauthenticated("malformed", f"it is longer than {LONGEST} characters")
+        if len(token.secret.reveal()) > TOKEN_BYTES:
+            raise Unauthenticated("malformed", f"it is longer than {TOKEN_BYTES} characters")
         return self._answers.ask(key, lambda: self._ask(token))
 
     def posture(self) -> Sequence[str]:

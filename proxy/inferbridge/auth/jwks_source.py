@@ -39,13 +39,13 @@ class KeySource(Protocol):
     """The keys that count now."""
 
     def known(self) -> KeySet | None:
-        """The keys, at once; None when they must be waited for. The same object while they do not change."""
+        """The keys, at once; None when `fetched` must be awaited. The same object while they do not change."""
 
-    def fetched(self) -> Awaitable[KeySet]:
-        """The keys, when `known` has none. CannotAuthenticate when they cannot be had."""
+    def search(self) -> bool:
+        """Look again, because a key is missing: await `fetched`. False when that was done a moment ago."""
 
-    def searched(self) -> Awaitable[KeySet] | None:
-        """The keys, looked at again because one is missing; None when that was done a moment ago."""
+    async def fetched(self) -> KeySet:
+        """The keys, when what is being fetched has come. CannotAuthenticate when they cannot be had."""
 
     async def close(self) -> None:
         """Let go of connections."""
@@ -60,11 +60,11 @@ class FileKeys:
     def known(self) -> KeySet:
         return self._file.value
 
+    def search(self) -> bool:
+        return False
+
     async def fetched(self) -> KeySet:
         return self._file.value
-
-    def searched(self) -> None:
-        return None
 
     async def close(self) -> None:
         pass
@@ -92,34 +92,35 @@ class FetchedKeys:
             self._start()
         return self._keys
 
-    def fetched(self) -> Awaitable[KeySet]:
-        if self._fetching is None and self._keys is None and self._clock() < self._failed_at + RETRY:
-            raise CannotAuthenticate(self._failure)
-        return self._outcome(self._start())
-
-    def searched(self) -> Awaitable[KeySet] | None:
+    def search(self) -> bool:
         if self._fetching is None:
             now = self._clock()
             if now < self._searched_at + PAUSE:
-                return None
+                return False
             self._searched_at = now
-        return self._outcome(self._start())
+            self._start()
+        return True
+
+    async def fetched(self) -> KeySet:
+        if self._fetching is not None or self._must_ask():
+            await asyncio.shield(self._start())  # one caller that leaves takes the keys from nobody
+        if self._keys is None or self._clock() >= self._good_until:
+            raise CannotAuthenticate(self._failure)
+        return self._keys
 
     async def close(self) -> None:
         if self._fetching is not None:
             self._fetching.cancel()
             await asyncio.gather(self._fetching, return_exceptions=True)
 
+    def _must_ask(self) -> bool:
+        now = self._clock()
+        return now >= self._good_until and (self._keys is not None or now >= self._failed_at + RETRY)
+
     def _start(self) -> asyncio.Task[None]:
         if self._fetching is None:
             self._fetching = asyncio.ensure_future(self._run())
         return self._fetching
-
-    async def _outcome(self, fetching: asyncio.Task[None]) -> KeySet:
-        await asyncio.shield(fetching)  # one caller that leaves takes the keys from nobody
-        if self._keys is None or self._clock() >= self._good_until:
-            raise CannotAuthenticate(self._failure)
-        return self._keys
 
     async def _run(self) -> None:
         try:

@@ -24,11 +24,12 @@ from jwt.types import Options
 
 from inferbridge.auth.authenticator import Reason, Unauthenticated
 from inferbridge.auth.cache import ENTRIES
-from inferbridge.auth.claims import LONGEST, Claims, check_times, moment, text, texts, words
+from inferbridge.auth.claims import Claims, check_times, moment, text, texts, words
 from inferbridge.auth.discovery import PublishedKeys
 from inferbridge.auth.identity import Identity, Presented, Token
 from inferbridge.auth.jwks import KeySet
 from inferbridge.auth.jwks_source import FetchedKeys, FileKeys, KeySource
+from inferbridge.auth.presented import TOKEN_BYTES
 from inferbridge.auth.settings import JwtSettings
 
 _FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
@@ -118,16 +119,12 @@ class JwtAuthenticator:
 
     def _look(self, token: Token, said: SelfDescription) -> Identity | Awaitable[Identity]:
         keys = self._keys.known()
-        if keys is None:
-            return self._verify_later(token, said, self._keys.fetched())
-        if keys.lacks(said.key_id):
-            searched = self._keys.searched()
-            if searched is not None:
-                return self._verify_later(token, said, searched)
+        if keys is None or (keys.lacks(said.key_id) and self._keys.search()):
+            return self._verify_later(token, said)
         return self._verify(token, said, keys)
 
-    async def _verify_later(self, token: Token, said: SelfDescription, keys: Awaitable[KeySet]) -> Identity:
-        return self._verify(token, said, await keys)
+    async def _verify_later(self, token: Token, said: SelfDescription) -> Identity:
+        return self._verify(token, said, await self._keys.fetched())
 
     def _verify(self, token: Token, said: SelfDescription, keys: KeySet) -> Identity:
         identity = self._identify(_verified_claims(token, said, keys, self._settings))
@@ -163,7 +160,7 @@ def describe(presented: Presented) -> SelfDescription | None:
 
 
 def _describe(token: str) -> SelfDescription | None:
-    if len(token) > LONGEST or not _FORM.fullmatch(token):
+    if len(token) > TOKEN_BYTES or not _FORM.fullmatch(token):
         return None
     head, body, _ = token.split(".")
     header, claims = _json_object(head), _json_object(body)
