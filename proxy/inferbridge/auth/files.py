@@ -14,6 +14,7 @@ LOOK_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
 type _Stamp = tuple[int, int, int]
+_UNSEEN: _Stamp = (0, 0, 0)
 
 
 class WatchedFile[T]:
@@ -35,6 +36,13 @@ class WatchedFile[T]:
         if now - self._looked >= LOOK_SECONDS:
             self._looked = now
             self._refresh()
+        return self._value
+
+    def read_again(self) -> T:
+        """What the file says now, for whoever was just told that its value does not count any more."""
+        self._looked = self._now()
+        self._stamp = _UNSEEN  # times of files are coarse: what has just been replaced may look the same
+        self._refresh()
         return self._value
 
     def _refresh(self) -> None:
