@@ -5,7 +5,6 @@ import gc
 import json
 import logging
 import os
-import ssl
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,8 +15,9 @@ import click
 
 from inferbridge import addon
 from inferbridge.bridge import allocator
-from inferbridge.config import EXIT_CODE, Flags, Listener, ListenerTls, Log, Settings, SettingsError
+from inferbridge.config import EXIT_CODE, Flags, Listener, Log, Settings, SettingsError
 from inferbridge.gateway import build
+from inferbridge.gateway.client_tls import ClientTls
 
 
 def load(config: Path | None, **flags: Any) -> Settings:
@@ -72,19 +72,8 @@ def _announce(settings: Settings, addresses: list[addon.Address]) -> None:
         click.echo(f"listening on {scheme}://{Listener(host, port)}", err=True)
 
 
-def check_certificate(tls: ListenerTls) -> None:
-    """OSError when the certificate cannot be used: mitmproxy would log that and go on with one of its own."""
-    if tls.certificate is None:
-        return
-    password = tls.passphrase.reveal() if tls.passphrase else ""
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, password=lambda: password)
-    except OSError as error:
-        raise OSError(f"certificate {tls.certificate}: {error.strerror or error}") from None
-
-
 async def _serve(settings: Settings, ready: addon.Ready) -> None:
-    check_certificate(settings.tls)
+    client_tls = ClientTls(settings.tls) if settings.tls.certificate else None
     service = build.application(settings)
     listen = [(listener.host, listener.port) for listener in settings.listen]
     try:
@@ -92,12 +81,11 @@ async def _serve(settings: Settings, ready: addon.Ready) -> None:
             service,
             listen,
             settings.limits,
-            settings.tls.certificate,
+            client_tls,
             _confdir(),
             ready,
             # who has a certificate wants it used: nobody may then send in the clear by mistake
-            require_tls=settings.tls.certificate is not None,
-            passphrase=settings.tls.passphrase.reveal() if settings.tls.passphrase else None,
+            require_tls=client_tls is not None,
         )
     finally:
         await build.close(service)

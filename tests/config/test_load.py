@@ -174,6 +174,7 @@ def test_all_problems_are_reported_together(tmp_path: Path) -> None:
         ("tls: {certificate: missing.pem}",
          ["1:20: tls.certificate: cannot read 'missing.pem': No such file or directory"]),
         ("tls: {passphrase: x}", ["1:6: tls needs a certificate for its passphrase"]),
+        (f"tls: {{key: {__file__}}}", ["1:6: tls needs a certificate for its key"]),
         ("log: {level: '${A:-info}', format: '${B'}",
          ["1:36: '${' must begin ${NAME}, ${NAME:-default} or ${file:PATH}; '$${' is the two characters"]),
         ("a: &b 1", ["1:4: anchor &b is not allowed; write the value out"]),

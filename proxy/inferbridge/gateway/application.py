@@ -8,6 +8,7 @@ everything after `end` or `abort` or once the client has gone, so the applicatio
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from inferbridge.auth.identity import ClientCertificate
 from inferbridge.bridge.errors import BridgeError
 from inferbridge.bridge.values import Buffer, Chunks, Headers
 
@@ -27,6 +28,8 @@ class RequestHead:
     tls: bool = False
     peer: str = ""
     """Address of the client, host:port."""
+    certificate: ClientCertificate | None = None
+    """The client's, verified by TLS; the same object for every call of a connection."""
     memo: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
     """What the application has made of this head. A client that sends the same head again is given the same object."""
 

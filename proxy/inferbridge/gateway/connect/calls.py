@@ -1,6 +1,7 @@
 """A call in Connect's form becomes a gRPC call of the gateway: transcoded, and opened like any other."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from inferbridge.bridge.connect_messages import error_reply, parse_timeout
 from inferbridge.bridge.errors import BridgeError, Code, invalid
@@ -124,6 +125,6 @@ class ConnectCall:
         if text is not None:
             timeout = (("grpc-timeout", timeout_text(parse_timeout(text))),)
         headers = (*GRPC_HEADERS, ("te", "trailers"), *timeout, *metadata(head.headers))
-        made = RequestHead("POST", self._method.rpc, head.authority, headers, head.version, head.tls, head.peer)
+        made = replace(head, method="POST", target=self._method.rpc, headers=headers, memo={})
         head.memo["grpc"] = made
         return made

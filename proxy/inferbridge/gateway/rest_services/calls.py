@@ -1,7 +1,7 @@
 """A gRPC call of a service made for REST endpoints becomes the REST call that it stands for."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -140,7 +140,7 @@ class RestServiceCall:
         head = self._head
         headers = (*(JSON_HEADERS if has_body else ()), *_metadata(head.headers))
         target = f"{path}?{urlencode(query)}" if query else path
-        made = RequestHead(service.rest.method, target, head.authority, headers, "1.1", head.tls, head.peer)
+        made = replace(head, method=service.rest.method, target=target, headers=headers, version="1.1", memo={})
         return made, msgspec.json.encode(members) if has_body else b""
 
     def _members(self) -> dict[str, Any]:
