@@ -108,7 +108,7 @@ class GatewayAddon:
             tls = ClientTLSLayer(context)
             tls.child_layer = self._gateway(context, application)
             return tls
-        ours = ListenerTlsLayer(context, self.client_tls)
+        ours = ListenerTlsLayer(context, self.client_tls.connection())
         ours.child_layer = self._gateway(context, application, ours.certificate)
         return ours
 

@@ -1,18 +1,18 @@
-"""mitmproxy's TLS layer with connections of our own.
+"""mitmproxy's TLS layer with a connection of our own.
 
-Its hooks are not asked for a connection: whatever an addon does, and also when one raises (mitmproxy would go on with
-what another has made), the client is verified as configured or is not served.
+Its hook is not asked for one: whatever an addon does, and also when one raises (mitmproxy would go on with what another
+has made), the client is verified as configured or is not served.
 """
 
 import logging
 
-from mitmproxy.proxy import commands
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layer import CommandGenerator
 from mitmproxy.proxy.layers.tls import ClientTLSLayer, TLSLayer
+from OpenSSL import SSL
 
 from inferbridge.auth.identity import ClientCertificate
-from inferbridge.gateway.client_tls import ClientTls, objection, verified_certificate
+from inferbridge.gateway.client_tls import objection, verified_certificate
 
 _log = logging.getLogger(__name__)
 
@@ -20,21 +20,19 @@ _log = logging.getLogger(__name__)
 class ListenerTlsLayer(ClientTLSLayer):
     """Terminates a client's TLS; its child gets the plaintext."""
 
-    def __init__(self, context: Context, client_tls: ClientTls) -> None:
+    def __init__(self, context: Context, connection: SSL.Connection) -> None:
+        """`connection` is of `ClientTls`."""
         super().__init__(context)
-        self._client_tls = client_tls
+        self._connection = connection
 
     def certificate(self) -> ClientCertificate | None:
         """The client's, after the handshake."""
-        return verified_certificate(self.tls)
+        return verified_certificate(self._connection)
 
     def start_tls(self) -> CommandGenerator[None]:
         """Called by mitmproxy once the ClientHello is there."""
-        try:
-            self.tls = self._client_tls.connection()
-        except Exception:
-            _log.exception("connection closed: no TLS for it")
-            yield commands.CloseConnection(self.conn)
+        self.tls = self._connection
+        yield from ()
 
     def on_handshake_error(self, err: str) -> CommandGenerator[None]:
         """Called by mitmproxy; it blames the client's trust in us for everything, and keeps the alert to itself."""
