@@ -10,6 +10,7 @@ from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
 
 from inferbridge.addon import GatewayAddon
+from inferbridge.gateway.client_tls import ClientTls
 from inferbridge.own_specs import use_environments
 
 
@@ -37,7 +38,9 @@ class Entry(GatewayAddon):
             from inferbridge.gateway import build  # only here: it brings in every generated module
 
             settings = build.settings(Path(path), os.environ)
+            client_tls = ClientTls(settings.tls) if settings.tls.certificate else None
             self.application, self.limits, self._path = build.application(settings), settings.limits, path
+            self.client_tls, self.require_tls = client_tls, client_tls is not None
         except Exception as error:
             raise exceptions.OptionsError(f"inferbridge_config: {error}") from error
 

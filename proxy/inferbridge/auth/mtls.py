@@ -38,7 +38,9 @@ class MtlsAuthenticator:
         certificate = presented.certificate
         if certificate is None or presented.token is not None:
             return None
-        identity = _identity(certificate)
+        identity = presented.memo.get(self.method)  # ten times as fast as by value, which other heads need
+        if not isinstance(identity, Identity):
+            identity = presented.memo[self.method] = _identity(certificate)
         if identity.expires_at is not None and identity.expires_at <= self._now():
             raise Unauthenticated("expired", "the client certificate has expired since the connection was made")
         return identity
