@@ -19,9 +19,12 @@ from gateway.applications import Echo, EchoSink
 from gateway.authority import DAY, SERVER, Authority, Issued, self_signed
 from gateway.serving import TIMEOUT, curl, serving, talk
 from inferbridge.auth.identity import ClientCertificate
-from inferbridge.config import ListenerTls
+from inferbridge.auth.settings import AuthSettings, MtlsSettings, Rule
+from inferbridge.config import Listener, ListenerTls, Settings, Upstream
 from inferbridge.gateway.application import RequestHead, Responder
 from inferbridge.gateway.client_tls import ClientTls
+from inferbridge.run import running
+from inferbridge.upstream.address import Address
 
 CALL = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 SPIFFE = "spiffe://cluster.local/ns/team-a/sa/client"
@@ -424,3 +427,24 @@ async def test_old_tls_is_refused(serve: Serve, application: Names) -> None:
     async with serve() as port:
         assert b"alert" in await openssl(port, "-tls1_1", "-cipher", "DEFAULT:@SECLEVEL=0")
     assert application.heads == []
+
+
+@pytest.mark.parametrize(
+    ("shown", "status"), [(ALICE, b"404"), (AUTHORITY.issue("CN=bob"), b"403"), (None, b"401")], ids=["a", "b", "none"]
+)
+async def test_rules_apply_to_who_the_certificate_names(
+    shown: Issued | None, status: bytes, settings: ListenerTls, tmp_path: Path
+) -> None:
+    """A whole gateway lets in whom its rules name, forbids others, and asks for a credential where none is shown."""
+    made = Settings(
+        listen=(Listener("127.0.0.1", 0),),
+        upstreams=(Upstream("down", "triton", Address("grpc", "127.0.0.1", 9), models=("other",)),),
+        tls=replace(settings, client_certificate="request"),
+        auth=AuthSettings((MtlsSettings(),), rules=(Rule(subjects=(SPIFFE,), methods=("mtls",)),)),
+    )
+    async with running(made) as address:
+        reader, writer = await asyncio.open_connection("localhost", address.port, ssl=client(tmp_path, shown))
+        writer.write(b"GET /v2/models/m HTTP/1.1\r\nHost: a\r\n\r\n")
+        async with asyncio.timeout(TIMEOUT):
+            assert (await reader.readline()).split()[1] == status
+        await close(writer)

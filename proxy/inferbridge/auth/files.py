@@ -41,8 +41,9 @@ class WatchedFile[T]:
         try:
             stamp = self._look()
             if stamp != self._stamp:
+                content = self.path.read_bytes()  # one that cannot be opened now has not been looked at yet
                 self._stamp = stamp
-                self._value = self._read(self.path.read_bytes())
+                self._value = self._read(content)
                 self._complaint = ""
                 _log.info("%s was read again", self.path)
         except (OSError, ValueError) as error:
