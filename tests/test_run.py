@@ -61,7 +61,7 @@ async def test_a_certificate_is_used_and_plaintext_refused(
 async def test_a_certificate_that_cannot_be_opened_is_an_error(certificate: Path) -> None:
     """A wrong passphrase or a missing file stops the start instead of serving with another certificate."""
     for tls in (ListenerTls(certificate, Secret("wrong")), ListenerTls(certificate), ListenerTls(Path("/nowhere.pem"))):
-        with pytest.raises((OSError, ValueError), match="certificate file"):
+        with pytest.raises((OSError, ValueError), match="TLS file"):
             async with running(Settings(listen=(Listener("127.0.0.1", 0),), upstreams=NOBODY, tls=tls)):
                 pass
 

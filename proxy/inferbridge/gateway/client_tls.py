@@ -80,8 +80,8 @@ class ClientTls:
             if contents != self._contents:
                 self._contents = contents  # broken ones are not tried again either
                 self._context = _context(self._settings, contents)
-                self._complaint = ""
                 _log.info("%s: the renewed files are used from now on", self._settings.certificate)
+            self._complaint = ""
         except (OSError, ValueError) as error:
             if str(error) != self._complaint:
                 self._complaint = str(error)
@@ -112,7 +112,7 @@ def _file(path: Path | None) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise OSError(f"certificate file {path}: {error.strerror}") from None
+        raise OSError(f"TLS file {path}: {error.strerror}") from None
 
 
 def _context(settings: ListenerTls, contents: _Contents) -> SSL.Context:
@@ -125,12 +125,12 @@ def _context(settings: ListenerTls, contents: _Contents) -> SSL.Context:
         _identify(context, contents, settings.passphrase)
     except (ValueError, TypeError, UnsupportedAlgorithm, SSL.Error) as error:
         names = " and ".join(str(path) for path in (settings.certificate, settings.key) if path is not None)
-        raise ValueError(f"certificate file {names}: no usable certificate and key: {_reason(error)}") from None
+        raise ValueError(f"TLS file {names}: no usable certificate and key ({_reason(error)})") from None
     if contents.client_ca is not None:
         try:
             _verify_clients(context, contents.client_ca, required=settings.client_certificate == "require")
         except (ValueError, crypto.Error, SSL.Error) as error:
-            raise ValueError(f"client_ca file {settings.client_ca}: no usable certificates: {_reason(error)}") from None
+            raise ValueError(f"TLS file {settings.client_ca}: no usable PEM certificate ({_reason(error)})") from None
     return context
 
 
