@@ -5,7 +5,6 @@ import gc
 import json
 import logging
 import os
-import ssl
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -17,9 +16,10 @@ import click
 
 from inferbridge import addon
 from inferbridge.bridge import allocator
-from inferbridge.config import EXIT_CODE, Flags, Listener, ListenerTls, Log, Settings, SettingsError
+from inferbridge.config import EXIT_CODE, Flags, Listener, Log, Settings, SettingsError
 from inferbridge.config.showing import shown
 from inferbridge.gateway import build
+from inferbridge.gateway.client_tls import ClientTls
 from inferbridge.gateway.counters import NO_COUNTERS
 from inferbridge.gateway.guard import Guard
 from inferbridge.gateway.listening import listening
@@ -99,31 +99,20 @@ def _announce(settings: Settings, bound: Bound) -> None:
             click.echo("other machines can read health, metrics and settings (no secrets) at the admin port", err=True)
 
 
-def check_certificate(tls: ListenerTls) -> None:
-    """OSError when the certificate cannot be used: mitmproxy would log that and go on with one of its own."""
-    if tls.certificate is None:
-        return
-    password = tls.passphrase.reveal() if tls.passphrase else ""
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, password=lambda: password)
-    except OSError as error:
-        raise OSError(f"certificate {tls.certificate}: {error.strerror or error}") from None
-
-
 def _warn(lines: list[str]) -> None:
     for line in lines:
         click.echo(f"security: {line}", err=True)
 
 
 async def _serve(settings: Settings, ready: Ready, warn: Callable[[list[str]], None] = lambda _: None) -> None:
-    check_certificate(settings.tls)
+    client_tls = ClientTls(settings.tls) if settings.tls.certificate else None
     metrics = Metrics(versions()) if settings.admin.listen is not None else None
     service = build.service(settings, metrics or NO_COUNTERS)
     guard = build.guard(settings, service, metrics or NO_COUNTERS)
     warn(posture(settings, guard.access.chain.authenticators))
     try:
         async with _observed(settings, service, metrics, ready) as started:
-            await _run(settings, guard, started)
+            await _run(settings, guard, client_tls, started)
     finally:
         await guard.close()
 
@@ -148,17 +137,16 @@ async def _observed(
         yield started
 
 
-async def _run(settings: Settings, guard: Guard, ready: Ready) -> None:
+async def _run(settings: Settings, guard: Guard, client_tls: ClientTls | None, ready: Ready) -> None:
     await addon.run(
         guard,
         [(listener.host, listener.port) for listener in settings.listen],
         settings.limits,
-        settings.tls.certificate,
+        client_tls,
         _confdir(),
         lambda addresses: ready(Bound(tuple(Listener(host, port) for host, port in addresses))),
         # who has a certificate wants it used: nobody may then send in the clear by mistake
-        require_tls=settings.tls.certificate is not None,
-        passphrase=settings.tls.passphrase.reveal() if settings.tls.passphrase else None,
+        require_tls=client_tls is not None,
     )
 
 

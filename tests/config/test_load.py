@@ -179,6 +179,7 @@ def test_all_problems_are_reported_together(tmp_path: Path) -> None:
         ("listen: '127.0.0.1:1'\nadmin: {listen: '127.0.0.1:1'}",
          ["2:8: admin.listen 127.0.0.1:1 is where clients connect: it needs a port of its own"]),
         ("tls: {passphrase: x}", ["1:6: tls needs a certificate for its passphrase"]),
+        (f"tls: {{key: {__file__}}}", ["1:6: tls needs a certificate for its key"]),
         ("log: {level: '${A:-info}', format: '${B'}",
          ["1:36: '${' must begin ${NAME}, ${NAME:-default} or ${file:PATH}; '$${' is the two characters"]),
         ("a: &b 1", ["1:4: anchor &b is not allowed; write the value out"]),

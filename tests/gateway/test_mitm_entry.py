@@ -15,7 +15,7 @@ from mitmproxy.options import Options
 import inferbridge.gateway
 from gateway.applications import Echo
 from inferbridge.addon import GatewayAddon
-from inferbridge.config import Admin, Listener
+from inferbridge.config import Admin, Listener, ListenerTls
 from inferbridge.gateway.application import Application
 from inferbridge.gateway.limits import Limits
 
@@ -27,6 +27,7 @@ class Settings:
     """What the build is given."""
 
     limits: Limits
+    tls: ListenerTls
     admin: Admin = Admin()  # noqa: RUF009 - it is frozen
 
 
@@ -37,7 +38,8 @@ class Build:
         if path.name == "broken.yaml":
             raise ValueError("broken.yaml:1:1: no")
         listen = Listener("127.0.0.1", 9901) if path.name == "admin.yaml" else None
-        return Settings(replace(Limits(), streams=7), Admin(listen))
+        tls = ListenerTls(path if path.suffix == ".pem" else None)
+        return Settings(replace(Limits(), streams=7), tls, Admin(listen))
 
     def application(self, settings: Settings) -> Application:
         return Echo()
@@ -79,6 +81,18 @@ async def test_an_admin_port_is_not_promised(master: Master, caplog: pytest.LogC
     master.options.update(inferbridge_config="admin.yaml")
     assert isinstance(addon(master).application, Echo)
     assert [record.getMessage() for record in caplog.records if "admin.listen" in record.getMessage()]
+
+
+async def test_tls_of_the_configuration(master: Master, certificate: Path, tmp_path: Path) -> None:
+    """The certificate of the file is the listener's, and then required; one that cannot be used is an error."""
+    master.options.update(inferbridge_config="good.yaml")
+    assert addon(master).client_tls is None
+    assert not addon(master).require_tls
+    master.options.update(inferbridge_config=str(certificate))
+    assert addon(master).client_tls is not None
+    assert addon(master).require_tls
+    with pytest.raises(OptionsError, match="No such file"):
+        master.options.update(inferbridge_config=str(tmp_path / "nowhere.pem"))
 
 
 async def test_broken_configuration(master: Master) -> None:

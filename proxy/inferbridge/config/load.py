@@ -90,8 +90,10 @@ def _check(settings: Settings, tree: Node, problems: Problems) -> None:
             _place(tree, "admin"),
             f"admin.listen {settings.admin.listen} is where clients connect: it needs a port of its own",
         )
-    if settings.tls.passphrase is not None and settings.tls.certificate is None:
-        problems.add(_place(tree, "tls"), "tls needs a certificate for its passphrase")
+    if settings.tls.certificate is None:
+        for name in ("key", "passphrase"):
+            if getattr(settings.tls, name) is not None:
+                problems.add(_place(tree, "tls"), f"tls needs a certificate for its {name}")
 
 
 def _check_auth(settings: Settings, tree: Node, problems: Problems) -> None:

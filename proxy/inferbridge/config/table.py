@@ -46,7 +46,8 @@ SETTINGS = Record(
             Record(
                 ListenerTls,
                 {
-                    "certificate": Field(FilePath(), "PEM file with private key and certificate chain."),
+                    "certificate": Field(FilePath(), "PEM file with certificate chain and private key."),
+                    "key": Field(FilePath(), "PEM file with the private key, when it is not in certificate."),
                     "passphrase": Field(Text(secret), "Passphrase of the private key."),
                     "client_ca": Field(FilePath(), "PEM file of the authorities that sign clients' certificates."),
                     "client_certificate": Field(

@@ -61,13 +61,15 @@ class ListenerTls:
     """How clients see us over TLS."""
 
     certificate: Path | None = None
-    """PEM with private key and chain."""
+    """PEM with the chain, the listener's own certificate first, and the private key unless `key` holds it."""
     passphrase: Secret | None = None
     """Of the private key."""
     client_ca: Path | None = None
     """PEM file of the authorities that sign clients' certificates; None asks clients for none."""
     client_certificate: Literal["require", "request"] = "require"
     """Whether a client without a certificate is refused in the handshake. A bad one always is."""
+    key: Path | None = None
+    """PEM with the private key, when it is not in `certificate`."""
 
 
 @dataclass(frozen=True, slots=True)
