@@ -374,3 +374,16 @@ def test_a_text_in_time_knows_no_limit(clock: Clock) -> None:
     _, _, sink = limited(True, "a")
     sink.on_cancel()
     assert clock.cancelled == 3
+
+
+@pytest.mark.parametrize(
+    ("said", "told"), [("7", "7"), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("-1", None), ("٣", None)]
+)
+def test_when_to_try_again_crosses_the_bridge(said: str, told: str | None) -> None:
+    """The seconds of a REST runtime's `Retry-After` reach a gRPC client as metadata; a date does not."""
+    client, upstream, _ = generate_stream()
+    _, receiver = upstream.calls[0]
+    receiver.on_head(429, (("content-type", "application/json"), ("retry-after", said)))
+    receiver.on_data(b'{"error":{"message":"busy"}}')
+    receiver.on_end(())
+    assert (client.get("grpc-status"), client.get("grpc-message"), client.get("retry-after")) == ("8", "busy", told)

@@ -8,6 +8,7 @@ import msgspec
 from inferbridge.bridge import dialect_caikit, dialect_openai
 from inferbridge.bridge.context import Context, RuntimeProfile
 from inferbridge.bridge.errors import BridgeError
+from inferbridge.bridge.framing import retry_after
 from inferbridge.bridge.json_errors import error_headers, event_error, status_of
 from inferbridge.bridge.rest import error_of
 from inferbridge.bridge.values import Buffer, GrpcReply, HttpReply
@@ -32,7 +33,7 @@ def error_reply(
 ) -> HttpReply | GrpcReply:
     """The answer to a client of either protocol; `dialect` is the `errors` of its API."""
     if not rest:
-        return GrpcReply(int(error.code), error.message)
+        return GrpcReply(int(error.code), error.message, trailers=retry_after(error))
     return DIALECTS.get(dialect, OPEN_INFERENCE).reply(error, profile)
 
 

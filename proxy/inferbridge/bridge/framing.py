@@ -89,7 +89,12 @@ def quote_message(text: str) -> str:
 
 def status_trailers(error: BridgeError) -> Headers:
     """The trailers of a call that failed."""
-    return ("grpc-status", str(int(error.code))), ("grpc-message", quote_message(error.message))
+    return ("grpc-status", str(int(error.code))), ("grpc-message", quote_message(error.message)), *retry_after(error)
+
+
+def retry_after(error: BridgeError) -> Headers:
+    """When to try again: seconds in `retry-after`, as in HTTP; nothing where that is not known."""
+    return () if error.retry_after is None else (("retry-after", str(error.retry_after)),)
 
 
 def unquote_message(text: str) -> str:

@@ -4,15 +4,14 @@ from typing import Any
 
 from inferbridge.bridge.context import Context, RuntimeProfile
 from inferbridge.bridge.errors import BridgeError
+from inferbridge.bridge.framing import retry_after
 from inferbridge.bridge.rest import CODE_TO_HTTP, JSON_HEADERS, error_of
 from inferbridge.bridge.values import Buffer, Headers, HttpReply
 
 
 def error_headers(error: BridgeError) -> Headers:
     """The headers of a JSON error answer."""
-    if error.retry_after is None:
-        return (*JSON_HEADERS, *error.headers)
-    return (*JSON_HEADERS, ("retry-after", str(error.retry_after)), *error.headers)
+    return (*JSON_HEADERS, *retry_after(error), *error.headers)
 
 
 def status_of(error: BridgeError, profile: RuntimeProfile | None) -> int:

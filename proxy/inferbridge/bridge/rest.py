@@ -323,7 +323,14 @@ def error_of(reply: HttpReply, context: Context) -> BridgeError:
     """The neutral error of a failed REST reply; the text is found by content, for content types lie."""
     profile = context.profile
     code = profile.codes.get(reply.status) or HTTP_TO_CODE.get(reply.status, Code.UNKNOWN)
-    return RuntimeFault(code, _error_text(reply), status=reply.status if reply.status >= 400 else 502)
+    status = reply.status if reply.status >= 400 else 502
+    return RuntimeFault(code, _error_text(reply), status=status, retry_after=_retry_after(reply))
+
+
+def _retry_after(reply: HttpReply) -> int | None:
+    """The seconds of a `Retry-After`; its other form, a date, is not carried on."""
+    text = header(reply.headers, "retry-after") or ""
+    return int(text) if re.fullmatch("[0-9]{1,9}", text) else None
 
 
 def _error_text(reply: HttpReply) -> str:

@@ -4,13 +4,15 @@ A runtime that speaks the client's binding gets the client's bytes as they come 
 them: what it has no room for stays with the client, whose HTTP/2 window is not granted again until there is.
 
 Across a bridge each message of the client is a call of its own (`Turns`), made when the one before it is answered; all
-their answers make up the client's. An error ends the client's call, unless its API tells errors as messages.
+their answers make up the client's. An error ends the client's call, unless its API tells errors as messages. To the
+limits of its caller each of them is a request, and all of them are one call at a time; a `Passage` is one of either.
 """
 
 from collections import deque
 from collections.abc import Iterable
 from typing import Protocol
 
+from inferbridge.auth.rates import Lease
 from inferbridge.bridge.bridge import Bridge
 from inferbridge.bridge.errors import BridgeError
 from inferbridge.bridge.framing import GRPC_HEADERS, frame, status_trailers
@@ -21,7 +23,9 @@ from inferbridge.bridge.values import Buffer, Chunks, GrpcRequest, Headers, head
 from inferbridge.gateway.answers import CREDENTIALS, PassthroughAnswer
 from inferbridge.gateway.application import RequestHead, Responder
 from inferbridge.gateway.inspection import inspect
+from inferbridge.gateway.limiting import booking
 from inferbridge.gateway.limits import Limits
+from inferbridge.gateway.metering import Metering
 from inferbridge.gateway.route import Route, translated
 from inferbridge.gateway.targets import Target, choose
 from inferbridge.gateway.translating import Cancellable, StreamedAnswer
@@ -34,6 +38,7 @@ class Service(Protocol):
     """What a call needs of the gateway."""
 
     limits: Limits
+    metering: Metering
 
     def route(self, head: RequestHead) -> Route:
         """Where it goes; raises `BridgeError`."""
@@ -72,8 +77,9 @@ def duplex_rpcs(apis: Iterable[Api]) -> frozenset[str]:
 class DuplexExchange:
     """One call in flight; where the model decides about the runtime, its first message is waited for."""
 
-    def __init__(self, service: Service, head: RequestHead, responder: Responder) -> None:
+    def __init__(self, service: Service, head: RequestHead, responder: Responder, lease: Lease | None = None) -> None:
         self._service = service
+        self._lease = lease
         self._head = head
         self._responder = responder
         self._route: Route | None = None
@@ -141,7 +147,9 @@ class DuplexExchange:
         bridge = self._service.bridge(route.match, route.protocol, target)
         limits = self._service.limits
         if not (target.same_binding(route.match, route.protocol) and target.is_duplex):
-            self._onward = Turns(bridge, self._head, route, target, self._responder, limits)
+            if (used := booking(self._lease)) is not None:
+                bridge = self._service.metering.over(bridge, used)
+            self._onward = Turns(bridge, self._head, route, target, self._responder, limits, self._lease)
         elif route.inspects:
             self._onward = InspectedPassage(self._head, route, target, self._responder, bridge, limits)
         else:
@@ -228,9 +236,18 @@ class Turns:
     """Across a bridge, one message after the other; the client waits while more than one of its messages does."""
 
     def __init__(
-        self, bridge: Bridge, head: RequestHead, route: Route, target: Target, responder: Responder, limits: Limits
+        self,
+        bridge: Bridge,
+        head: RequestHead,
+        route: Route,
+        target: Target,
+        responder: Responder,
+        limits: Limits,
+        lease: Lease | None = None,
     ) -> None:
         self._bridge = bridge
+        self._lease = lease
+        self._counted = True  # the first message is the request that the call was let in as
         self._head = head
         self._route = route
         self._target = target
@@ -293,6 +310,7 @@ class Turns:
     def _start(self, message: Buffer) -> None:
         call = GrpcRequest(self._head.target, self._head.headers, ((message,),))
         try:
+            self._count()
             if self._route.inspects:
                 inspect(call, self._bridge, self._route, len(message))
             crossing = self._bridge.request(call)
@@ -312,6 +330,12 @@ class Turns:
             )
         )
         self._running = running if self._busy else None
+
+    def _count(self) -> None:
+        """Every message is a request of its own to the limits of the caller."""
+        if self._lease is not None and not self._counted:
+            self._lease.request()
+        self._counted = False
 
     def head(self, status: int, headers: Headers) -> None:
         """The first of all answers has the call's head."""

@@ -9,7 +9,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 
+from inferbridge.auth.rates import Lease, RateLimiter
 from inferbridge.auth.rules import Authorizer
+from inferbridge.auth.settings import Rates
 from inferbridge.bridge.accept import StreamForm, rest_stream_form
 from inferbridge.bridge.bridge import Bridge, End
 from inferbridge.bridge.context import Policy
@@ -41,16 +43,18 @@ from inferbridge.gateway.connect.calls import ConnectGateway
 from inferbridge.gateway.counters import NO_COUNTERS, Counters
 from inferbridge.gateway.duplex import DuplexExchange, duplex_rpcs
 from inferbridge.gateway.inspection import MODEL_HEADER, inspect, refuse_repeated_names
+from inferbridge.gateway.limiting import LimitedCall, RefusedCall, booking
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.local.services import HEALTH, REFLECTIONS, LocalServices
 from inferbridge.gateway.losses import Losses
+from inferbridge.gateway.metering import Metering
 from inferbridge.gateway.readiness import Readiness
 from inferbridge.gateway.reframing import ReframedAnswer
 from inferbridge.gateway.rest_services.calls import RestServices
 from inferbridge.gateway.route import Route, translated
 from inferbridge.gateway.targets import Target, able, choose, owner
 from inferbridge.gateway.translating import Cancellable, StreamedAnswer, WholeAnswer
-from inferbridge.upstream.api import UpstreamRequest
+from inferbridge.upstream.api import Receiver, UpstreamRequest
 
 _REMEMBERED_PATHS = 1024
 _HEALTH = frozenset({"server_ready"})
@@ -82,6 +86,7 @@ class GatewayService:
         local: LocalServices | None = None,
         authorizer: Authorizer | None = None,
         counters: Counters = NO_COUNTERS,
+        limiter: RateLimiter | None = None,
     ) -> None:
         self.losses = Losses(counters, targets, apis)
         self.local = local
@@ -95,7 +100,10 @@ class GatewayService:
         self.targets = targets
         self.policy = policy
         self.limits = limits
+        self.metering = Metering(limits)
         self._authorizer = authorizer or Authorizer()
+        self._limiter = limiter or RateLimiter()
+        self._limits_rates = any(rule.rates is not None for rule in self._authorizer.rules)
         routes = Routes(apis.values())
         self._rpc = routes.rpc
         self._rest = lru_cache(_REMEMBERED_PATHS)(routes.rest)
@@ -121,9 +129,28 @@ class GatewayService:
         rest = self.rest_services.find(head) if self.rest_services is not None else None
         if rest is not None:
             return rest(head, responder)
-        exchange = DuplexExchange(self, head, responder) if self._is_duplex(head) else Exchange(self, head, responder)
+        rates = self._rates(head) if self._limits_rates else None
+        return self._begin(head, responder) if rates is None else self._limited(head, responder, rates)
+
+    def _begin(self, head: RequestHead, responder: Responder, lease: Lease | None = None) -> RequestSink:
+        kind = DuplexExchange if self._is_duplex(head) else Exchange
+        exchange = kind(self, head, responder, lease)
         exchange.begin()
         return exchange
+
+    def _limited(self, head: RequestHead, responder: Responder, rates: Rates) -> RequestSink:
+        try:
+            lease = self._limiter.lease(head.identity, rates)
+        except BridgeError as error:
+            self.refuse(error, head, responder)
+            return RefusedCall()
+        return LimitedCall(lease, responder).open(lambda answer: self._begin(head, answer, lease))
+
+    def _rates(self, head: RequestHead) -> Rates | None:
+        try:
+            return self.route(head).permit.rates
+        except BridgeError:
+            return None  # the exchange finds it again, and answers it
 
     def purposes(self, head: RequestHead) -> frozenset[str]:
         """What a call is for, in the words of a list of what is public; nothing for a call of nothing known."""
@@ -249,9 +276,11 @@ def client_end(match: Match, protocol: str, variant: str) -> End:
 class Exchange:
     """One call in flight: collects the client's body and sends it on."""
 
-    __slots__ = ("_bridge", "_call", "_chunks", "_done", "_head", "_responder", "_route", "_service", "_size")
+    __slots__ = ("_bridge", "_call", "_chunks", "_done", "_head", "_responder", "_route", "_service", "_size", "_used")
 
-    def __init__(self, service: GatewayService, head: RequestHead, responder: Responder) -> None:
+    def __init__(
+        self, service: GatewayService, head: RequestHead, responder: Responder, lease: Lease | None = None
+    ) -> None:
         self._service = service
         self._head = head
         self._responder = responder
@@ -261,6 +290,7 @@ class Exchange:
         self._call: Cancellable | None = None
         self._route: Route | None = None
         self._bridge: Bridge | None = None
+        self._used = booking(lease)
 
     @property
     def route(self) -> Route:
@@ -310,7 +340,7 @@ class Exchange:
         if target.same_binding(route.match, route.protocol) and not self._needs_translation(target):
             if route.permit.inspects and route.protocol == "rest" and "model" not in route.match.variables:
                 refuse_repeated_names(bytes(body_of(self._http_call(route))))
-            receiver = self._passing(route)
+            receiver = self._passing(route, target)
             request = self._passthrough(route)
             self._done, self._chunks = True, []
             call = target.send(request, receiver, route.timeout, self._head)
@@ -318,8 +348,16 @@ class Exchange:
         else:
             self._translate(route, target)
 
-    def _passing(self, route: Route) -> PassthroughAnswer:
-        """What hands the runtime's answer on, as it is or in the framing that the client asks for."""
+    def _passing(self, route: Route, target: Target) -> Receiver:
+        """What hands the runtime's answer on, and counts its tokens where they matter."""
+        receiver = self._handing_on(route)
+        if self._used is None:
+            return receiver
+        bridge = self._service.bridge(route.match, route.protocol, target)
+        return self._service.metering.beside(receiver, bridge, self._used)
+
+    def _handing_on(self, route: Route) -> PassthroughAnswer:
+        """As it is or in the framing that the client asks for."""
         rest = route.match.endpoint.rest
         if route.form == "events" or rest is None or rest.framing is None:
             return PassthroughAnswer(self._responder, route.protocol == "grpc", route.match.api.errors)
@@ -328,6 +366,8 @@ class Exchange:
 
     def _translate(self, route: Route, target: Target) -> None:
         bridge = self._bridge = self._service.bridge(route.match, route.protocol, target)
+        if self._used is not None:
+            bridge = self._service.metering.over(bridge, self._used)
         crossing = bridge.request(self._client_call(route))
         limits = self._service.limits
         if crossing.is_simple:
@@ -375,6 +415,8 @@ class Exchange:
     def _passthrough(self, route: Route) -> UpstreamRequest:
         head = self._head
         headers = tuple(pair for pair in head.headers if pair[0] not in CREDENTIALS)
+        if self._used is not None:  # compressed, the copy that tells the tokens could not be read
+            headers = tuple(pair for pair in headers if pair[0] != "accept-encoding")
         if route.form != "events":
             # the runtime knows its own framing alone, and compressed it could not be read
             kept = (pair for pair in headers if pair[0] not in {"accept", "accept-encoding"})

@@ -1,0 +1,282 @@
+"""How many tokens a call used, read from what its runtime answers.
+
+    over a bridge:   runtime ─▶ neutral reply or messages ─▶ Tally, and on to the client
+    passed through:  runtime ─▶ the client
+                        └─ a copy ─▶ half-bridge of the same binding ─▶ neutral ─▶ Tally
+
+A `Tally` tells what an answer used in steps, as soon as it is known; their sum never shrinks. A stream says how many
+tokens there are in each message, at its end, or (OpenAI's without `stream_options.include_usage`) never: then each of
+its messages with text counts as one token, or as those that it lists, and its prompt as none. That is the least there
+can be. The same goes for a whole answer without counts, and the log says so, once for an endpoint.
+
+Reading a copy never changes what the client gets and never fails its call: a copy that cannot be read counts no more,
+and the log says that too.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+from inferbridge.bridge.bridge import Bridge, Crossing, Leg
+from inferbridge.bridge.context import Context, Policy, RuntimeFault
+from inferbridge.bridge.errors import BridgeError
+from inferbridge.bridge.registry import GrpcHalf
+from inferbridge.bridge.streams import GrpcSource, RestSource, Source
+from inferbridge.bridge.values import Buffer, GrpcReply, GrpcRequest, Headers, HttpReply, HttpRequest, header
+from inferbridge.gateway.answers import Collected
+from inferbridge.gateway.limits import Limits
+from inferbridge.upstream.api import Receiver
+
+log = logging.getLogger(__name__)
+
+_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
+_CONTENT = ("text", "reasoning", "tool_calls")
+_LENIENT = Policy(lossy=True)
+
+
+class Usage(NamedTuple):
+    """Tokens, on top of those that were told before."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+type Used = Callable[[Usage], None]
+"""Hears what a call used, as it becomes known."""
+type Complain = Callable[[str], None]
+
+
+class Metering:
+    """Counts the tokens of calls; remembers of which endpoints the log was told that they cannot be counted."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._told: set[str] = set()
+
+    def over(self, bridge: Bridge, used: Used) -> Bridge:
+        """The bridge, for one call whose tokens are counted."""
+        if not _counts_tokens(bridge):
+            return bridge
+        parts = {part.name: getattr(bridge, part.name) for part in fields(bridge)}
+        return _MeteredBridge(**parts, used=used, complain=self._complain(bridge))
+
+    def beside(self, receiver: Receiver, bridge: Bridge, used: Used) -> Receiver:
+        """The receiver of a call that is passed through; `bridge` is one from the binding that both ends speak."""
+        if not _counts_tokens(bridge):
+            return receiver
+        return _Overheard(receiver, _Copy(bridge, used, self._complain(bridge), self._limits))
+
+    def _complain(self, bridge: Bridge) -> Complain:
+        end = bridge.client
+        name = f"{end.api.name}/{end.endpoint.name}"
+
+        def complain(why: str) -> None:
+            if name not in self._told:
+                self._told.add(name)
+                log.warning("tokens of %s answering %s are not all counted: %s", bridge.profile.name, name, why)
+
+        return complain
+
+
+def _counts_tokens(bridge: Bridge) -> bool:
+    """Whether answers of the operation have places for numbers of tokens."""
+    operation = "".join(part.capitalize() for part in bridge.client.endpoint.operation.split("_"))
+    reply = getattr(bridge.setting.operations, f"{operation}Reply", None)
+    return reply is not None and not set(_COUNTS).isdisjoint(reply.__struct_fields__)
+
+
+class Tally:
+    """The tokens of one answer of a runtime."""
+
+    def __init__(self, used: Used, complain: Complain) -> None:
+        self._used = used
+        self._complain = complain
+        self._told = Usage(0, 0)
+        self._prompt = 0
+        self._generated: dict[int, int] = {}  # by the index of a text
+
+    def reply(self, reply: Any) -> None:
+        """All of a whole answer."""
+        prompt, completion, total = (_total(reply, name) for name in _COUNTS)
+        if prompt is None and completion is None and total is None:
+            self._complain("a whole answer says no numbers of tokens")
+            completion = sum(_least(choice) for choice in getattr(reply, "choices", ()))
+        if prompt is None:
+            prompt = (total or 0) - (completion or 0)
+        self._tell(prompt, completion or 0)
+
+    def message(self, message: Any) -> None:
+        """The next message of a stream. Counts of texts are cumulative; one of usage alone has the totals."""
+        prompt, completion = getattr(message, "prompt_tokens", None), getattr(message, "completion_tokens", None)
+        self._prompt = max(self._prompt, prompt or 0)  # the texts of one prompt repeat its count
+        if getattr(message, "usage_only", False):
+            self._tell(self._prompt, completion or 0)
+            return
+        index = getattr(message, "index", 0)
+        before = self._generated.get(index, 0)
+        self._generated[index] = before + _least(message) if completion is None else max(before, completion)
+        self._tell(self._prompt, sum(self._generated.values()))
+
+    def _tell(self, prompt: int, completion: int) -> None:
+        before = self._told
+        self._told = Usage(max(before.prompt_tokens, prompt), max(before.completion_tokens, completion))
+        if self._told != before:
+            after = self._told
+            more = Usage(after.prompt_tokens - before.prompt_tokens, after.completion_tokens - before.completion_tokens)
+            self._used(more)
+
+
+def _total(reply: Any, name: str) -> int | None:
+    """What the whole says, or all of its texts together; None where neither says it."""
+    total: int | None = getattr(reply, name, None)
+    if total is not None:
+        return total
+    said = [getattr(choice, name, None) for choice in getattr(reply, "choices", ())]
+    known = [count for count in said if count is not None]
+    return sum(known) if known else None
+
+
+def _least(said: Any) -> int:
+    """Tokens that a text has at least."""
+    listed = len(getattr(said, "tokens", ()))
+    return listed or int(any(getattr(said, name, None) for name in _CONTENT))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _MeteredBridge(Bridge):
+    """Counts what comes back from the runtime."""
+
+    used: Used
+    complain: Complain
+
+    def read_reply(self, crossing: Crossing, leg: Leg, answer: HttpReply | GrpcReply) -> Any:
+        """As before, and counted."""
+        reply = super().read_reply(crossing, leg, answer)
+        Tally(self.used, self.complain).reply(reply)
+        return reply
+
+    def source(self, crossing: Crossing, leg: Leg, limit: int) -> Source:
+        """As before, with messages that are counted before anybody changes them."""
+        return _MeteredSource(super().source(crossing, leg, limit), Tally(self.used, self.complain))
+
+
+class _MeteredSource:
+    """A runtime's streamed answer, counted."""
+
+    def __init__(self, source: Source, tally: Tally) -> None:
+        self._source = source
+        self._tally = tally
+
+    def head(self, status: int, headers: Headers) -> None:
+        """The head of the answer."""
+        self._source.head(status, headers)
+
+    def feed(self, data: Buffer) -> Iterable[Any]:
+        """The messages that are complete."""
+        return self._counted(self._source.feed(data))
+
+    def finish(self, trailers: Headers) -> Iterable[Any]:
+        """The messages still to come."""
+        return self._counted(self._source.finish(trailers))
+
+    def _counted(self, messages: Iterable[Any]) -> Iterable[Any]:
+        for message in messages:
+            self._tally.message(message)
+            yield message
+
+
+class _Copy:
+    """Reads a copy of an answer, streamed or whole, as the half-bridge of its binding does."""
+
+    def __init__(self, bridge: Bridge, used: Used, complain: Complain, limits: Limits) -> None:
+        self._end = bridge.client
+        self._context = Context(bridge.profile, _LENIENT, replying=True, setting=bridge.setting)
+        self._tally = Tally(used, complain)
+        self._complain = complain
+        self._limits = limits
+        self._source: Source | None = None
+        self._whole: Collected | None = None
+
+    def on_head(self, status: int, headers: Headers) -> None:
+        """An error has used nothing."""
+        if status != 200:
+            return
+        half, limits = self._end.half, self._limits
+        if self._is_stream(headers):
+            if isinstance(half, GrpcHalf):
+                self._source = GrpcSource(half, None, self._context, limits.message_bytes)
+            else:
+                self._source = RestSource(half, self._end.dialect, None, self._context, limits.message_bytes)
+            self._source.head(status, headers)
+        elif half.decode_reply is not None:
+            call = GrpcRequest("") if isinstance(half, GrpcHalf) else HttpRequest("", "")
+            self._whole = Collected(call, limits.reply_bytes)
+            self._whole.on_head(status, headers)
+
+    def _is_stream(self, headers: Headers) -> bool:
+        half = self._end.half
+        if half.decode_message is None:
+            return False
+        if isinstance(half, GrpcHalf):
+            return True
+        return (header(headers, "content-type") or "").startswith("text/event-stream")
+
+    def on_data(self, data: Buffer) -> None:
+        """Some of it."""
+        if self._source is not None:
+            self._count(self._source.feed(data))
+        elif self._whole is not None:
+            self._whole.on_data(data)
+
+    def on_end(self, trailers: Headers) -> None:
+        """All of it."""
+        decode = self._end.half.decode_reply
+        if self._source is not None:
+            self._count(self._source.finish(trailers))
+        elif self._whole is not None and decode is not None:
+            answer: Any = self._whole.collected(trailers)
+            self._tally.reply(decode(answer, None, self._context))
+
+    def _count(self, messages: Iterable[Any]) -> None:
+        for message in messages:
+            self._tally.message(message)
+
+    def give_up(self, error: Exception) -> None:
+        """What failed stays unread; it is worth a line unless the runtime itself has failed."""
+        self._source = self._whole = None
+        if not isinstance(error, RuntimeFault):
+            self._complain(f"an answer cannot be read: {error}")
+
+
+class _Overheard:
+    """Hands an answer on as it is, and reads a copy; the end is handed on when all is counted."""
+
+    def __init__(self, receiver: Receiver, copy: _Copy) -> None:
+        self._receiver = receiver
+        self._copy = copy
+
+    def on_head(self, status: int, headers: Headers) -> None:
+        """Status and headers."""
+        self._receiver.on_head(status, headers)
+        self._read(lambda: self._copy.on_head(status, headers))
+
+    def on_data(self, data: Buffer) -> None:
+        """A piece of the body."""
+        self._receiver.on_data(data)
+        self._read(lambda: self._copy.on_data(data))
+
+    def on_end(self, trailers: Headers) -> None:
+        """The client's next call may follow at once, so that this one is booked before."""
+        self._read(lambda: self._copy.on_end(trailers))
+        self._receiver.on_end(trailers)
+
+    def on_failure(self, error: BridgeError) -> None:
+        """The call failed in transport."""
+        self._receiver.on_failure(error)
+
+    def _read(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception as error:
+            self._copy.give_up(error)
