@@ -140,7 +140,7 @@ def value_at(message: Any, path: str, default: Any) -> Any:
 def test_a_rest_request_crosses_or_is_refused_by_name(name: str) -> None:
     """A recorded REST request becomes the fmaas request that asks for the same, or its client learns what is lost."""
     request = VLLM[name]["request"]
-    made = translate_call("openai/rest", "tgis/grpc", request)
+    made = translate_call("openai/rest", "vllm-nvidia/grpc", request)
     if name in REFUSED_BY_FMAAS:
         assert 400 <= made["error"]["status"] < 500
         assert json.loads(made["error"]["body"])["error"]["message"].startswith(REFUSED_BY_FMAAS[name])
@@ -193,7 +193,7 @@ def assert_asks(body: dict[str, Any], message: Any) -> None:
 
 def fmaas_client(name: str) -> dict[str, Any] | None:
     """The fmaas request that asks for what a recorded REST request does; None where it cannot be said."""
-    made = translate_call("openai/rest", "tgis/grpc", VLLM[name]["request"])
+    made = translate_call("openai/rest", "vllm-nvidia/grpc", VLLM[name]["request"])
     return None if "error" in made or "calls" in made else made
 
 
@@ -250,7 +250,7 @@ def test_an_fmaas_answer_is_a_rest_answer(name: str) -> None:
     reply = dict(FMAAS[name]["reply"])
     if not listed:
         reply["messages_base64"] = [_without_tokens(reply["messages_base64"][0])]
-    made = translate_reply("openai/rest", "tgis/grpc", {"request": request, "reply": reply})
+    made = translate_reply("openai/rest", "vllm-nvidia/grpc", {"request": request, "reply": reply})
     got, recorded = json.loads(made["body"]), answered(FMAAS[name]["reply"], streamed=False)
     assert [choice["text"] for choice in got["choices"]] == [each.text for each in recorded]
     assert [choice["index"] for choice in got["choices"]] == list(range(len(recorded)))
@@ -333,7 +333,9 @@ def test_an_fmaas_stream_is_a_rest_stream(name: str, usage: dict[str, Any] | Non
     body |= {"echo": True} if value_at(message.params, "response.input_text", False) else {}
     body |= {"logprobs": value_at(message.params, "response.top_n_tokens", 0)} if listed else {}
     request = {"method": "POST", "path": "/v1/completions", "headers": [], "body": json.dumps(body)}
-    found = events(translate_reply("openai/rest", "tgis/grpc", {"request": request, "reply": FMAAS[name]["reply"]}))
+    found = events(
+        translate_reply("openai/rest", "vllm-nvidia/grpc", {"request": request, "reply": FMAAS[name]["reply"]})
+    )
     recorded = answered(FMAAS[name]["reply"], streamed=True)
     chunks = [event for event in found if event["choices"]]
     assert text_of(chunks) == "".join(message.text for message in recorded)

@@ -20,7 +20,7 @@ from inferbridge.bridge.context import Context, Policy, RuntimeFault, RuntimePro
 from inferbridge.bridge.dialects import DIALECTS, OPEN_INFERENCE, Dialect, error_reply
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.folding import FOLDS, UNFOLDS, joined
-from inferbridge.bridge.outgoing import own_time_limit, parts, render_messages, write_defaults_out
+from inferbridge.bridge.outgoing import lose_lacking, own_time_limit, parts, render_messages, write_defaults_out
 from inferbridge.bridge.registry import Api, Endpoint, GrpcHalf, RestHalf
 from inferbridge.bridge.rules import RULES
 from inferbridge.bridge.rules.base import MessageWriter, Rule
@@ -108,11 +108,13 @@ class Bridge:
         context = Context(self.profile, self.policy, setting=self.setting)
         request = self.client.half.decode_request(call, context)  # type: ignore[arg-type]  # the half fits the call's protocol
         client = self.client.endpoint
+        if self.client.rule is not None:
+            self.client.rule.received_request(request, context)
+        if self.profile.lacks:
+            lose_lacking(request, context)
         if client.is_plain and self.unary.endpoint.is_plain:
             leg = Leg(self.unary.half.encode_request(request, context), request)
             return Crossing(request, context, self.unary, (leg,))
-        if self.client.rule is not None:
-            self.client.rule.received_request(request, context)
         if self.setting.default_model and not getattr(request, "model", self.setting.default_model):
             request.model = self.setting.default_model
         context.stream = client.mode == "stream" or (client.mode == "either" and bool(request.stream))

@@ -33,6 +33,8 @@ class RuntimeProfile:
     """Datatypes its REST side cannot carry as JSON numbers."""
     missing: frozenset[str] = frozenset()
     """Datatypes it does not know at all."""
+    lacks: frozenset[str] = frozenset()
+    """Fields of requests that its older dialect of the API has no place for: it would ignore them."""
     model_versions: bool = True
     ascii_ids: bool = False
     drain_streams: bool = False

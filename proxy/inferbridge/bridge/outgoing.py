@@ -4,12 +4,25 @@ from collections.abc import Mapping
 from copy import copy
 from typing import Any
 
+import msgspec
+
 from inferbridge.bridge.context import Context
 from inferbridge.bridge.errors import invalid
 from inferbridge.bridge.registry import Endpoint, GrpcHalf, RestHalf
 
 MOST_ANSWERS = 128
 """Answers of one prompt that are asked for one by one; the limit of the OpenAI API."""
+
+
+def lose_lacking(request: Any, context: Context) -> None:
+    """What the runtime's dialect has no place for is a loss: its server would skip the field and answer without it."""
+    for field in msgspec.structs.fields(request):
+        if field.name not in context.profile.lacks:
+            continue
+        unsaid = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+        if (value := getattr(request, field.name)) is not False and value != unsaid:
+            context.lose(field.name, f"{context.profile.name} has no place for it")
+            setattr(request, field.name, unsaid)
 
 
 def write_defaults_out(request: Any, defaults: Mapping[str, Any], runtime: RestHalf | GrpcHalf) -> None:
