@@ -20,7 +20,14 @@ from inferbridge.bridge.context import Context, Policy, RuntimeFault, RuntimePro
 from inferbridge.bridge.dialects import DIALECTS, OPEN_INFERENCE, Dialect, error_reply
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.folding import FOLDS, UNFOLDS, joined
-from inferbridge.bridge.outgoing import lose_lacking, own_time_limit, parts, render_messages, write_defaults_out
+from inferbridge.bridge.outgoing import (
+    lose_lacking,
+    name_adapter,
+    own_time_limit,
+    parts,
+    render_messages,
+    write_defaults_out,
+)
 from inferbridge.bridge.registry import Api, Endpoint, GrpcHalf, RestHalf
 from inferbridge.bridge.rules import RULES
 from inferbridge.bridge.rules.base import MessageWriter, Rule
@@ -227,7 +234,8 @@ class Bridge:
 
 def _leg(request: Any, runtime: End, context: Context) -> Leg:
     rule = runtime.rule
-    sent = rule.sent_request(request, context) if rule is not None else request
+    sent = name_adapter(request, runtime.half, context)
+    sent = rule.sent_request(sent, context) if rule is not None else sent
     if runtime.endpoint.mode == "either" and sent.stream is not context.streamed:
         sent = copy(sent)
         sent.stream = context.streamed

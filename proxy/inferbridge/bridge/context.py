@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -76,6 +76,8 @@ class Setting:
     """Makes a prompt of messages for a runtime that takes none."""
     default_model: str = ""
     """The model that a call without one means."""
+    adapters: Mapping[str, str] = field(default_factory=dict)
+    """Model names that are adapters of it, and the ids by which a runtime that names adapters apart knows them."""
     now: Callable[[], float] = time.time
     """Seconds since 1970."""
     new_id: Callable[[], str] = _new_id

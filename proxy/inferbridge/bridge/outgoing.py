@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from inferbridge.bridge.context import Context
-from inferbridge.bridge.errors import invalid
+from inferbridge.bridge.errors import BridgeError, Code, invalid
 from inferbridge.bridge.registry import Endpoint, GrpcHalf, RestHalf
 
 MOST_ANSWERS = 128
@@ -23,6 +23,28 @@ def lose_lacking(request: Any, context: Context) -> None:
         if (value := getattr(request, field.name)) is not False and value != unsaid:
             context.lose(field.name, f"{context.profile.name} has no place for it")
             setattr(request, field.name, unsaid)
+
+
+def name_adapter(request: Any, half: RestHalf | GrpcHalf, context: Context) -> Any:
+    """An adapter as the runtime's API names it: by an id beside the model's name, or as a model of its own.
+
+    An id that is not configured is refused: as a model's name it could be that of any model there.
+    """
+    known = context.setting.adapters
+    if not known or not hasattr(request, "adapter"):
+        return request
+    request = copy(request)
+    if "adapter" in half.fields and request.model in known and not request.adapter:
+        if "adapter" in context.profile.lacks:
+            raise invalid(f"adapter: {context.profile.name} has no adapters, so it has no model {request.model!r}")
+        request.adapter = known[request.model]
+        request.model = context.setting.default_model or request.model
+    elif "adapter" not in half.fields and request.adapter:
+        named = [name for name, adapter in known.items() if adapter == request.adapter]
+        if not named:
+            raise BridgeError(Code.NOT_FOUND, f"adapter: {request.adapter!r} is none of this upstream's adapters")
+        request.model, request.adapter = named[0], ""
+    return request
 
 
 def write_defaults_out(request: Any, defaults: Mapping[str, Any], runtime: RestHalf | GrpcHalf) -> None:

@@ -1,10 +1,22 @@
 """Reads upstreams: `runtime=URL` in one text, or a map with every setting."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from inferbridge.config.kinds import Field, FilePath, ListOf, Record, Schema, SettingsReader, Switch, Text, name, scalar
+from inferbridge.config.kinds import (
+    Field,
+    FilePath,
+    ListOf,
+    Names,
+    Record,
+    Schema,
+    SettingsReader,
+    Switch,
+    Text,
+    name,
+    scalar,
+)
 from inferbridge.config.values import Listener, Upstream
 from inferbridge.upstream.address import Address, parse_address
 from inferbridge.upstream.tls import TlsSettings, client_context
@@ -105,6 +117,7 @@ class _Written:
     tls: TlsSettings | None = None
     default_model: str = ""
     chat_template: Path | None = None
+    adapters: Mapping[str, str] = field(default_factory=dict)
 
 
 UPSTREAM = Record(
@@ -125,6 +138,11 @@ UPSTREAM = Record(
         "chat_template": Field(
             FilePath(),
             "The model's chat template (a .jinja file or tokenizer_config.json), for chats to a runtime of prompts.",
+        ),
+        "adapters": Field(
+            Names(),
+            "LoRA adapters: the model name that a client gives, and the id that the runtime knows it by, the same"
+            " unless given.",
         ),
     },
     "an upstream",
@@ -147,7 +165,14 @@ class Upstreams:
                 if named in found:
                     reader.problems.add(_mark(child, "name"), f"upstream {named!r} is declared twice")
                 found[named] = Upstream(
-                    named, item.runtime, item.url, item.models, item.tls, item.default_model, item.chat_template
+                    named,
+                    item.runtime,
+                    item.url,
+                    item.models,
+                    item.tls,
+                    item.default_model,
+                    item.chat_template,
+                    item.adapters,
                 )
         return tuple(found.values())
 
@@ -198,6 +223,9 @@ def _consistent(reader: SettingsReader, node: Node, item: _Written) -> bool:
         found.append(("tls", "verify is false, so ca would have no effect; remove one of them"))
     elif tls is not None and (problem := _unusable(tls)):
         found.append(("tls", problem))
+    if item.adapters and not item.default_model and "*" in item.models:
+        unnamed = "adapters need default_model or models beside them: who names no model of these must not be answered"
+        found.append(("adapters", unnamed))
     for key, message in found:
         reader.problems.add(_mark(node, key), message)
     return not found

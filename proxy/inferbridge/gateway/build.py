@@ -126,9 +126,14 @@ def _states(services: Mapping[str, Sequence[Target]]) -> ServiceStates:
 def _targets(upstream: Upstream, settings: Settings) -> list[Target]:
     pool = open_pool(str(upstream.url), limits=settings.limits, tls=upstream.tls)
     template = ChatTemplate.load(upstream.chat_template) if upstream.chat_template is not None else None
-    setting = Setting(operations=operations, chat_template=template, default_model=upstream.default_model)
+    setting = Setting(
+        operations=operations,
+        chat_template=template,
+        default_model=upstream.default_model,
+        adapters=upstream.adapters,
+    )
     return [
-        Target(upstream.name, profile, upstream.protocol, pool, upstream.models, setting)
+        Target(upstream.name, profile, upstream.protocol, pool, upstream.served, setting)
         for profile in PROFILES[upstream.runtime]
     ]
 

@@ -296,7 +296,13 @@ class Exchange:
         )
 
     def _needs_translation(self, target: Target) -> bool:
-        """A REST runtime without the binary tensor extension cannot take the call of a client that uses it."""
+        """Whether bytes that are the runtime's own dialect would still be misunderstood there.
+
+        A REST runtime without the binary tensor extension cannot take the call of a client that uses it, and a runtime
+        that knows adapters by their ids would not look for one under the model's name.
+        """
+        if target.setting.adapters and target.names_adapters_apart(self.route.match):
+            return self._model() in target.setting.adapters
         if target.protocol == "grpc" or target.profile.binary_tensors:
             return False
         uses = header(self._head.headers, HEADER_LENGTH) is not None or header(self._head.headers, "content-encoding")
