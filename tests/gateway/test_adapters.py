@@ -185,3 +185,12 @@ def test_adapters_have_one_spelling(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert completion(service, model="sq").status == 404
     completion(service, model="s[ql]*")
     assert asked_of_fmaas(pool).adapter_id == "x"
+
+
+@pytest.mark.parametrize("path", ["/v2", "/v2/health/ready"])
+def test_a_call_about_no_model_is_answered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, path: str) -> None:
+    """Globs of models say nothing about calls that have none: the first upstream answers."""
+    upstream = 'runtime: triton, url: "http://a:1", models: ["resnet*"]'
+    service, pools = gateway(monkeypatch, tmp_path, f"name: one, {upstream}", f"name: two, {upstream}")
+    service.open(RequestHead("GET", path, "a", (), "1.1"), Client()).on_end()
+    assert [[request.path for request, _ in pool.calls] for pool in pools] == [[path], []]
