@@ -101,6 +101,8 @@ def _brought_back(bridge: Bridge, crossing: Crossing, answers: list[HttpReply | 
     if len(answers) != len(crossing.legs):
         raise invalid(f"the call becomes {len(crossing.legs)} calls of the runtime, there are {len(answers)} replies")
     pairs = list(zip(crossing.legs, answers, strict=True))
+    if not pairs:
+        return bridge.write_reply(crossing, ())
     if crossing.context.stream:
         return _streamed(bridge, crossing, pairs)
     if not crossing.streamed:

@@ -374,3 +374,11 @@ def test_a_text_in_time_knows_no_limit(clock: Clock) -> None:
     _, _, sink = limited(True, "a")
     sink.on_cancel()
     assert clock.cancelled == 3
+
+
+def test_an_empty_batch_is_answered_without_the_runtime() -> None:
+    """fmaas' answer to no texts is no texts; a REST runtime would call it an error."""
+    body = b"".join(frame([wire.encode_BatchedGenerationRequest(wire.BatchedGenerationRequest(model_id="m"))]))
+    client, upstream, _ = begun("vllm-amd", "rest", "/fmaas.GenerationService/Generate", body, grpc=True)
+    assert upstream.calls == []
+    assert (client.get("grpc-status"), client.body) == ("0", b"\0\0\0\0\0")

@@ -9,7 +9,7 @@ Documented differences, which no translation can bridge:
 * A list of prompts is one REST call with one usage; to fmaas clients each text is a call of its own.
 * vLLM's REST side checks unknown models, too many `logprobs` and empty stop strings itself; fmaas ignores the first and
   refuses the others in its own words.
-* REST refuses an empty list of prompts, fmaas answers it with nothing.
+* REST refuses an empty list of prompts, fmaas answers it with nothing, and so does a REST runtime's fmaas client here.
 """
 
 import base64
@@ -166,9 +166,23 @@ def test_an_fmaas_request_crosses_or_is_refused_by_name(name: str) -> None:
         return
     message, texts = asked(request)
     bodies = [json.loads(call["body"]) for call in made.get("calls", [made])]
-    assert [body.get("prompt") for body in bodies] == (texts or [None])
+    assert [body["prompt"] for body in bodies] == texts
     for body in bodies:
         assert_asks(body, message)
+
+
+@pytest.mark.parametrize("runtime", ["openai/rest", "caikit/rest", "caikit/grpc", "triton-generate/rest"])
+def test_an_empty_batch_has_an_empty_answer(runtime: str) -> None:
+    """As fmaas itself answers it (recorded), without a call of the runtime, which would refuse it; so does Tokenize."""
+    request = FMAAS["generate/batch_empty"]["request"]
+    assert translate_call("tgis/grpc", runtime, request) == {"calls": []}
+    made = translate_reply("tgis/grpc", runtime, {"request": request, "replies": []})
+    assert (made["code"], made["messages_base64"]) == (0, FMAAS["generate/batch_empty"]["reply"]["messages_base64"])
+    if not runtime.startswith("triton"):
+        tokens = {"rpc": "/fmaas.GenerationService/Tokenize", "messages_base64": [""]}
+        assert translate_reply("tgis/grpc", runtime, {"request": tokens, "replies": []})["messages_base64"] == [""]
+    no_text = {**FMAAS["generate_stream/basic"]["request"], "messages_base64": ["CgFt"]}
+    assert translate_call("tgis/grpc", runtime, no_text) != {"calls": []}
 
 
 def assert_asks(body: dict[str, Any], message: Any) -> None:

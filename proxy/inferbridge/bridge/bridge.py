@@ -75,9 +75,11 @@ class Crossing:
     context: Context
     runtime: End
     legs: tuple[Leg, ...]
-    """More than one where a batch was fanned out."""
+    """More than one where a batch was fanned out; none for an empty batch."""
     time_limit: float | None = None
     """Seconds after which the texts end as they are, where the runtime knows no such limit."""
+    reply: Any = None
+    """The neutral reply where the runtime need not be asked."""
 
     @property
     def call(self) -> HttpRequest | GrpcRequest:
@@ -126,6 +128,9 @@ class Bridge:
             request.model = self.setting.default_model
         context.stream = client.mode == "stream" or (client.mode == "either" and bool(request.stream))
         runtime = self.streaming if context.stream else self.unary
+        reply = self.client.rule.empty_reply(request, context) if self.client.rule is not None else None
+        if reply is not None:
+            return Crossing(request, context, runtime, (), reply=reply)
         if runtime.api is not self.client.api:
             write_defaults_out(request, self.client.half.defaults, runtime.half)
         limit = own_time_limit(request, runtime.endpoint, runtime.half)
@@ -167,12 +172,12 @@ class Bridge:
         return reply
 
     def write_reply(self, crossing: Crossing, replies: Sequence[Any]) -> HttpReply | GrpcReply:
-        """The client's answer from the neutral replies of all legs."""
+        """The client's answer from the neutral replies of all legs; from its own where there are none."""
         context = crossing.context
         context.replying = True
         encode = self.client.half.encode_reply
         assert encode is not None
-        reply = replies[0] if len(replies) == 1 else joined(replies)
+        reply = joined(replies) if replies else crossing.reply
         try:
             if self.client.rule is not None:
                 self.client.rule.sent_reply(reply, crossing.request, context)

@@ -279,6 +279,10 @@ class Exchange:
             lost = ", ".join(dict.fromkeys(crossing.context.losses))
             log.warning("%s to %s: dropped %s", route.match.endpoint.name, target.name, lost)
         limits = self._service.limits
+        if not crossing.legs:
+            self._done, self._chunks = True, []
+            answer(bridge.write_reply(crossing, ()), self._responder)
+            return
         if crossing.is_simple:
             receiver = OneAnswer(bridge, crossing, self._responder, limits)
             self._done, self._chunks = True, []

@@ -4,6 +4,7 @@
   are dropped, as the servers do it; an explicit temperature of 0 with SAMPLE is greedy.
 * Details of tokens need a list of tokens, and a choice needs two texts at least: the servers say so, and so do we where
   another API would not.
+* A batch may be empty, and so is its answer then; other APIs refuse that.
 * The adapter names the end token's text as the stop sequence of a text that ended by itself; it is none.
 * The seed that was drawn with comes back; a runtime that does not tell it used the one that was asked for.
 * In a stream the input's count, seed and tokens come in a first message of their own, without a generated count;
@@ -33,6 +34,10 @@ class Tgis(Rule):
         elif request.temperature == 0:
             request.method, request.temperature = "greedy", None
         check_details(request)
+
+    def empty_reply(self, request: Any, context: Context) -> Any | None:
+        """An empty batch has an empty answer."""
+        return context.operations.GenerateReply() if not (request.prompts or context.stream) else None
 
     def sent_request(self, request: Any, context: Context) -> Any:
         """Greedy needs no sampling; an adapter's own default is never relied on."""
