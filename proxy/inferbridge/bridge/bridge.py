@@ -114,8 +114,15 @@ class Bridge:
 
     def request(self, call: HttpRequest | GrpcRequest) -> Crossing:
         """The client's call as the runtime's; raises `BridgeError`."""
-        context = Context(self.profile, self.policy, setting=self.setting)
-        request = self.client.half.decode_request(call, context)  # type: ignore[arg-type]  # the half fits the call's protocol
+        context = self.context()
+        return self.cross(self.client.half.decode_request(call, context), context)  # type: ignore[arg-type]  # the half fits the call's protocol
+
+    def context(self) -> Context:
+        """The surroundings of a new call."""
+        return Context(self.profile, self.policy, setting=self.setting)
+
+    def cross(self, request: Any, context: Context) -> Crossing:
+        """What the client asks, as the runtime's call; raises `BridgeError`."""
         client = self.client.endpoint
         if self.client.rule is not None:
             self.client.rule.received_request(request, context)
@@ -143,8 +150,8 @@ class Bridge:
 
     def model(self, call: HttpRequest | GrpcRequest) -> str:
         """The model that a client's call names; empty for none."""
-        request = self.client.half.decode_request(call, Context(self.profile, self.policy, setting=self.setting))  # type: ignore[arg-type]  # as above
-        return str(getattr(request, "model", ""))
+        request = self.client.half.decode_request(call, self.context())  # type: ignore[arg-type]  # as above
+        return str(getattr(request, "model", "") or next(iter(getattr(request, "models", ())), ""))
 
     # back to the client
 
@@ -173,14 +180,25 @@ class Bridge:
 
     def write_reply(self, crossing: Crossing, replies: Sequence[Any]) -> HttpReply | GrpcReply:
         """The client's answer from the neutral replies of all legs; from its own where there are none."""
+        reply = joined(replies) if replies else crossing.reply
+        self.prepare_reply(crossing, reply)
+        return self.encode_reply(crossing, reply)
+
+    def prepare_reply(self, crossing: Crossing, reply: Any) -> None:
+        """A neutral reply as the client's API means it."""
+        crossing.context.replying = True
+        if self.client.rule is not None:
+            try:
+                self.client.rule.sent_reply(reply, crossing.request, crossing.context)
+            except BridgeError as error:
+                raise not_the_clients(error) from error
+
+    def encode_reply(self, crossing: Crossing, reply: Any) -> HttpReply | GrpcReply:
+        """A prepared reply as the client's answer."""
         context = crossing.context
-        context.replying = True
         encode = self.client.half.encode_reply
         assert encode is not None
-        reply = joined(replies) if replies else crossing.reply
         try:
-            if self.client.rule is not None:
-                self.client.rule.sent_reply(reply, crossing.request, context)
             answer: HttpReply | GrpcReply = encode(reply, crossing.request, context)
         except BridgeError as error:
             raise not_the_clients(error) from error
@@ -228,7 +246,7 @@ class Bridge:
     def failure(self, error: BridgeError) -> tuple[Sequence[Buffer], Headers]:
         """How the stream of a gRPC client tells of a request that cannot be taken across, and the trailers."""
         assert isinstance(self.client.half, GrpcHalf)
-        return GrpcSink(self.client.half, None, Context(self.profile, self.policy, setting=self.setting)).fail(error)
+        return GrpcSink(self.client.half, None, self.context()).fail(error)
 
     def error(self, error: BridgeError) -> HttpReply | GrpcReply:
         """An error in the client's dialect."""

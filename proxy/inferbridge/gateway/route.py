@@ -32,6 +32,8 @@ class Route:
     """Seconds that the client itself allows."""
     form: StreamForm = "events"
     """How a REST client wants a streamed answer."""
+    sources: tuple[Target, ...] = ()
+    """The upstreams whose answers make the client's together, where it lists models."""
 
 
 def translated(leg: Leg, route: Route) -> UpstreamRequest:

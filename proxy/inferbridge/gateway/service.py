@@ -40,6 +40,7 @@ from inferbridge.gateway.application import RequestHead, RequestSink, Responder
 from inferbridge.gateway.connect.calls import ConnectGateway
 from inferbridge.gateway.duplex import DuplexExchange, duplex_rpcs
 from inferbridge.gateway.limits import Limits
+from inferbridge.gateway.listing import Listing, sources
 from inferbridge.gateway.local.services import LocalServices
 from inferbridge.gateway.reframing import ReframedAnswer
 from inferbridge.gateway.rest_services.calls import RestServices
@@ -149,16 +150,18 @@ class GatewayService:
         deadline = None if text is None else parse_timeout(text)
         timeout = limits.call_seconds if deadline is None else min(limits.call_seconds, deadline)
         crossing = crossing_headers(head.headers)
+        targets = tuple(able(self.targets, self._apis, match, "grpc" if grpc else "rest"))
         return Route(
             "grpc" if grpc else "rest",
             match,
-            tuple(able(self.targets, self._apis, match, "grpc" if grpc else "rest")),
+            targets,
             timeout,
             limits.message_bytes + PREFIX_BYTES if grpc else limits.body_bytes,
             crossing,
             (*GRPC_HEADERS, ("te", "trailers"), ("grpc-timeout", timeout_text(timeout)), *crossing),
             deadline,
             "events" if grpc else _form(match, head),
+            sources(match, targets, self.targets),
         )
 
     def bridge(self, match: Match, protocol: str, target: Target) -> Bridge:
@@ -255,6 +258,9 @@ class Exchange:
             self._call.cancel()
 
     def _send(self, route: Route) -> None:
+        if route.sources:
+            self._list(route)
+            return
         target = choose(route.targets, self._model)
         if target.same_binding(route.match, route.protocol) and not self._needs_translation(target):
             receiver = self._passing(route)
@@ -263,6 +269,18 @@ class Exchange:
             self._call = _cancellable(target.pool.send(request, receiver, route.timeout), target, route.match.endpoint)
         else:
             self._translate(route, target)
+
+    def _list(self, route: Route) -> None:
+        service = self._service
+        listing = Listing(
+            route,
+            self._client_call(route),
+            partial(service.bridge, route.match, route.protocol),
+            self._responder,
+            service.limits.reply_bytes,
+        )
+        self._done, self._chunks = True, []
+        self._call = listing.begin()
 
     def _passing(self, route: Route) -> PassthroughAnswer:
         """What hands the runtime's answer on, as it is or in the framing that the client asks for."""
