@@ -247,7 +247,7 @@ def test_a_predicate_hides_models() -> None:
 def test_fmaas_tells_of_one_model(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model: str, calls: list[int]
 ) -> None:
-    """ModelInfo is about one model, so one upstream answers it: the one that serves what is named, or else the first."""
+    """ModelInfo is about one model, so one upstream answers it: one that serves what is named, or else the first."""
     service, pools = gateway(monkeypatch, tmp_path, f"{TGIS}, models: [flan]", f"{ONE}, models: [b*]")
     client = Client()
     sink = service.open(RequestHead("POST", "/fmaas.GenerationService/ModelInfo", "a", GRPC, "2"), client)
