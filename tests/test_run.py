@@ -11,8 +11,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from inferbridge.config import Listener, ListenerTls, Secret, Settings, Upstream
+from inferbridge.config import Listener, ListenerTls, Settings, Upstream
 from inferbridge.run import check_certificate, running
+from inferbridge.secret import Secret
 from inferbridge.upstream.address import Address
 
 NOBODY = (Upstream("down", "triton", Address("grpc", "127.0.0.1", 9)),)

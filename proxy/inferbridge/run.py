@@ -7,7 +7,7 @@ import logging
 import os
 import ssl
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from inferbridge import addon
 from inferbridge.bridge import allocator
 from inferbridge.config import EXIT_CODE, Flags, Listener, ListenerTls, Log, Settings, SettingsError
 from inferbridge.gateway import build
+from inferbridge.posture import posture
 
 
 def load(config: Path | None, **flags: Any) -> Settings:
@@ -60,7 +61,7 @@ def serve(settings: Settings) -> None:
     gc.freeze()  # what was loaded stays; collections look only at what calls make
     gc.set_threshold(20_000, *gc.get_threshold()[1:])  # and calls leave no cycles, so there is little to find
     try:
-        asyncio.run(_serve(settings, lambda addresses: _announce(settings, addresses)))
+        asyncio.run(_serve(settings, lambda addresses: _announce(settings, addresses), _warn))
     except (OSError, ValueError) as error:
         click.echo(f"cannot start: {error}", err=True)
         sys.exit(1)
@@ -83,13 +84,19 @@ def check_certificate(tls: ListenerTls) -> None:
         raise OSError(f"certificate {tls.certificate}: {error.strerror or error}") from None
 
 
-async def _serve(settings: Settings, ready: addon.Ready) -> None:
+def _warn(lines: list[str]) -> None:
+    for line in lines:
+        click.echo(f"security: {line}", err=True)
+
+
+async def _serve(settings: Settings, ready: addon.Ready, warn: Callable[[list[str]], None] = lambda _: None) -> None:
     check_certificate(settings.tls)
-    service = build.application(settings)
+    application = build.application(settings)
+    warn(posture(settings, application.access.chain.authenticators))
     listen = [(listener.host, listener.port) for listener in settings.listen]
     try:
         await addon.run(
-            service,
+            application,
             listen,
             settings.limits,
             settings.tls.certificate,
@@ -100,7 +107,7 @@ async def _serve(settings: Settings, ready: addon.Ready) -> None:
             passphrase=settings.tls.passphrase.reveal() if settings.tls.passphrase else None,
         )
     finally:
-        await build.close(service)
+        await application.close()
 
 
 def _confdir() -> Path:

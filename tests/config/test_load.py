@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from inferbridge.config import Flags, Listener, Secret, Settings, SettingsError, load_settings, parse_upstream
+from inferbridge.config import Flags, Listener, Settings, SettingsError, load_settings, parse_upstream
 from inferbridge.config.kinds import Field, Record
 from inferbridge.config.table import LIMITS, SETTINGS
 from inferbridge.config.upstreams import UPSTREAM, UPSTREAM_TLS
 from inferbridge.config.values import ListenerTls, Log
 from inferbridge.gateway.limits import Limits
+from inferbridge.secret import Secret
 from inferbridge.upstream.tls import TlsSettings
 
 RUNTIMES = {"triton": frozenset({"rest", "grpc"}), "mlserver": frozenset({"rest", "grpc"}), "tgi": frozenset({"rest"})}
@@ -174,7 +175,7 @@ def test_all_problems_are_reported_together(tmp_path: Path) -> None:
          ["1:20: tls.certificate: cannot read 'missing.pem': No such file or directory"]),
         ("tls: {passphrase: x}", ["1:6: tls needs a certificate for its passphrase"]),
         ("log: {level: '${A:-info}', format: '${B'}",
-         ["1:36: '${' must begin ${NAME} or ${NAME:-default}; write '$${' for the characters themselves"]),
+         ["1:36: '${' must begin ${NAME}, ${NAME:-default} or ${file:PATH}; '$${' is the two characters"]),
         ("a: &b 1", ["1:4: anchor &b is not allowed; write the value out"]),
         ("lossy: allow\nlossy: allow", ["2:1: key 'lossy' is already defined at line 1"]),
         ("- x", ["1:1: the configuration must be a map"]),

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 
 from gateway.test_service import Client
 from gateway.test_translating import GRPC, OK, Upstream
+from inferbridge.auth.identity import Grant
+from inferbridge.auth.settings import AuthSettings, Rule
 from inferbridge.bridge.framing import frame, unframe
 from inferbridge.bridge.values import join
 from inferbridge.config import Flags
@@ -25,7 +28,9 @@ BASE, LORA = "tiny-llama", "tiny-lora"
 ADAPTERS = f"default_model: {BASE}, adapters: {{{LORA}: , short: {LORA}}}"
 
 
-def gateway(monkeypatch: pytest.MonkeyPatch, folder: Path, *upstreams: str) -> tuple[GatewayService, list[Upstream]]:
+def gateway(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, *upstreams: str, rules: tuple[Rule, ...] = ()
+) -> tuple[GatewayService, list[Upstream]]:
     """A gateway as a file configures it, and the upstreams in its order."""
     path = folder / "inferbridge.yaml"
     path.write_text("upstreams:\n" + "".join(f"  - {{{upstream}}}\n" for upstream in upstreams))
@@ -36,7 +41,8 @@ def gateway(monkeypatch: pytest.MonkeyPatch, folder: Path, *upstreams: str) -> t
         return pools[-1]
 
     monkeypatch.setattr(build, "open_pool", opened)
-    return build.application(build.settings(path, {}, Flags())), pools
+    settings = replace(build.settings(path, {}, Flags()), auth=AuthSettings(rules=rules))
+    return build.service(settings), pools
 
 
 def called(service: GatewayService, path: str, body: bytes, *, grpc: bool = False) -> Client:
@@ -137,6 +143,18 @@ def test_an_fmaas_client_may_name_the_adapter_as_model(monkeypatch: pytest.Monke
     service, (pool,) = gateway(monkeypatch, tmp_path, TGIS)
     generate(service, model_id=BASE, adapter_id="unlisted")
     assert asked_of_fmaas(pool).adapter_id == "unlisted"
+
+
+@pytest.mark.parametrize(("adapter", "code"), [("loras/sql", None), ("other", "7"), (None, None)])
+def test_a_caller_may_name_only_the_adapters_it_may_call(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, adapter: str | None, code: str | None
+) -> None:
+    """An adapter that stands beside an allowed model must be allowed as the model that it is to OpenAI clients."""
+    upstream = f'runtime: vllm-nvidia, url: "grpc://a:1", default_model: {BASE}, adapters: {{sql: loras/sql, other: }}'
+    rule = Rule(allow=Grant(models=(BASE, "sql")))
+    service, (pool,) = gateway(monkeypatch, tmp_path, upstream, rules=(rule,))
+    client = generate(service, model_id=BASE, adapter_id=adapter)
+    assert (client.get("grpc-status"), len(pool.calls)) == (code, 0 if code else 1)
 
 
 def test_tokens_are_counted_by_the_adapters_tokenizer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ async def checked(file: Path, service: str) -> Recorder:
     async with asyncio.timeout(10):
         while not recorder.ended:  # noqa: ASYNC110 - an answer comes from another task, which tells nobody
             await asyncio.sleep(0.01)
-    await build.close(application)
+    await application.close()
     return recorder
 
 

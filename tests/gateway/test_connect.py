@@ -92,7 +92,7 @@ async def gateway(confdir: Path) -> AsyncIterator[tuple[Tgis, str]]:
         application = build.application(settings)
         async with serving(application, confdir) as port, asyncio.timeout(TIMEOUT):
             yield runtime, f"http://127.0.0.1:{port}"
-        await build.close(application)
+        await application.close()
 
 
 async def answered(*arguments: str) -> tuple[int, dict[str, str], bytes]:

@@ -38,7 +38,7 @@ def gateway(upstream: str, monkeypatch: pytest.MonkeyPatch) -> tuple[GatewayServ
     """A gateway in front of one upstream, `runtime=url`, whose calls the test answers."""
     pool = Upstream()
     monkeypatch.setattr(build, "open_pool", lambda *_, **__: pool)
-    return build.application(build.settings(None, {}, Flags(upstream=(upstream,)))), pool
+    return build.service(build.settings(None, {}, Flags(upstream=(upstream,)))), pool
 
 
 def opened(service: GatewayService, rpc: str, headers: Headers) -> tuple[Client, RequestSink]:
@@ -218,7 +218,7 @@ def test_envelopes_go_both_ways_at_once(monkeypatch: pytest.MonkeyPatch) -> None
     """Over HTTP/2 each message of a stream reaches the runtime, and its answer the client, while both are open."""
     pool = Duplex()
     monkeypatch.setattr(build, "open_pool", lambda *_, **__: pool)
-    service = build.application(build.settings(None, {}, Flags(upstream=("triton=grpc://127.0.0.1:1",))))
+    service = build.service(build.settings(None, {}, Flags(upstream=("triton=grpc://127.0.0.1:1",))))
     client = Client()
     rpc = "/inference.GRPCInferenceService/ModelStreamInfer"
     sink = service.open(RequestHead("POST", rpc, "a", ENVELOPES, "2"), client)
@@ -242,7 +242,7 @@ def test_a_runtime_without_room_holds_the_client(monkeypatch: pytest.MonkeyPatch
     """A stream of envelopes is no faster than the runtime takes it."""
     pool = Duplex()
     monkeypatch.setattr(build, "open_pool", lambda *_, **__: pool)
-    service = build.application(build.settings(None, {}, Flags(upstream=("triton=grpc://127.0.0.1:1",))))
+    service = build.service(build.settings(None, {}, Flags(upstream=("triton=grpc://127.0.0.1:1",))))
     said: list[str] = []
     client = Client()
     monkeypatch.setattr(client, "hold", lambda: said.append("hold"))

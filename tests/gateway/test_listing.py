@@ -10,6 +10,8 @@ import pytest
 from gateway.test_adapters import gateway
 from gateway.test_service import Client
 from gateway.test_translating import GRPC, OK, Upstream
+from inferbridge.auth.identity import Grant
+from inferbridge.auth.settings import Rule
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.framing import frame, unframe
 from inferbridge.gateway.application import RequestHead
@@ -241,6 +243,18 @@ def test_a_predicate_hides_models() -> None:
     models = [operations.Model(id=name) for name in ("a", "secret", "b")]
     shown = joined([(target, models), (target, models)], lambda name: name != "secret")
     assert [model.id for model in shown] == ["a", "b"]
+
+
+@pytest.mark.parametrize("upstreams", [(ONE,), (ONE, TWO)])
+def test_a_caller_sees_the_models_that_it_may_call(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, upstreams: tuple[str, ...]
+) -> None:
+    """With one upstream too: what would pass through is read where something may have to be hidden."""
+    service, pools = gateway(monkeypatch, tmp_path, *upstreams, rules=(Rule(allow=Grant(models=("a*", "b"))),))
+    client = asked(service)
+    for pool in pools:
+        answered(pool, cards("a1", "secret", "b"))
+    assert names(client) == ["a1", "b"]
 
 
 @pytest.mark.parametrize(("model", "calls"), [("", [1, 0]), ("b1", [0, 1])])

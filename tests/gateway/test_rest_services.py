@@ -96,7 +96,7 @@ async def served(confdir: Path) -> AsyncIterator[tuple[Vllm, str]]:
         application = build.application(settings)
         async with serving(application, confdir) as port, asyncio.timeout(TIMEOUT):
             yield vllm, f"127.0.0.1:{port}"
-        await build.close(application)
+        await application.close()
 
 
 @pytest.fixture
@@ -240,7 +240,7 @@ async def test_a_runtime_of_another_api_serves_it_too(confdir: Path) -> None:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await stub(message("CompletionRequest", model="m", prompt="a", best_of=3))
             assert "best_of" in str(caught.value.details())
-        await build.close(application)
+        await application.close()
 
 
 def _by_reflection(address: str) -> str:

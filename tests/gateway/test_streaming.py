@@ -52,7 +52,7 @@ async def test_a_grpc_stream_reaches_curl_as_events(confdir: Path) -> None:
         async with serving(application, confdir) as port, asyncio.timeout(TIMEOUT):
             url = f"http://127.0.0.1:{port}/v1/completions"
             output = await curl("-N", "-H", "content-type: application/json", "-d", body, url)
-        await build.close(application)
+        await application.close()
     *events, usage, done = [line.removeprefix("data: ") for line in output.decode().split("\n\n") if line]
     texts = [json.loads(event)["choices"][0]["text"] for event in events]
     assert "".join(texts) == "Hello"
@@ -106,7 +106,7 @@ async def test_a_stream_comes_as_the_client_accepts_it(confdir: Path, accept: st
         async with serving(application, confdir) as port, asyncio.timeout(TIMEOUT):
             url = f"http://127.0.0.1:{port}/api/v1/task/server-streaming-text-generation"
             output = await curl("-i", "-H", f"accept: {accept}", "-d", body, url)
-        await build.close(application)
+        await application.close()
     head, _, text = output.decode().partition("\r\n\r\n")
     assert f"content-type: {content_type}" in head.lower()
     pieces = json.loads(text) if content_type == "application/json" else [json.loads(line) for line in text.split()]

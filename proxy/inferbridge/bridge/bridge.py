@@ -29,12 +29,14 @@ from inferbridge.bridge.outgoing import (
     write_defaults_out,
 )
 from inferbridge.bridge.registry import Api, Endpoint, GrpcHalf, RestHalf
+from inferbridge.bridge.rest import read_known
 from inferbridge.bridge.rules import RULES
 from inferbridge.bridge.rules.base import MessageWriter, Rule
 from inferbridge.bridge.streams import ArraySink, EventSink, GrpcSink, GrpcSource, LineSink, RestSource, Sink, Source
 from inferbridge.bridge.values import Buffer, GrpcReply, GrpcRequest, Headers, HttpReply, HttpRequest
 
 LOST_HEADER = "x-inferbridge-lost"
+_LENIENT = Policy(lossy=True)
 _SINKS: Mapping[StreamForm, type[EventSink | LineSink]] = {"events": EventSink, "lines": LineSink, "array": ArraySink}
 
 
@@ -148,9 +150,16 @@ class Bridge:
         legs = [_leg(part, runtime, context) for part in parts(request, runtime.endpoint, runtime.half)]
         return Crossing(request, context, runtime, tuple(legs), limit)
 
+    def read(self, call: HttpRequest | GrpcRequest) -> Any:
+        """A client's call as a neutral value, to look at; what the vocabulary does not know is left out."""
+        context = Context(self.profile, _LENIENT, setting=self.setting)
+        if isinstance(call, HttpRequest):
+            return read_known(call, lambda known: self.client.half.decode_request(known, context))  # type: ignore[arg-type]  # as above
+        return self.client.half.decode_request(call, context)  # type: ignore[arg-type]  # as above
+
     def model(self, call: HttpRequest | GrpcRequest) -> str:
         """The model that a client's call names; empty for none."""
-        request = self.client.half.decode_request(call, self.context())  # type: ignore[arg-type]  # as above
+        request = self.read(call)
         return str(getattr(request, "model", "") or next(iter(getattr(request, "models", ())), ""))
 
     # back to the client

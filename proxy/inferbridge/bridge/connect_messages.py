@@ -16,7 +16,8 @@ import msgspec
 from inferbridge.bridge.errors import BridgeError, Code, invalid
 from inferbridge.bridge.framing import inflate
 from inferbridge.bridge.grpc_messages import MessageReader
-from inferbridge.bridge.rest import CODE_TO_HTTP, JSON_HEADERS
+from inferbridge.bridge.json_errors import error_headers
+from inferbridge.bridge.rest import CODE_TO_HTTP
 from inferbridge.bridge.values import Buffer, Headers, HttpReply
 
 STREAM_JSON = "application/connect+json"
@@ -150,11 +151,8 @@ def error_object(error: BridgeError, details: Iterable[Detail] = ()) -> dict[str
 
 def error_reply(error: BridgeError, details: Iterable[Detail] = ()) -> HttpReply:
     """The answer to a unary call that failed. Its status is that of the code, as the protocol wants it."""
-    headers = JSON_HEADERS
-    if error.retry_after is not None:
-        headers = (*headers, ("retry-after", str(error.retry_after)))
     body = msgspec.json.encode(error_object(error, details))
-    return HttpReply(CODE_TO_HTTP.get(error.code, 500), headers, (body,))
+    return HttpReply(CODE_TO_HTTP.get(error.code, 500), error_headers(error), (body,))
 
 
 def read_error(status: int, body: Buffer) -> tuple[BridgeError, tuple[Detail, ...]]:

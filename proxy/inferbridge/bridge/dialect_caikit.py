@@ -6,13 +6,13 @@ import msgspec
 
 from inferbridge.bridge.context import Context, RuntimeProfile
 from inferbridge.bridge.errors import BridgeError
-from inferbridge.bridge.json_errors import event_error, retry_headers, status_of
+from inferbridge.bridge.json_errors import error_headers, event_error, status_of
 from inferbridge.bridge.values import Buffer, HttpReply
 
 
 def reply(error: BridgeError, profile: RuntimeProfile | None) -> HttpReply:
     """An error answer."""
-    return HttpReply(status_of(error, profile), retry_headers(error), (event(error, profile),))
+    return HttpReply(status_of(error, profile), error_headers(error), (event(error, profile),))
 
 
 def event(error: BridgeError, profile: RuntimeProfile | None) -> bytes:

@@ -1,14 +1,15 @@
 """Errors as vLLM words them in the OpenAI API.
 
 The form is `{"error": {"message", "type", "param", "code"}}`, the type names are those of vLLM 0.32. Older forms and
-others that runtimes answer with are read by content (`rest.error_of`).
+others that runtimes answer with are read by content (`rest.error_of`). vLLM's own 401 holds no message at all, so who
+is not recognised is told as by OpenAI itself.
 """
 
 import msgspec
 
-from inferbridge.bridge.context import Context, RuntimeProfile
-from inferbridge.bridge.errors import BridgeError
-from inferbridge.bridge.json_errors import event_error, retry_headers, status_of
+from inferbridge.bridge.context import Context, RuntimeFault, RuntimeProfile
+from inferbridge.bridge.errors import BridgeError, Code
+from inferbridge.bridge.json_errors import error_headers, event_error, status_of
 from inferbridge.bridge.values import Buffer, HttpReply
 
 _TYPES = {
@@ -24,12 +25,15 @@ _TYPES = {
 
 def reply(error: BridgeError, profile: RuntimeProfile | None) -> HttpReply:
     """An error answer."""
-    return HttpReply(status_of(error, None), retry_headers(error), (event(error, profile),))
+    return HttpReply(status_of(error, None), error_headers(error), (event(error, profile),))
 
 
 def event(error: BridgeError, profile: RuntimeProfile | None) -> bytes:
     """The same inside a stream."""
     status = status_of(error, None)  # the API has statuses of its own
+    if error.code is Code.UNAUTHENTICATED and not isinstance(error, RuntimeFault):
+        told = {"message": error.message, "type": "invalid_request_error", "param": None, "code": "invalid_api_key"}
+        return msgspec.json.encode({"error": told})
     kind = _TYPES.get(status, "BadRequestError" if status < 500 else "InternalServerError")
     return msgspec.json.encode({"error": {"message": error.message, "type": kind, "param": None, "code": status}})
 

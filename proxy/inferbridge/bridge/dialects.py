@@ -8,7 +8,7 @@ import msgspec
 from inferbridge.bridge import dialect_caikit, dialect_openai
 from inferbridge.bridge.context import Context, RuntimeProfile
 from inferbridge.bridge.errors import BridgeError
-from inferbridge.bridge.json_errors import event_error, retry_headers, status_of
+from inferbridge.bridge.json_errors import error_headers, event_error, status_of
 from inferbridge.bridge.rest import error_of
 from inferbridge.bridge.values import Buffer, GrpcReply, HttpReply
 
@@ -38,7 +38,7 @@ def error_reply(
 
 def _open_inference_reply(error: BridgeError, profile: RuntimeProfile | None) -> HttpReply:
     """`{"error": text}`, which every V2 client reads; the status is what the runtime's own REST side would give."""
-    return HttpReply(status_of(error, profile), retry_headers(error), (_open_inference_event(error, profile),))
+    return HttpReply(status_of(error, profile), error_headers(error), (_open_inference_event(error, profile),))
 
 
 def _open_inference_event(error: BridgeError, profile: RuntimeProfile | None) -> bytes:

@@ -28,7 +28,15 @@ class Code(IntEnum):
 class BridgeError(Exception):
     """A failure the client must see: `code`, `message`, and the HTTP status when it is more exact than the code's."""
 
-    def __init__(self, code: Code, message: str, *, status: int | None = None, retry_after: int | None = None) -> None:
+    def __init__(
+        self,
+        code: Code,
+        message: str,
+        *,
+        status: int | None = None,
+        retry_after: int | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
@@ -36,6 +44,8 @@ class BridgeError(Exception):
         """HTTP status for a REST client where the table of `code` is too coarse (405, 413, 415, 431 …)."""
         self.retry_after = retry_after
         """Seconds, for `Retry-After`."""
+        self.headers = headers
+        """Further headers of a REST answer: `www-authenticate`, `allow`."""
 
 
 def invalid(message: str) -> BridgeError:

@@ -8,11 +8,11 @@ from inferbridge.bridge.rest import CODE_TO_HTTP, JSON_HEADERS, error_of
 from inferbridge.bridge.values import Buffer, Headers, HttpReply
 
 
-def retry_headers(error: BridgeError) -> Headers:
+def error_headers(error: BridgeError) -> Headers:
     """The headers of a JSON error answer."""
     if error.retry_after is None:
-        return JSON_HEADERS
-    return (*JSON_HEADERS, ("retry-after", str(error.retry_after)))
+        return (*JSON_HEADERS, *error.headers)
+    return (*JSON_HEADERS, ("retry-after", str(error.retry_after)), *error.headers)
 
 
 def status_of(error: BridgeError, profile: RuntimeProfile | None) -> int:

@@ -40,11 +40,16 @@ def name_adapter(request: Any, half: RestHalf | GrpcHalf, context: Context) -> A
         request.adapter = known[request.model]
         request.model = context.setting.default_model or request.model
     elif "adapter" not in half.fields and request.adapter:
-        named = [name for name, adapter in known.items() if adapter == request.adapter]
+        named = adapter_name(request.adapter, known)
         if not named:
             raise BridgeError(Code.NOT_FOUND, f"adapter: {request.adapter!r} is none of this upstream's adapters")
-        request.model, request.adapter = named[0], ""
+        request.model, request.adapter = named, ""
     return request
+
+
+def adapter_name(adapter: str, known: Mapping[str, str]) -> str:
+    """The first model name that means this adapter; empty for none."""
+    return next((name for name, known_as in known.items() if known_as == adapter), "")
 
 
 def write_defaults_out(request: Any, defaults: Mapping[str, Any], runtime: RestHalf | GrpcHalf) -> None:

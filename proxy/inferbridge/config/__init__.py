@@ -2,7 +2,7 @@
 
 from inferbridge.config.load import EXIT_CODE, SettingsError, load_settings, parse_upstream
 from inferbridge.config.sources import Flags, environment_names
-from inferbridge.config.values import Listener, ListenerTls, Log, Secret, Settings, Upstream
+from inferbridge.config.values import Listener, ListenerTls, Log, Settings, Upstream
 
 __all__ = [
     "EXIT_CODE",
@@ -10,7 +10,6 @@ __all__ = [
     "Listener",
     "ListenerTls",
     "Log",
-    "Secret",
     "Settings",
     "SettingsError",
     "Upstream",

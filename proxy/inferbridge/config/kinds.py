@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from inferbridge_codegen.problems import Mark, Problems
+from inferbridge_codegen.problems import Mark, Problems, suggestion
 from inferbridge_codegen.spec.shape import Reader
-from inferbridge_codegen.spec.yaml_tree import ListNode, Node, Scalar
+from inferbridge_codegen.spec.yaml_tree import ListNode, MapNode, Node, Scalar
 
 type Schema = dict[str, object]
 _SIZES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
@@ -277,3 +277,47 @@ class Record[T]:
             },
             **({"required": required} if required else {}),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    """A map with one key, which says what kind of thing its value describes; the key alone takes all defaults."""
+
+    options: Mapping[str, Record[object]]
+
+    def read(self, reader: SettingsReader, node: Node, where: str) -> object | None:
+        entries = [(node.text, node.mark, node)] if isinstance(node, Scalar) else list(reader.entries(node, where))
+        if len(entries) != 1:
+            reader.problems.add(node.mark, f"{where} must be one of {', '.join(self.options)}, with its settings")
+            return None
+        name, mark, child = entries[0]
+        if name not in self.options:
+            known = f"{suggestion(name, self.options)} (known: {', '.join(self.options)})"
+            reader.problems.add(mark, f"{where} {name!r} is not known{known}")
+            return None
+        settings = MapNode((), mark) if child is node else child
+        return self.options[name].read(reader, settings, name)
+
+    def schema(self) -> Schema:
+        alone = [name for name, record in self.options.items() if not any(f.required for f in record.fields.values())]
+        tagged: list[Schema] = [
+            {"type": "object", "additionalProperties": False, "required": [name], "properties": {name: record.schema()}}
+            for name, record in self.options.items()
+        ]
+        return {"anyOf": [{"enum": alone}, *tagged]}
+
+
+@dataclass(frozen=True, slots=True)
+class Each[T]:
+    """A list, in which the order counts."""
+
+    item: Kind[T]
+
+    def read(self, reader: SettingsReader, node: Node, where: str) -> tuple[T, ...] | None:
+        children = reader.sequence(node, where)
+        found = [self.item.read(reader, child, where) for child in children]
+        values = tuple(value for value in found if value is not None)
+        return values if len(values) == len(children) else None
+
+    def schema(self) -> Schema:
+        return {"type": "array", "items": self.item.schema()}

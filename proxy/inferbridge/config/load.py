@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
+from inferbridge.auth.settings import MtlsSettings, NoneSettings
 from inferbridge.config.kinds import OUTSIDE, SettingsReader
 from inferbridge.config.sources import Flags, environment_tree, file_tree, flags_tree, merge
 from inferbridge.config.table import SETTINGS
@@ -79,17 +80,35 @@ def _check(settings: Settings, tree: Node, problems: Problems) -> None:
         message = "no upstream: give --upstream runtime=URL, or `upstreams:` in the file"
         problems.add(_place(tree, "upstreams"), message)
     for address in settings.listen:
-        if not address.loopback and not settings.allow_unauthenticated:
+        if not address.loopback and not settings.allow_unauthenticated and not settings.auth:
             problems.add(_place(tree, "listen"), _OPEN.format(address))
         if address.port and settings.listen.count(address) > 1:
             problems.add(_place(tree, "listen"), f"{address} is listed twice")
+    _check_auth(settings, tree, problems)
     if settings.tls.passphrase is not None and settings.tls.certificate is None:
         problems.add(_place(tree, "tls"), "tls needs a certificate for its passphrase")
 
 
+def _check_auth(settings: Settings, tree: Node, problems: Problems) -> None:
+    auth, tls = settings.auth, settings.tls
+    if tls.client_ca is not None and tls.certificate is None:
+        problems.add(_place(tree, "tls"), "tls needs a certificate where it asks clients for theirs (client_ca)")
+    if auth is None:
+        return
+    if not auth.authenticators:
+        problems.add(_place(tree, "auth"), "auth needs an authenticator: nobody could be recognised")
+    kinds = [type(one) for one in auth.authenticators]
+    if MtlsSettings in kinds and tls.client_ca is None:
+        problems.add(_place(tree, "auth"), "the authenticator mtls needs `tls: {client_ca: …}`")
+    if NoneSettings in kinds and not settings.allow_unauthenticated:
+        for address in settings.listen:
+            if not address.loopback:
+                problems.add(_place(tree, "listen"), _OPEN.format(address))
+
+
 _OPEN = (
-    "{} can be reached from other machines, and nobody would be authenticated: listen on 127.0.0.1, "
-    "or accept it with --allow-unauthenticated (in the file: `allow_unauthenticated: true`)"
+    "{} can be reached from other machines, and nobody would be authenticated: give it an `auth` section, listen on "
+    "127.0.0.1, or accept it with --allow-unauthenticated (in the file: `allow_unauthenticated: true`)"
 )
 
 

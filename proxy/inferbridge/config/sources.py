@@ -18,7 +18,7 @@ from inferbridge_codegen.spec.yaml_tree import ListNode, MapNode, Node, Scalar, 
 
 PREFIX = "INFERBRIDGE_"
 type Key = tuple[str, ...]
-_VARIABLE = re.compile(r"\$\$(?=\{)|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})?")
+_VARIABLE = re.compile(r"\$\$(?=\{)|\$\{(?:(?:env:)?([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|file:([^}]+)\})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +74,19 @@ def _filled(node: Node, environment: Mapping[str, str], problems: Problems) -> N
 
 
 def interpolate(text: str, environment: Mapping[str, str], complain: Callable[[str], None]) -> str:
-    """Replace `${NAME}` and `${NAME:-default}`; `$${` is a literal `${`, and the default is for unset or empty."""
+    """Replace `${NAME}`, `${NAME:-default}` and `${file:PATH}`; `$${` is a literal `${`.
+
+    `${env:NAME}` is the same as `${NAME}`; the default is for unset or empty. A file's last line end is left out.
+    """
 
     def value(found: re.Match[str]) -> str:
         name, default = found[1], found[2]
         if found[0] == "$$":
             return "$"
+        if found[3] is not None:
+            return _content(found[3], complain)
         if name is None:
-            complain("'${' must begin ${NAME} or ${NAME:-default}; write '$${' for the characters themselves")
+            complain("'${' must begin ${NAME}, ${NAME:-default} or ${file:PATH}; '$${' is the two characters")
             return ""
         if default is not None:
             return environment.get(name) or default
@@ -90,6 +95,14 @@ def interpolate(text: str, environment: Mapping[str, str], complain: Callable[[s
         return environment.get(name, "")
 
     return _VARIABLE.sub(value, text)
+
+
+def _content(path: str, complain: Callable[[str], None]) -> str:
+    try:
+        return Path(path).read_text("utf-8").removesuffix("\n").removesuffix("\r")
+    except (OSError, UnicodeDecodeError) as error:
+        complain(f"cannot read the file {path}: {getattr(error, 'strerror', None) or 'it is no UTF-8 text'}")
+        return ""
 
 
 def environment_tree(environment: Mapping[str, str]) -> Node:

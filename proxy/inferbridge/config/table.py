@@ -1,17 +1,14 @@
 """The one declaration of every setting: reader, JSON Schema, environment variables and help all come from it."""
 
-from inferbridge.config.kinds import Choice, Count, Field, FilePath, ListOf, Record, Switch, Text, duration, name, size
+from inferbridge.config.auth import AUTH, secret
+from inferbridge.config.kinds import Choice, Count, Field, FilePath, ListOf, Record, Switch, Text, duration, size
 from inferbridge.config.upstreams import Upstreams, parse_listener
-from inferbridge.config.values import ListenerTls, Log, Secret, Settings
+from inferbridge.config.values import ListenerTls, Log, Settings
 from inferbridge.gateway.limits import Limits
 
 _MOST = 1 << 40
 _WINDOW = (1 << 31) - 1
 _DAY = 86400.0
-
-
-def _secret(text: str) -> Secret:
-    return Secret(name(text))
 
 
 LIMITS = Record(
@@ -50,13 +47,18 @@ SETTINGS = Record(
                 ListenerTls,
                 {
                     "certificate": Field(FilePath(), "PEM file with private key and certificate chain."),
-                    "passphrase": Field(Text(_secret), "Passphrase of the private key."),
+                    "passphrase": Field(Text(secret), "Passphrase of the private key."),
+                    "client_ca": Field(FilePath(), "PEM file of the authorities that sign clients' certificates."),
+                    "client_certificate": Field(
+                        Choice(("require", "request")), "Whether clients must show one, where client_ca is given."
+                    ),
                 },
                 "tls",
             ),
             "How clients see the proxy over TLS.",
         ),
         "allow_unauthenticated": Field(Switch(), "Let other machines connect although nobody is authenticated."),
+        "auth": Field(AUTH, "Who may call what."),
         "log": Field(
             Record(
                 Log,

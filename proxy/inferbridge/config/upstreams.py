@@ -4,19 +4,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from inferbridge.config.kinds import (
-    Field,
-    FilePath,
-    ListOf,
-    Names,
-    Record,
-    Schema,
-    SettingsReader,
-    Switch,
-    Text,
-    name,
-    scalar,
-)
+from inferbridge.auth.settings import UpstreamCredentials
+from inferbridge.config.auth import Credentials
+from inferbridge.config.kinds import Field, FilePath, ListOf, Names, Record, Schema, SettingsReader, Text, name, scalar
+from inferbridge.config.upstream_tls import UPSTREAM_TLS
 from inferbridge.config.values import Listener, Upstream
 from inferbridge.upstream.address import Address, parse_address
 from inferbridge.upstream.tls import TlsSettings, client_context
@@ -80,33 +71,6 @@ def known_runtime(reader: SettingsReader, runtime: str, mark: Mark) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class FileName:
-    """A file that can be read, by name."""
-
-    def read(self, reader: SettingsReader, node: Node, where: str) -> str | None:
-        path = FilePath().read(reader, node, where)
-        return None if path is None else str(path)
-
-    def schema(self) -> Schema:
-        return FilePath().schema()
-
-
-UPSTREAM_TLS = Record(
-    TlsSettings,
-    {
-        "ca": Field(FileName(), "PEM file of the authorities to trust instead of the system's.", "ca_file"),
-        "certificate": Field(
-            FileName(), "PEM file of our own chain, for a runtime that asks for one.", "client_certificate"
-        ),
-        "key": Field(FileName(), "PEM file of its private key, when it is not in `certificate`.", "client_key"),
-        "server_name": Field(Text(name), "Name in the runtime's certificate when it is not the host of the URL."),
-        "verify": Field(Switch(), "false accepts any certificate."),
-    },
-    "tls of an upstream",
-)
-
-
-@dataclass(frozen=True, slots=True)
 class _Written:
     """An upstream as written in a map; the name may follow from the runtime."""
 
@@ -117,6 +81,7 @@ class _Written:
     tls: TlsSettings | None = None
     default_model: str = ""
     chat_template: Path | None = None
+    credentials: UpstreamCredentials = field(default_factory=UpstreamCredentials)
     adapters: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -144,6 +109,7 @@ UPSTREAM = Record(
             "LoRA adapters: the model name that a client gives, and the id that the runtime knows it by, the same"
             " unless given.",
         ),
+        "credentials": Field(Credentials(), "As whom it is called; as nobody unless given."),
     },
     "an upstream",
 )
@@ -172,6 +138,7 @@ class Upstreams:
                     item.tls,
                     item.default_model,
                     item.chat_template,
+                    item.credentials,
                     item.adapters,
                 )
         return tuple(found.values())

@@ -7,32 +7,12 @@ from glob import escape
 from pathlib import Path
 from typing import Literal
 
+from inferbridge.auth.settings import AuthSettings, UpstreamCredentials
 from inferbridge.bridge.context import NanPolicy, Policy
 from inferbridge.gateway.limits import Limits
+from inferbridge.secret import Secret
 from inferbridge.upstream.address import Address
 from inferbridge.upstream.tls import TlsSettings
-
-
-class Secret:
-    """A text that prints as ***, so that it cannot leak through a log line, a traceback or `--check`."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        """The text itself."""
-        return self._text
-
-    def __repr__(self) -> str:
-        return "***"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._text == self._text
-
-    def __hash__(self) -> int:
-        return hash(self._text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +49,8 @@ class Upstream:
     """The model that a call without one means."""
     chat_template: Path | None = None
     """Makes prompts of chats for a runtime that takes none."""
+    credentials: UpstreamCredentials = field(default_factory=UpstreamCredentials)
+    """As whom we call it."""
     adapters: Mapping[str, str] = field(default_factory=dict)
     """Model names that are LoRA adapters, and the ids that the runtime knows them by."""
 
@@ -94,6 +76,10 @@ class ListenerTls:
     """PEM with private key and chain."""
     passphrase: Secret | None = None
     """Of the private key."""
+    client_ca: Path | None = None
+    """PEM file of the authorities that sign clients' certificates; None asks clients for none."""
+    client_certificate: Literal["require", "request"] = "require"
+    """Whether a client without a certificate is refused in the handshake. A bad one always is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +101,8 @@ class Settings:
     nan: NanPolicy = "reject"
     tls: ListenerTls = ListenerTls()
     allow_unauthenticated: bool = False
+    auth: AuthSettings | None = None
+    """None: nobody is authenticated."""
     log: Log = Log()
 
     @property

@@ -82,11 +82,12 @@ class PassthroughAnswer:
         self._responder = responder
         self._grpc = grpc
         self._dialect = dialect
-        self._begun = False
+        self.begun = False
+        """The head has gone to the client."""
 
     def on_head(self, status: int, headers: Headers) -> None:
         """Status and headers."""
-        self._begun = True
+        self.begun = True
         self._responder.head(status, tuple(pair for pair in headers if pair[0] not in _FRAMING))
 
     def on_data(self, data: Buffer) -> None:
@@ -99,7 +100,7 @@ class PassthroughAnswer:
 
     def on_failure(self, error: BridgeError) -> None:
         """An answer that has begun can only be cut."""
-        if self._begun:
+        if self.begun:
             self._responder.abort()
         else:
             answer(error_reply(error, rest=not self._grpc, dialect=self._dialect), self._responder)

@@ -5,11 +5,13 @@ For each call the layer hands the application a `RequestHead` and a `Responder`;
 everything after `end` or `abort` or once the client has gone, so the application never asks whether it may speak.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from inferbridge.auth.identity import ANONYMOUS, ClientCertificate, Identity
 from inferbridge.bridge.errors import BridgeError
 from inferbridge.bridge.values import Buffer, Chunks, Headers
+from inferbridge.secret import Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +29,18 @@ class RequestHead:
     tls: bool = False
     peer: str = ""
     """Address of the client, host:port."""
+    certificate: ClientCertificate | None = None
+    """The client's, verified in the handshake."""
+    identity: Identity = ANONYMOUS
+    """Who calls; the guard finds out, and takes the credential out of `headers`."""
+    token: Secret | None = None
+    """The client's own credential, for runtimes that are to get it."""
     memo: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
     """What the application has made of this head. A client that sends the same head again is given the same object."""
+
+    def derived(self, **changes: Any) -> "RequestHead":
+        """The head of a call made of this one, by the same caller; nothing is remembered with it yet."""
+        return replace(self, **changes, memo={})
 
 
 class Responder(Protocol):

@@ -4,6 +4,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from inferbridge.auth.build import OPEN, chain
+from inferbridge.auth.failures import Failures
+from inferbridge.auth.outgoing import Outgoing
+from inferbridge.auth.presented import Reader
+from inferbridge.auth.rules import Authorizer
 from inferbridge.bridge.chat_template import ChatTemplate
 from inferbridge.bridge.context import Setting
 from inferbridge.bridge.matching import protocols
@@ -15,6 +20,7 @@ from inferbridge.config.sources import Flags
 from inferbridge.config.values import Settings, Upstream
 from inferbridge.gateway.connect.calls import ConnectGateway
 from inferbridge.gateway.connect.methods import methods_of
+from inferbridge.gateway.guard import Access, Guard
 from inferbridge.gateway.local.health import ServiceStates
 from inferbridge.gateway.local.messages import grpc_services
 from inferbridge.gateway.local.services import HEALTH, REFLECTIONS, LocalServices
@@ -42,15 +48,31 @@ def settings(file: Path | None, environment: Mapping[str, str] | None = None, fl
     return load_settings(file, environment or {}, flags or Flags(), RUNTIMES)
 
 
-def application(settings: Settings) -> GatewayService:
-    """The application; its pools connect on their first call."""
+def application(settings: Settings) -> Guard:
+    """The application, guarded; its pools connect on their first call. ValueError or OSError for a file of secrets."""
+    auth = settings.auth or OPEN
+    reader = Reader(auth.headers, tuple(filter(None, (auth.forward.subject, auth.forward.groups))))
+    access = Access(
+        chain(auth),
+        reader,
+        frozenset(auth.public),
+        auth.realm,
+        Failures(auth.failures_per_minute),
+        settings.limits.body_bytes,
+    )
+    return Guard(service(settings), access)
+
+
+def service(settings: Settings) -> GatewayService:
+    """What the guard stands before."""
     targets = [target for upstream in settings.upstreams for target in _targets(upstream, settings)]
     apis = [api for api in APIS.values() if _is_served(api, targets)]
     served = [api for api in apis if "grpc" in protocols(api)]
     rest_apis = [(api, rest_methods(api.name)) for api in apis if api.rest_methods]
     sets = [*(descriptor_set(api.name) for api in served), *(rest_descriptor_set(api.name) for api, _ in rest_apis)]
     local = LocalServices(sets, _states(_served_services(targets)))
-    service = GatewayService(targets, APIS, settings.policy, settings.limits, local)
+    authorizer = Authorizer(settings.auth.rules if settings.auth else ())
+    service = GatewayService(targets, APIS, settings.policy, settings.limits, local, authorizer)
     own = (*(methods(api.name) for api in served), *(made for _, made in rest_apis))
     known = methods_of((Methods(grpc_services()), *_variants(served, targets), *own), _idempotent(served).__contains__)
     service.connect = ConnectGateway(known, settings.limits, service.open)
@@ -132,15 +154,8 @@ def _targets(upstream: Upstream, settings: Settings) -> list[Target]:
         default_model=upstream.default_model,
         adapters=upstream.adapters,
     )
+    outgoing = Outgoing(upstream.credentials, settings.auth.forward if settings.auth else None)
     return [
-        Target(upstream.name, profile, upstream.protocol, pool, upstream.served, setting)
+        Target(upstream.name, profile, upstream.protocol, pool, upstream.served, setting, outgoing)
         for profile in PROFILES[upstream.runtime]
     ]
-
-
-async def close(service: GatewayService) -> None:
-    """End what the gateway answers itself, and close the pools."""
-    if service.local is not None:
-        service.local.close()
-    for target in service.targets:
-        await target.pool.close()

@@ -13,18 +13,19 @@ from typing import Protocol
 
 from inferbridge.bridge.bridge import Bridge
 from inferbridge.bridge.errors import BridgeError
-from inferbridge.bridge.framing import GRPC_HEADERS, status_trailers
+from inferbridge.bridge.framing import GRPC_HEADERS, frame, status_trailers
 from inferbridge.bridge.grpc_messages import MessageReader
 from inferbridge.bridge.registry import Api, GrpcHalf
 from inferbridge.bridge.routes import Match
 from inferbridge.bridge.values import Buffer, Chunks, GrpcRequest, Headers, header
 from inferbridge.gateway.answers import CREDENTIALS, PassthroughAnswer
 from inferbridge.gateway.application import RequestHead, Responder
+from inferbridge.gateway.inspection import inspect
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.route import Route, translated
 from inferbridge.gateway.targets import Target, choose
 from inferbridge.gateway.translating import Cancellable, StreamedAnswer
-from inferbridge.upstream.api import DuplexPool, UpstreamRequest
+from inferbridge.upstream.api import UpstreamRequest
 
 _OK: Headers = (("grpc-status", "0"),)
 
@@ -137,12 +138,14 @@ class DuplexExchange:
         return bridge.model(GrpcRequest(self._head.target, self._head.headers, ((first,),)))
 
     def _go(self, route: Route, target: Target) -> None:
-        same = target.same_binding(route.match, route.protocol)
-        if same and isinstance(target.pool, DuplexPool):
-            self._onward = Passage(self._head, route, target.pool, self._responder)
+        bridge = self._service.bridge(route.match, route.protocol, target)
+        limits = self._service.limits
+        if not (target.same_binding(route.match, route.protocol) and target.is_duplex):
+            self._onward = Turns(bridge, self._head, route, target, self._responder, limits)
+        elif route.inspects:
+            self._onward = InspectedPassage(self._head, route, target, self._responder, bridge, limits)
         else:
-            bridge = self._service.bridge(route.match, route.protocol, target)
-            self._onward = Turns(bridge, self._head, route, target, self._responder, self._service.limits)
+            self._onward = Passage(self._head, route, target, self._responder)
 
     def _fail(self, error: BridgeError) -> None:
         if not self._done:
@@ -154,12 +157,12 @@ class DuplexExchange:
 class Passage:
     """To a runtime that speaks the client's binding. A deadline is the client's to set: such calls may be long."""
 
-    def __init__(self, head: RequestHead, route: Route, pool: DuplexPool, responder: Responder) -> None:
+    def __init__(self, head: RequestHead, route: Route, target: Target, responder: Responder) -> None:
         self._responder = responder
-        receiver = PassthroughAnswer(responder, True, route.match.api.errors)
+        receiver = self._receiver = PassthroughAnswer(responder, True, route.match.api.errors)
         headers = tuple(pair for pair in head.headers if pair[0] not in CREDENTIALS)
         request = UpstreamRequest(head.method, head.target, headers)
-        self._call = pool.begin(request, receiver, responder.resume, route.deadline)
+        self._call = target.begin(request, receiver, responder.resume, route.deadline, head)
 
     def on_data(self, data: Buffer) -> None:
         """On to the runtime; the client waits when there is no room."""
@@ -173,6 +176,52 @@ class Passage:
     def cancel(self) -> None:
         """The runtime learns that nobody listens."""
         self._call.cancel()
+
+
+class InspectedPassage(Passage):
+    """As `Passage`, for a caller that may not send everything: each message is looked at before it goes on.
+
+    Messages go on one by one and uncompressed, so that the runtime gets what was looked at and nothing else.
+    """
+
+    def __init__(
+        self, head: RequestHead, route: Route, target: Target, responder: Responder, bridge: Bridge, limits: Limits
+    ) -> None:
+        super().__init__(head, route, target, responder)
+        self._head = head
+        self._route = route
+        self._bridge = bridge
+        self._reader = MessageReader(limits.message_bytes, _encoding(head))
+        self._over = False
+
+    def on_data(self, data: Buffer) -> None:
+        """Those that are complete and allowed; one that is not ends the call."""
+        try:
+            for message in self._reader.feed(data):
+                if not self._over:
+                    call = GrpcRequest(self._head.target, self._head.headers, ((message,),))
+                    inspect(call, self._bridge, self._route, len(message))
+                    super().on_data(b"".join(frame(((message,),))))
+        except BridgeError as error:
+            self._refuse(error)
+
+    def on_end(self) -> None:
+        """A message that was cut off is the client's mistake."""
+        try:
+            self._reader.finish()
+        except BridgeError as error:
+            self._refuse(error)
+        if not self._over:
+            super().on_end()
+
+    def _refuse(self, error: BridgeError) -> None:
+        if not self._over:
+            self._over = True
+            self.cancel()
+            if self._receiver.begun:
+                self._responder.end(status_trailers(error))
+            else:
+                self._receiver.on_failure(error)
 
 
 class Turns:
@@ -244,6 +293,8 @@ class Turns:
     def _start(self, message: Buffer) -> None:
         call = GrpcRequest(self._head.target, self._head.headers, ((message,),))
         try:
+            if self._route.inspects:
+                inspect(call, self._bridge, self._route, len(message))
             crossing = self._bridge.request(call)
         except BridgeError as error:
             chunks, trailers = self._bridge.failure(error)
@@ -256,7 +307,9 @@ class Turns:
             return
         turn = StreamedAnswer(self._bridge, crossing, _Turn(self, self._responder), self._limits)
         running = turn.begin(
-            lambda leg, receiver: self._target.pool.send(translated(leg, self._route), receiver, self._route.timeout)
+            lambda leg, receiver: self._target.send(
+                translated(leg, self._route), receiver, self._route.timeout, self._head
+            )
         )
         self._running = running if self._busy else None
 

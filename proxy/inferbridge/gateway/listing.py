@@ -2,8 +2,8 @@
 
 Models stand in the order of the upstreams, each name once, as the first upstream that lists it tells of it; what an
 upstream is not configured to serve is left out. One that fails, or is silent for `ANSWER_SECONDS`, is logged and its
-models are missing; only where all fail the client gets an error, that of the first. A predicate on names can hide
-models from a client: `joined` is the one place where a model gets into a list.
+models are missing; only where all fail the client gets an error, that of the first. What the caller may not call is
+hidden: `joined` is the one place where a model gets into a list.
 """
 
 import logging
@@ -18,7 +18,7 @@ from inferbridge.bridge.values import GrpcReply, GrpcRequest, Headers, HttpReply
 from inferbridge.gateway.answers import Collected, answer
 from inferbridge.gateway.application import Responder
 from inferbridge.gateway.route import Route, translated
-from inferbridge.gateway.targets import Target
+from inferbridge.gateway.targets import Caller, Target
 from inferbridge.gateway.translating import Cancellable, Legs
 from inferbridge.upstream.api import Receiver
 
@@ -32,21 +32,19 @@ type Visible = Callable[[str], bool]
 """Whether a client may see the model of this name."""
 
 
-def everything(name: str) -> bool:
-    """No model is hidden."""
-    return True
-
-
-def sources(match: Match, able: Sequence[Target], configured: Sequence[Target]) -> tuple[Target, ...]:
+def sources(
+    match: Match, able: Sequence[Target], configured: Sequence[Target], *, hides: bool = False
+) -> tuple[Target, ...]:
     """The upstreams whose models a call lists together, in the order of the configuration; none for other calls.
 
-    `able` are the targets for the call, the best first: an upstream that has several is asked by its best one.
+    `able` are the targets for the call, the best first: an upstream that has several is asked by its best one. The list
+    of one upstream alone passes through, unless some of its models may have to be hidden from the caller.
     """
     if match.endpoint.operation != OPERATION or match.endpoint.rule in TELLS_OF_ONE:
         return ()
     best = {target.name: target for target in reversed(able)}
     names = dict.fromkeys(target.name for target in configured if target.name in best)
-    return tuple(best[name] for name in names) if len(names) > 1 else ()
+    return tuple(best[name] for name in names) if len(names) > 1 or hides else ()
 
 
 def joined(lists: Iterable[tuple[Target, Sequence[Any]]], visible: Visible) -> list[Any]:
@@ -68,13 +66,13 @@ class Listing:
         route: Route,
         call: HttpRequest | GrpcRequest,
         bridge_to: Callable[[Target], Bridge],
+        caller: Caller,
         responder: Responder,
         limit: int,
-        visible: Visible = everything,
     ) -> None:
         self._route = route
+        self._caller = caller
         self._responder = responder
-        self._visible = visible
         self._wanted: list[str] = []
         self._errors: list[BridgeError] = []
         made = [self._part(target, bridge_to(target), call, limit) for target in route.sources]
@@ -102,7 +100,9 @@ class Listing:
         """Ask all of them."""
         timeout = min(self._route.timeout, ANSWER_SECONDS)
         targets: dict[Receiver, Target] = {part: part.target for part in self._parts}
-        self._legs = Legs(lambda leg, part: targets[part].pool.send(translated(leg, self._route), part, timeout))
+        self._legs = Legs(
+            lambda leg, part: targets[part].send(translated(leg, self._route), part, timeout, self._caller)
+        )
         self._legs.begin([(part.crossing.legs[0], part) for part in self._parts])
         return self._legs
 
@@ -126,7 +126,7 @@ class Listing:
         first, bridge = told[0].crossing, told[0].bridge
         reply = told[0].reply
         try:
-            reply.models = joined([(part.target, part.reply.models) for part in told], self._visible)
+            reply.models = joined([(part.target, part.reply.models) for part in told], self._route.permit.sees)
             first.request.models = self._wanted
             demand_all(reply, first.request)
             for loss in (loss for part in told for loss in part.crossing.context.losses):

@@ -15,7 +15,7 @@ from inferbridge.bridge.matching import half_of
 from inferbridge.bridge.registry import Api, GrpcHalf, RestHalf
 from inferbridge.bridge.values import Headers, HttpRequest
 from inferbridge.gateway.answers import Collected
-from inferbridge.gateway.targets import Target
+from inferbridge.gateway.targets import Itself, Target
 from inferbridge.upstream.api import UpstreamRequest
 
 OPERATION = "server_ready"
@@ -72,7 +72,7 @@ class Probe:
             reply = self._half.decode_reply(answer.collected(trailers), request, context)  # type: ignore[arg-type]  # the answer is of the half's protocol
             return bool(reply.ready)
 
-        self._target.pool.send(sent, _Answer(call, read, self._take), ANSWER_SECONDS)
+        self._target.send(sent, _Answer(call, read, self._take), ANSWER_SECONDS, Itself())
 
     def _take(self, ready: bool) -> None:
         self.ready, self._answered = ready, self._now()

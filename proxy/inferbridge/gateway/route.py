@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from inferbridge.auth.rules import EVERYTHING, Permit
 from inferbridge.bridge.accept import StreamForm
 from inferbridge.bridge.bridge import Leg
 from inferbridge.bridge.framing import frame
@@ -32,8 +33,17 @@ class Route:
     """Seconds that the client itself allows."""
     form: StreamForm = "events"
     """How a REST client wants a streamed answer."""
+    permit: Permit = EVERYTHING
+    """What the body still has to decide."""
+    named_model: str = ""
+    """The model that metadata names, beside path and body."""
     sources: tuple[Target, ...] = ()
     """The upstreams whose answers make the client's together, where it lists models."""
+
+    @property
+    def inspects(self) -> bool:
+        """Whether the body is to be read before anything is sent."""
+        return self.permit.inspects or bool(self.named_model)
 
 
 def translated(leg: Leg, route: Route) -> UpstreamRequest:

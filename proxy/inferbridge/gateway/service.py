@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 
+from inferbridge.auth.rules import Authorizer
 from inferbridge.bridge.accept import StreamForm, rest_stream_form
 from inferbridge.bridge.bridge import Bridge, End
 from inferbridge.bridge.context import Policy
@@ -25,7 +26,7 @@ from inferbridge.bridge.framing import (
 )
 from inferbridge.bridge.matching import half_of
 from inferbridge.bridge.registry import Api, Endpoint
-from inferbridge.bridge.rest import HEADER_LENGTH, JSON_HEADERS
+from inferbridge.bridge.rest import HEADER_LENGTH, JSON_HEADERS, body_of
 from inferbridge.bridge.routes import Match, Routes
 from inferbridge.bridge.values import Buffer, GrpcRequest, HttpRequest, header, join
 from inferbridge.gateway.answers import (
@@ -39,9 +40,10 @@ from inferbridge.gateway.answers import (
 from inferbridge.gateway.application import RequestHead, RequestSink, Responder
 from inferbridge.gateway.connect.calls import ConnectGateway
 from inferbridge.gateway.duplex import DuplexExchange, duplex_rpcs
+from inferbridge.gateway.inspection import MODEL_HEADER, inspect, refuse_repeated_names
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.listing import Listing, sources
-from inferbridge.gateway.local.services import LocalServices
+from inferbridge.gateway.local.services import HEALTH, REFLECTIONS, LocalServices
 from inferbridge.gateway.reframing import ReframedAnswer
 from inferbridge.gateway.rest_services.calls import RestServices
 from inferbridge.gateway.route import Route, translated
@@ -52,6 +54,8 @@ from inferbridge.upstream.api import UpstreamRequest
 log = logging.getLogger(__name__)
 
 _REMEMBERED_PATHS = 1024
+_HEALTH = frozenset({"server_ready"})
+"""Operations that anybody may call where health is public: a model's readiness tells which models there are."""
 
 
 class _Drained:
@@ -77,6 +81,7 @@ class GatewayService:
         policy: Policy,
         limits: Limits,
         local: LocalServices | None = None,
+        authorizer: Authorizer | None = None,
     ) -> None:
         self.local = local
         """What the gateway answers itself."""
@@ -87,6 +92,7 @@ class GatewayService:
         self.targets = targets
         self.policy = policy
         self.limits = limits
+        self._authorizer = authorizer or Authorizer()
         routes = Routes(apis.values())
         self._rpc = routes.rpc
         self._rest = lru_cache(_REMEMBERED_PATHS)(routes.rest)
@@ -116,6 +122,26 @@ class GatewayService:
         exchange.begin()
         return exchange
 
+    def purposes(self, head: RequestHead) -> frozenset[str]:
+        """What a call is for, in the words of a list of what is public; nothing for a call of nothing known."""
+        rpc = head.target if is_grpc(head) else ""
+        if self.connect is not None and (method := self.connect.method(head)) is not None:
+            rpc = method.rpc
+        service = rpc[1:].partition("/")[0]
+        if service == HEALTH or service in REFLECTIONS:
+            return frozenset({"health" if service == HEALTH else "reflection"})
+        operation = self._operation(head, rpc)
+        return frozenset({operation, "health"} if operation in _HEALTH else {operation})
+
+    def _operation(self, head: RequestHead, rpc: str) -> str:
+        if self.rest_services is not None and (called := self.rest_services.service(head)) is not None:
+            return called.endpoint.operation
+        try:
+            matches = (self._rpc(rpc),) if rpc else self._rest(head.method, head.target)
+            return owner(matches, self.targets, self._apis).endpoint.operation
+        except BridgeError:
+            return ""
+
     def _is_duplex(self, head: RequestHead) -> bool:
         """Whether the client may send requests for as long as it gets answers."""
         return head.version == "2" and head.target in self._duplex and is_grpc(head)
@@ -126,6 +152,13 @@ class GatewayService:
             return
         rest = head is None or not is_grpc(head)
         answer(error_reply(error, rest=rest, dialect=self._dialect(head) if head is not None else ""), responder)
+
+    async def close(self) -> None:
+        """End what the gateway answers itself, and close the pools."""
+        if self.local is not None:
+            self.local.close()
+        for target in self.targets:
+            await target.pool.close()
 
     def _dialect(self, head: RequestHead) -> str:
         """How errors are worded where the path begins, whether there is an endpoint or not."""
@@ -151,17 +184,22 @@ class GatewayService:
         timeout = limits.call_seconds if deadline is None else min(limits.call_seconds, deadline)
         crossing = crossing_headers(head.headers)
         targets = tuple(able(self.targets, self._apis, match, "grpc" if grpc else "rest"))
+        endpoint = match.endpoint
+        permit = self._authorizer.permit(head.identity, match.api.name, endpoint.name, endpoint.operation)
+        body_limit = limits.message_bytes + PREFIX_BYTES if grpc else limits.body_bytes
         return Route(
             "grpc" if grpc else "rest",
             match,
             targets,
             timeout,
-            limits.message_bytes + PREFIX_BYTES if grpc else limits.body_bytes,
+            body_limit if permit.body_limit is None else min(body_limit, permit.body_limit),
             crossing,
             (*GRPC_HEADERS, ("te", "trailers"), ("grpc-timeout", timeout_text(timeout)), *crossing),
             deadline,
             "events" if grpc else _form(match, head),
-            sources(match, targets, self.targets),
+            permit,
+            header(head.headers, MODEL_HEADER) or "",
+            sources(match, targets, self.targets, hides=permit.inspects),
         )
 
     def bridge(self, match: Match, protocol: str, target: Target) -> Bridge:
@@ -258,15 +296,21 @@ class Exchange:
             self._call.cancel()
 
     def _send(self, route: Route) -> None:
+        if route.inspects:
+            bridge = self._service.bridge(route.match, route.protocol, route.targets[0])
+            inspect(self._client_call(route), bridge, route, self._size)
         if route.sources:
             self._list(route)
             return
         target = choose(route.targets, self._model)
         if target.same_binding(route.match, route.protocol) and not self._needs_translation(target):
+            if route.permit.inspects and route.protocol == "rest" and "model" not in route.match.variables:
+                refuse_repeated_names(bytes(body_of(self._http_call(route))))
             receiver = self._passing(route)
             request = self._passthrough(route)
             self._done, self._chunks = True, []
-            self._call = _cancellable(target.pool.send(request, receiver, route.timeout), target, route.match.endpoint)
+            call = target.send(request, receiver, route.timeout, self._head)
+            self._call = _cancellable(call, target, route.match.endpoint)
         else:
             self._translate(route, target)
 
@@ -276,6 +320,7 @@ class Exchange:
             route,
             self._client_call(route),
             partial(service.bridge, route.match, route.protocol),
+            self._head,
             self._responder,
             service.limits.reply_bytes,
         )
@@ -304,14 +349,14 @@ class Exchange:
         if crossing.is_simple:
             receiver = OneAnswer(bridge, crossing, self._responder, limits)
             self._done, self._chunks = True, []
-            self._call = target.pool.send(translated(crossing.legs[0], route), receiver, route.timeout)
+            self._call = target.send(translated(crossing.legs[0], route), receiver, route.timeout, self._head)
             return
         kind = partial(StreamedAnswer, form=route.form) if crossing.context.stream else WholeAnswer
         answer_of_all = kind(bridge, crossing, self._responder, limits)
         self._done, self._chunks = True, []
         self._call = answer_of_all.begin(
             lambda leg, receiver: _cancellable(
-                target.pool.send(translated(leg, route), receiver, route.timeout),
+                target.send(translated(leg, route), receiver, route.timeout, self._head),
                 target,
                 crossing.runtime.endpoint,
             )
@@ -340,10 +385,14 @@ class Exchange:
     def _client_call(self, route: Route) -> HttpRequest | GrpcRequest:
         head = self._head
         if route.protocol == "rest":
-            return HttpRequest(head.method, head.target, head.headers, self._chunks, route.match.variables)
+            return self._http_call(route)
         body = join(self._chunks) if self._chunks else b""
         encoding = header(head.headers, "grpc-encoding") or "identity"
         return GrpcRequest(head.target, head.headers, unframe(body, encoding, self._service.limits.message_bytes))
+
+    def _http_call(self, route: Route) -> HttpRequest:
+        head = self._head
+        return HttpRequest(head.method, head.target, head.headers, self._chunks, route.match.variables)
 
     def _passthrough(self, route: Route) -> UpstreamRequest:
         head = self._head

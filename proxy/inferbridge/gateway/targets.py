@@ -3,13 +3,39 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import Protocol
 
+from msgspec import structs
+
+from inferbridge.auth.identity import ANONYMOUS, Identity
+from inferbridge.auth.outgoing import Outgoing
 from inferbridge.bridge.context import RuntimeProfile, Setting
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.matching import half_of, serving
 from inferbridge.bridge.registry import Api, Endpoint
 from inferbridge.bridge.routes import Match
-from inferbridge.upstream.api import Pool
+from inferbridge.secret import Secret
+from inferbridge.upstream.api import Call, DuplexPool, GrowingCall, Pool, Receiver, UpstreamRequest
+
+
+class Caller(Protocol):
+    """For whom a runtime is called."""
+
+    @property
+    def identity(self) -> Identity:
+        """Who that is."""
+
+    @property
+    def token(self) -> Secret | None:
+        """Its own credential."""
+
+
+@dataclass(frozen=True, slots=True)
+class Itself:
+    """The gateway, asking for itself."""
+
+    identity: Identity = ANONYMOUS
+    token: Secret | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +50,33 @@ class Target:
     models: tuple[str, ...] = ("*",)
     """Globs of the models it serves."""
     setting: Setting = field(default_factory=Setting)
+    outgoing: Outgoing = field(default_factory=Outgoing)
+    """As whom it is called."""
+
+    def send(self, request: UpstreamRequest, receiver: Receiver, timeout: float | None, caller: Caller) -> Call:
+        """Start a call for `caller`, see `Pool.send`."""
+        return self.pool.send(self._signed(request, caller), receiver, timeout)
+
+    def begin(
+        self,
+        request: UpstreamRequest,
+        receiver: Receiver,
+        drained: Callable[[], None],
+        timeout: float | None,
+        caller: Caller,
+    ) -> GrowingCall:
+        """Start a call whose messages follow, see `DuplexPool.begin`; only where `is_duplex`."""
+        assert isinstance(self.pool, DuplexPool)
+        return self.pool.begin(self._signed(request, caller), receiver, drained, timeout)
+
+    @property
+    def is_duplex(self) -> bool:
+        """Whether request and answer of one call may be under way at once."""
+        return isinstance(self.pool, DuplexPool)
+
+    def _signed(self, request: UpstreamRequest, caller: Caller) -> UpstreamRequest:
+        added = self.outgoing.headers(caller.identity, caller.token)
+        return structs.replace(request, headers=(*request.headers, *added)) if added else request
 
     @property
     def serves_all(self) -> bool:

@@ -24,16 +24,21 @@ class ConnectGateway:
         self._limits = limits
         self._open = open_grpc
 
-    def find(self, head: RequestHead) -> Open | None:
-        """What opens a call; None for what is no call of a known method, or is gRPC itself."""
+    def method(self, head: RequestHead) -> Method | None:
+        """The method that is called; None for what is no call of a known method, or is gRPC itself."""
         method = self._methods.get(head.target if head.method == "POST" else head.target.partition("?")[0])
-        if method is None or head.method not in {"POST", "GET"} or is_grpc(head):
+        return None if method is None or head.method not in {"POST", "GET"} or is_grpc(head) else method
+
+    def find(self, head: RequestHead) -> Open | None:
+        """What opens a call; None where there is no `method`."""
+        method = self.method(head)
+        if method is None:
             return None
         return lambda head, responder: ConnectCall(head, responder, method, self._limits, self._open)
 
     def refuse(self, error: BridgeError, head: RequestHead, responder: Responder) -> bool:
         """Answer an error in Connect's form, if the call has it."""
-        if self.find(head) is None:
+        if self.method(head) is None:
             return False
         reply = error_reply(error)
         responder.whole(reply.status, reply.headers, reply.chunks)
@@ -124,6 +129,5 @@ class ConnectCall:
         if text is not None:
             timeout = (("grpc-timeout", timeout_text(parse_timeout(text))),)
         headers = (*GRPC_HEADERS, ("te", "trailers"), *timeout, *metadata(head.headers))
-        made = RequestHead("POST", self._method.rpc, head.authority, headers, head.version, head.tls, head.peer)
-        head.memo["grpc"] = made
+        made = head.memo["grpc"] = head.derived(method="POST", target=self._method.rpc, headers=headers)
         return made

@@ -59,10 +59,14 @@ class RestServices:
             for method in api.rest_methods
         }
 
+    def service(self, head: RequestHead) -> Service | None:
+        """What is called; None for calls of other services."""
+        return self._services.get(head.target) if head.method == "POST" and is_grpc(head) else None
+
     def find(self, head: RequestHead) -> Open | None:
-        """What opens a call; None for calls of other services."""
-        service = self._services.get(head.target)
-        if service is None or head.method != "POST" or not is_grpc(head):
+        """What opens a call; None where there is no `service`."""
+        service = self.service(head)
+        if service is None:
             return None
         return lambda head, responder: RestServiceCall(head, responder, service, self._limits, self._open)
 
@@ -140,7 +144,7 @@ class RestServiceCall:
         head = self._head
         headers = (*(JSON_HEADERS if has_body else ()), *_metadata(head.headers))
         target = f"{path}?{urlencode(query)}" if query else path
-        made = RequestHead(service.rest.method, target, head.authority, headers, "1.1", head.tls, head.peer)
+        made = head.derived(method=service.rest.method, target=target, headers=headers, version="1.1")
         return made, msgspec.json.encode(members) if has_body else b""
 
     def _members(self) -> dict[str, Any]:

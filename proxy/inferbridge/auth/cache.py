@@ -1,0 +1,88 @@
+"""Answers about credentials, kept for a while; and one question for however many callers wait for it.
+
+    ask ──▶ fresh? ──yes──▶ the answer, at once
+              └─no─▶ being asked? ──yes──▶ wait with the others
+                          └─no──▶ ask, keep what comes
+
+A refusal is an answer too and is kept like one, for its own (shorter) time. A failure to ask is kept for nobody.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+from inferbridge.auth.authenticator import Unauthenticated
+from inferbridge.auth.identity import Identity
+
+ENTRIES = 10_000
+
+type Key = tuple[bytes, ...]
+type Outcome = Literal["hit", "miss", "joined"]
+
+
+class AnswerCache:
+    """Identities and refusals by the digest of a credential; the least recently used go first."""
+
+    def __init__(
+        self,
+        seconds: float,
+        refused_seconds: float = 10.0,
+        *,
+        entries: int = ENTRIES,
+        now: Callable[[], float] = time.time,
+        count: Callable[[Outcome], None] = lambda _: None,
+    ) -> None:
+        """`now` is seconds since 1970, as in `Identity.expires_at`."""
+        self._seconds = seconds
+        self._refused_seconds = refused_seconds
+        self._entries = entries
+        self._now = now
+        self._count = count
+        self._kept: OrderedDict[Key, tuple[float, Identity | Unauthenticated]] = OrderedDict()
+        self._asking: dict[Key, asyncio.Future[Identity]] = {}
+
+    def find(self, key: Key) -> Identity | None:
+        """What is known; None when it must be asked. Raises a refusal that is known."""
+        entry = self._kept.get(key)
+        if entry is None or entry[0] <= self._now():
+            return None
+        self._kept.move_to_end(key)
+        self._count("hit")
+        if isinstance(entry[1], Unauthenticated):
+            raise Unauthenticated(entry[1].reason, entry[1].detail)
+        return entry[1]
+
+    async def ask(self, key: Key, question: Callable[[], Awaitable[Identity]]) -> Identity:
+        """The answer to a question that nobody else is asking already; raises what it raises."""
+        asking = self._asking.get(key)
+        if asking is None:
+            self._count("miss")
+            asking = self._asking[key] = asyncio.ensure_future(self._put(key, question))
+            asking.add_done_callback(lambda done: self._asked(key, done))
+        else:
+            self._count("joined")
+        return await asyncio.shield(asking)  # one caller that leaves takes the answer from nobody
+
+    def _asked(self, key: Key, done: "asyncio.Future[Identity]") -> None:
+        del self._asking[key]
+        if not done.cancelled():
+            done.exception()  # told to whoever still waits
+
+    async def _put(self, key: Key, question: Callable[[], Awaitable[Identity]]) -> Identity:
+        try:
+            identity = await question()
+        except Unauthenticated as refusal:
+            self._keep(key, self._now() + self._refused_seconds, refusal)
+            raise
+        expires = identity.expires_at
+        until = self._now() + self._seconds
+        self._keep(key, until if expires is None else min(until, expires), identity)
+        return identity
+
+    def _keep(self, key: Key, until: float, outcome: Identity | Unauthenticated) -> None:
+        self._kept[key] = (until, outcome)
+        self._kept.move_to_end(key)
+        while len(self._kept) > self._entries:
+            self._kept.popitem(last=False)

@@ -1,0 +1,260 @@
+"""Stands before the gateway's application: finds out who calls, and lets nobody else in.
+
+    head ─▶ Reader ─▶ Chain ─▶ an identity, at once ──────────────▶ application.open, with the head stripped
+                         ├────▶ to be asked: _Waiting holds the body, then the same
+                         └────▶ refused ─▶ public? ──yes──▶ as anonymous
+                                              └─no─▶ 401 / UNAUTHENTICATED, before the body is read
+
+What goes on is a head without credentials, so nothing behind the guard can forward one by mistake. It is made once for
+each head that a client repeats, and anew when its identity changes.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from inferbridge.auth.authenticator import CannotAuthenticate, Chain, Unauthenticated
+from inferbridge.auth.failures import Failures
+from inferbridge.auth.identity import ANONYMOUS, Identity, Presented
+from inferbridge.auth.presented import Reader, without_secrets
+from inferbridge.bridge.errors import BridgeError, Code
+from inferbridge.bridge.framing import too_large
+from inferbridge.bridge.values import Buffer
+from inferbridge.gateway.application import Application, RequestHead, RequestSink, Responder
+
+_log = logging.getLogger(__name__)
+
+
+class Guarded(Application, Protocol):
+    """What a guard stands before."""
+
+    def purposes(self, head: RequestHead) -> frozenset[str]:
+        """What a call is for: names that a list of what is public may hold."""
+
+    async def close(self) -> None:
+        """Let go of connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who is let in."""
+
+    chain: Chain
+    reader: Reader = field(default_factory=Reader)
+    public: frozenset[str] = frozenset()
+    realm: str = "inferbridge"
+    failures: Failures = field(default_factory=Failures)
+    body_bytes: int = 32 << 20
+    """Of a call whose caller is still being asked about."""
+
+
+class _Caller:
+    """What was made of one head."""
+
+    __slots__ = ("head", "presented", "wrong")
+
+    def __init__(self, head: RequestHead, presented: Presented, wrong: BridgeError | None) -> None:
+        self.head = head
+        """Stripped; with the identity that was last found."""
+        self.presented = presented
+        self.wrong = wrong
+        """Why the head shows no credential that could be looked at."""
+
+
+class _Refused:
+    """Takes the rest of a call that has its answer."""
+
+    def on_data(self, data: Buffer) -> None:
+        """Nobody reads it."""
+
+    def on_end(self) -> None:
+        """Nothing more to say."""
+
+    def on_cancel(self) -> None:
+        """Nothing to stop."""
+
+
+class Guard:
+    """The `Application` that clients reach."""
+
+    def __init__(self, application: Guarded, access: Access) -> None:
+        self._application = application
+        self._access = access
+
+    @property
+    def access(self) -> Access:
+        """Who is let in."""
+        return self._access
+
+    def open(self, head: RequestHead, responder: Responder) -> RequestSink:
+        """A call begins."""
+        caller: _Caller | None = head.memo.get("caller")
+        if caller is None:
+            caller = head.memo["caller"] = self._read(head)
+        try:
+            if caller.wrong is not None:
+                raise caller.wrong.with_traceback(None)  # raised for each call with this head
+            found = self._access.chain.authenticate(caller.presented)
+            if isinstance(found, Identity):
+                return self.admit(caller, found, responder)
+            return self._ask(caller, found, responder)
+        except (Unauthenticated, CannotAuthenticate) as error:
+            return self.turn_away(caller, responder, error)
+
+    def refuse(self, error: BridgeError, head: RequestHead | None, responder: Responder) -> None:
+        """Answer a request that could not be accepted."""
+        self._application.refuse(error, head, responder)
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self._access.chain.close()
+        await self._application.close()
+
+    def _read(self, head: RequestHead) -> _Caller:
+        reader = self._access.reader
+        presented, wrong = Presented(), None
+        try:
+            presented = reader.read(head.headers, head.certificate)
+        except BridgeError as error:
+            wrong = error
+        stripped = head.derived(headers=reader.stripped(head.headers), target=without_secrets(head.target))
+        return _Caller(stripped, presented, wrong)
+
+    def admit(self, caller: _Caller, identity: Identity, responder: Responder) -> RequestSink:
+        """Let a call go on as that of `identity`."""
+        if caller.head.identity is not identity:
+            token = caller.presented.token
+            caller.head = caller.head.derived(identity=identity, token=token.secret if token else None)
+        return self._application.open(caller.head, responder)
+
+    def _ask(self, caller: _Caller, found: Awaitable[Identity], responder: Responder) -> RequestSink:
+        if self._access.failures.exceeded(_host(caller.head)):
+            if asyncio.iscoroutine(found):  # or Python would miss that nobody awaits it
+                found.close()
+            raise _too_many(self._access.failures.seconds_left(_host(caller.head)))
+        waiting = _Waiting(self, caller, responder, self._access.body_bytes)
+        waiting.begin(found)
+        return waiting
+
+    def turn_away(self, caller: _Caller, responder: Responder, error: BridgeError) -> RequestSink:
+        """Answer what is not let in, unless what it calls is public."""
+        if self._access.public and not self._access.public.isdisjoint(self._application.purposes(caller.head)):
+            return self.admit(caller, ANONYMOUS, responder)
+        self._application.refuse(self._told(caller, error), caller.head, responder)
+        return _Refused()
+
+    def _told(self, caller: _Caller, error: BridgeError) -> BridgeError:
+        """The error as the client gets it; the log has the reason."""
+        host = _host(caller.head)
+        if not isinstance(error, Unauthenticated):
+            _log.error("cannot authenticate %s: %s", host, getattr(error, "detail", error.message))
+            return error
+        _log.warning("refused %s: %s%s", host, error.reason, f" ({error.detail})" if error.detail else "")
+        if error.reason != "missing":
+            self._access.failures.count(host)
+            if self._access.failures.exceeded(host):
+                return _too_many(self._access.failures.seconds_left(host))
+        error.headers = self._challenges(error)
+        return error
+
+    def _challenges(self, error: Unauthenticated) -> tuple[tuple[str, str], ...]:
+        """One `WWW-Authenticate` for each scheme (RFC 6750 §3)."""
+        problem = "" if error.reason == "missing" else f', error="invalid_token", error_description="{error.message}"'
+        schemes = self._access.chain.challenges or ("Bearer",)
+        return tuple(("www-authenticate", f'{scheme} realm="{self._access.realm}"{problem}') for scheme in schemes)
+
+
+def _too_many(seconds: int) -> BridgeError:
+    message = "too many refused credentials from this address"
+    return BridgeError(Code.RESOURCE_EXHAUSTED, message, status=429, retry_after=seconds)
+
+
+def _host(head: RequestHead) -> str:
+    """The client's address without its port, which differs with each connection."""
+    return head.peer.rpartition(":")[0]
+
+
+class _Waiting:
+    """Holds a call back while somebody is asked who calls."""
+
+    def __init__(self, guard: Guard, caller: _Caller, responder: Responder, limit: int) -> None:
+        self._guard = guard
+        self._caller = caller
+        self._responder = responder
+        self._limit = limit
+        self._question: asyncio.Future[Identity] | None = None
+        self._sink: RequestSink | None = None
+        self._held: list[Buffer] = []
+        self._size = 0
+        self._complete = False
+
+    def begin(self, question: Awaitable[Identity]) -> None:
+        """Ask. An HTTP/2 client is kept from sending more meanwhile."""
+        self._responder.hold()
+        self._question = asyncio.ensure_future(question)
+        self._question.add_done_callback(self._answered)
+
+    def _answered(self, question: asyncio.Future[Identity]) -> None:
+        if question.cancelled():
+            return
+        guard, caller, responder = self._guard, self._caller, self._responder
+        try:
+            try:
+                sink = guard.admit(caller, question.result(), responder)
+            except (Unauthenticated, CannotAuthenticate) as error:
+                sink = guard.turn_away(caller, responder, error)
+            self._go_on(sink)
+        except BridgeError as error:
+            self._fail(error)
+        except Exception:
+            # fail closed: outside of the connection's own guard, so the call must be ended here
+            _log.exception("a call failed after its caller was asked about")
+            self._fail(BridgeError(Code.INTERNAL, "internal error"))
+
+    def _go_on(self, sink: RequestSink) -> None:
+        """Let the application have what has come, and what comes."""
+        self._sink = sink
+        held, self._held = self._held, []
+        for data in held:
+            sink.on_data(data)
+        self._responder.resume()
+        if self._complete:
+            sink.on_end()
+
+    def _fail(self, error: BridgeError) -> None:
+        sink, self._sink = self._sink, _Refused()
+        self._held = []
+        if sink is not None:
+            sink.on_cancel()
+        self._guard.refuse(error, self._caller.head, self._responder)
+
+    def on_data(self, data: Buffer) -> None:
+        """A piece of the body."""
+        if self._sink is not None:
+            self._sink.on_data(data)
+            return
+        self._size += len(data)
+        if self._size > self._limit:
+            self._stop()
+            self._fail(too_large(self._size, self._limit))
+        else:
+            self._held.append(data)
+
+    def on_end(self) -> None:
+        """The body is complete."""
+        self._complete = True
+        if self._sink is not None:
+            self._sink.on_end()
+
+    def on_cancel(self) -> None:
+        """The client went away."""
+        self._stop()
+        if self._sink is not None:
+            self._sink.on_cancel()
+        self._sink, self._held = _Refused(), []
+
+    def _stop(self) -> None:
+        if self._question is not None:
+            self._question.cancel()
