@@ -315,3 +315,33 @@ def test_every_key_is_documented(record: Record[object]) -> None:
     """Each key says in a sentence what it does."""
     entries: list[Field] = list(record.fields.values())
     assert all(entry.doc.endswith(".") for entry in entries)
+
+
+def test_adapters_are_names_of_models(tmp_path: Path) -> None:
+    """A name alone is the id too; what an upstream serves is then its model and its adapters, and nothing else."""
+    text = """
+        upstreams:
+          - {runtime: triton, url: "grpc://a:1", default_model: "m[1]", adapters: {sql: loras/sql, "a*": }}
+          - {runtime: triton, url: "grpc://a:1", models: ["m*"], adapters: {sql: loras/sql}}
+          - {runtime: triton, url: "grpc://a:1", models: ["m*"]}
+        """
+    first, second, third = load(tmp_path, text).upstreams
+    assert first.adapters == {"sql": "loras/sql", "a*": "a*"}
+    assert first.served == ("m[[]1]", "sql", "a[*]")
+    assert second.served == ("m*", "sql")
+    assert (third.adapters, third.served) == ({}, ("m*",))
+
+
+@pytest.mark.parametrize(
+    ("adapters", "problem"),
+    [
+        ("{sql: x}", "adapters need default_model or models beside them"),
+        ('{sql: ""}, default_model: m', "upstream.adapters.sql '' must not be empty"),
+        ("[sql], default_model: m", "upstream.adapters must be a map"),
+    ],
+)
+def test_adapters_without_sense_are_refused(tmp_path: Path, adapters: str, problem: str) -> None:
+    """Without a base model's name any name would be answered by it; ids are never empty."""
+    upstream = f"{{runtime: triton, url: 'grpc://a:1', adapters: {adapters}}}"
+    (said,) = problems(tmp_path, f"upstreams:\n  - {upstream}", {}, Flags())
+    assert problem in said

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,6 +34,8 @@ class RuntimeProfile:
     """Datatypes its REST side cannot carry as JSON numbers."""
     missing: frozenset[str] = frozenset()
     """Datatypes it does not know at all."""
+    lacks: frozenset[str] = frozenset()
+    """Fields of requests that its older dialect of the API has no place for: it would ignore them."""
     model_versions: bool = True
     ascii_ids: bool = False
     drain_streams: bool = False
@@ -89,6 +91,8 @@ class Setting:
     """Makes a prompt of messages for a runtime that takes none."""
     default_model: str = ""
     """The model that a call without one means."""
+    adapters: Mapping[str, str] = field(default_factory=dict)
+    """Model names that are adapters of it, and the ids by which a runtime that names adapters apart knows them."""
     now: Callable[[], float] = time.time
     """Seconds since 1970."""
     new_id: Callable[[], str] = _new_id

@@ -226,6 +226,23 @@ class ListOf[T]:
 
 
 @dataclass(frozen=True, slots=True)
+class Names:
+    """A map from names to names; one without a value means the same name."""
+
+    def read(self, reader: SettingsReader, node: Node, where: str) -> dict[str, str] | None:
+        before, read = len(reader.problems), Text(name).read
+        found: dict[str, str] = {}
+        for key, mark, child in reader.entries(node, where):
+            same = isinstance(child, Scalar) and child.value is None
+            meant = read(reader, Scalar(key, key, mark) if same else child, f"{where}.{key}")
+            found[key] = meant or ""
+        return found if len(reader.problems) == before else None
+
+    def schema(self) -> Schema:
+        return {"type": "object", "additionalProperties": {"type": ["string", "null"], "minLength": 1}}
+
+
+@dataclass(frozen=True, slots=True)
 class Field:
     """One key of a record."""
 

@@ -1,7 +1,9 @@
 """Settings as values: what the proxy is told, checked and complete."""
 
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from glob import escape
 from pathlib import Path
 from typing import Literal
 
@@ -49,6 +51,16 @@ class Upstream:
     """Makes prompts of chats for a runtime that takes none."""
     credentials: UpstreamCredentials = field(default_factory=UpstreamCredentials)
     """As whom we call it."""
+    adapters: Mapping[str, str] = field(default_factory=dict)
+    """Model names that are LoRA adapters, and the ids that the runtime knows them by."""
+
+    @property
+    def served(self) -> tuple[str, ...]:
+        """Globs of all that it serves by name; with adapters that is never just any name."""
+        if not self.adapters:
+            return self.models
+        base = (escape(self.default_model),) if "*" in self.models else self.models
+        return (*base, *map(escape, self.adapters))
 
     @property
     def protocol(self) -> Literal["rest", "grpc"]:

@@ -162,9 +162,14 @@ def _states(services: Mapping[str, Sequence[Target]], probes: Mapping[str, Probe
 def _targets(upstream: Upstream, settings: Settings) -> list[Target]:
     pool = open_pool(str(upstream.url), limits=settings.limits, tls=upstream.tls)
     template = ChatTemplate.load(upstream.chat_template) if upstream.chat_template is not None else None
-    setting = Setting(operations=operations, chat_template=template, default_model=upstream.default_model)
+    setting = Setting(
+        operations=operations,
+        chat_template=template,
+        default_model=upstream.default_model,
+        adapters=upstream.adapters,
+    )
     outgoing = Outgoing(upstream.credentials, settings.auth.forward if settings.auth else None)
     return [
-        Target(upstream.name, profile, upstream.protocol, pool, upstream.models, setting, outgoing)
+        Target(upstream.name, profile, upstream.protocol, pool, upstream.served, setting, outgoing)
         for profile in PROFILES[upstream.runtime]
     ]

@@ -45,6 +45,7 @@ from inferbridge.gateway.duplex import DuplexExchange, duplex_rpcs
 from inferbridge.gateway.inspection import MODEL_HEADER, inspect, refuse_repeated_names
 from inferbridge.gateway.limiting import LimitedCall, RefusedCall, booking
 from inferbridge.gateway.limits import Limits
+from inferbridge.gateway.listing import Listing, sources
 from inferbridge.gateway.local.services import HEALTH, REFLECTIONS, LocalServices
 from inferbridge.gateway.losses import Losses
 from inferbridge.gateway.metering import Metering
@@ -213,13 +214,14 @@ class GatewayService:
         deadline = None if text is None else parse_timeout(text)
         timeout = limits.call_seconds if deadline is None else min(limits.call_seconds, deadline)
         crossing = crossing_headers(head.headers)
+        targets = tuple(able(self.targets, self._apis, match, "grpc" if grpc else "rest"))
         endpoint = match.endpoint
         permit = self._authorizer.permit(head.identity, match.api.name, endpoint.name, endpoint.operation)
         body_limit = limits.message_bytes + PREFIX_BYTES if grpc else limits.body_bytes
         return Route(
             "grpc" if grpc else "rest",
             match,
-            tuple(able(self.targets, self._apis, match, "grpc" if grpc else "rest")),
+            targets,
             timeout,
             body_limit if permit.body_limit is None else min(body_limit, permit.body_limit),
             crossing,
@@ -228,6 +230,7 @@ class GatewayService:
             "events" if grpc else _form(match, head),
             permit,
             header(head.headers, MODEL_HEADER) or "",
+            sources(match, targets, self.targets, hides=permit.inspects),
         )
 
     def bridge(self, match: Match, protocol: str, target: Target) -> Bridge:
@@ -336,6 +339,9 @@ class Exchange:
         if route.inspects:
             bridge = self._service.bridge(route.match, route.protocol, route.targets[0])
             inspect(self._client_call(route), bridge, route, self._size)
+        if route.sources:
+            self._list(route)
+            return
         target = choose(route.targets, self._model)
         if target.same_binding(route.match, route.protocol) and not self._needs_translation(target):
             if route.permit.inspects and route.protocol == "rest" and "model" not in route.match.variables:
@@ -347,6 +353,19 @@ class Exchange:
             self._call = _cancellable(call, target, route.match.endpoint)
         else:
             self._translate(route, target)
+
+    def _list(self, route: Route) -> None:
+        service = self._service
+        listing = Listing(
+            route,
+            self._client_call(route),
+            partial(service.bridge, route.match, route.protocol),
+            self._head,
+            self._responder,
+            service.limits.reply_bytes,
+        )
+        self._done, self._chunks = True, []
+        self._call = listing.begin()
 
     def _passing(self, route: Route, target: Target) -> Receiver:
         """What hands the runtime's answer on, and counts its tokens where they matter."""
@@ -370,6 +389,10 @@ class Exchange:
             bridge = self._service.metering.over(bridge, self._used)
         crossing = bridge.request(self._client_call(route))
         limits = self._service.limits
+        if not crossing.legs:
+            self._done, self._chunks = True, []
+            answer(bridge.write_reply(crossing, ()), self._responder)
+            return
         if crossing.is_simple:
             receiver = OneAnswer(bridge, crossing, self._responder, limits)
             self._done, self._chunks = True, []
@@ -387,7 +410,13 @@ class Exchange:
         )
 
     def _needs_translation(self, target: Target) -> bool:
-        """A REST runtime without the binary tensor extension cannot take the call of a client that uses it."""
+        """Whether bytes that are the runtime's own dialect would still be misunderstood there.
+
+        A REST runtime without the binary tensor extension cannot take the call of a client that uses it, and a runtime
+        that knows adapters by their ids would not look for one under the model's name.
+        """
+        if target.setting.adapters and target.names_adapters_apart(self.route.match):
+            return self._model() in target.setting.adapters
         if target.protocol == "grpc" or target.profile.binary_tensors:
             return False
         uses = header(self._head.headers, HEADER_LENGTH) is not None or header(self._head.headers, "content-encoding")
