@@ -28,10 +28,13 @@ ALLOWED = {
     ),
     "inferbridge.config": (
         "inferbridge.config",
+        "inferbridge.auth.identity",
+        "inferbridge.auth.settings",
         "inferbridge.bridge",
         "inferbridge.gateway.limits",
         "inferbridge.upstream.address",
         "inferbridge.upstream.tls",
+        "inferbridge.secret",
         "inferbridge_codegen.problems",
         "inferbridge_codegen.spec",
     ),
@@ -43,6 +46,8 @@ FORBIDDEN = {
                             "inferbridge.config", "inferbridge.demo", "inferbridge.addon"),
     "inferbridge.gateway": ("inferbridge_codegen", "inferbridge.demo", "inferbridge.cli", "inferbridge.observe"),
     "inferbridge.observe": ("inferbridge_codegen", "inferbridge.config", "inferbridge.addon", "mitmproxy"),
+    "inferbridge.auth": ("mitmproxy", "inferbridge.addon", "inferbridge.cli", "inferbridge.observe",
+                         "inferbridge.gateway.guard"),
     "inferbridge.demo": ("inferbridge_codegen", "grpc", "grpc_tools", "inferbridge.cli"),
     "inferbridge": ("grpc", "grpc_tools"),
 }  # fmt: skip

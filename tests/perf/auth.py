@@ -13,12 +13,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from inferbridge.auth import key_form
-from inferbridge.auth.authenticator import Unauthenticated
+from inferbridge.auth.authenticator import Chain, Unauthenticated
 from inferbridge.auth.identity import Presented, Token
 from inferbridge.auth.key_edit import entry_text
 from inferbridge.auth.key_file import KeyEntry, read_keys
 from inferbridge.auth.keys import KeysAuthenticator
 from inferbridge.auth.settings import KeysSettings
+from inferbridge.bridge.errors import BridgeError
+from inferbridge.gateway.application import RequestHead, RequestSink, Responder
+from inferbridge.gateway.guard import Access, Guard
+from inferbridge.observe.metrics import Metrics
+from inferbridge.observe.versions import versions
 
 KEYS = 100
 SAMPLES = 1000
@@ -62,6 +67,60 @@ def wrong_keys(key_id: str, secret: str) -> dict[str, str]:
     }
 
 
+class Mute(Responder):
+    """Says nothing."""
+
+    def head(self, status: int, headers: object) -> None:
+        """Nothing."""
+
+    def data(self, data: object) -> None:
+        """Nothing."""
+
+    def end(self, trailers: object = ()) -> None:
+        """Nothing."""
+
+    def abort(self) -> None:
+        """Nothing."""
+
+
+class Nothing:
+    """An application that does nothing."""
+
+    def open(self, head: RequestHead, responder: object) -> RequestSink:
+        return self
+
+    def refuse(self, error: BridgeError, head: RequestHead | None, responder: object) -> None:
+        raise error
+
+    def purposes(self, head: RequestHead) -> frozenset[str]:
+        return frozenset()
+
+    def on_data(self, data: object) -> None:
+        """Nothing."""
+
+    def on_end(self) -> None:
+        """Nothing."""
+
+    def on_cancel(self) -> None:
+        """Nothing."""
+
+    async def close(self) -> None:
+        """Nothing."""
+
+
+def guarding(asked: KeysAuthenticator, key: str) -> tuple[Callable[[], object], Callable[[], object]]:
+    """A call through the guard with a head that was seen before, and one with a new head."""
+    guard, nothing = Guard(Nothing(), Access(Chain([asked]), counters=Metrics(versions()))), Mute()
+    headers = (("authorization", f"Bearer {key}"), ("accept", "*/*"), ("content-type", "application/json"))
+    head = RequestHead("POST", "/v1/completions", "localhost", headers, "1.1", peer="127.0.0.1:1")
+
+    def anew() -> None:
+        head.memo.clear()
+        guard.open(head, nothing)
+
+    return lambda: guard.open(head, nothing), anew
+
+
 def refused(asked: KeysAuthenticator, shown: Presented) -> None:
     """One refusal."""
     try:
@@ -89,7 +148,10 @@ def report(asked: KeysAuthenticator, key: tuple[str, str], text: bytes) -> bool:
     """Print all of it; whether the refusals are alike."""
     token = Token.of(key_form.written(*key))
     head = Presented(token)
+    seen, new = guarding(asked, key_form.written(*key))
     rows = {
+        "guard and key, head seen before": seen,
+        "guard and key, new head": new,
         "key, head seen before": lambda: asked.authenticate(head),
         "key, new head": lambda: asked.authenticate(Presented(token)),
         "plain key, new head": lambda: asked.authenticate(Presented(Token.of("sk-" + key[1]))),

@@ -6,7 +6,8 @@
                                               └─no─▶ 401 / UNAUTHENTICATED, before the body is read
 
 What goes on is a head without credentials, so nothing behind the guard can forward one by mistake. It is made once for
-each head that a client repeats, and anew when its identity changes.
+each head that a client repeats, and anew when its identity changes. Only refusals are told to the application with the
+head as it came; it answers them, and sends nothing on.
 """
 
 import asyncio
@@ -54,14 +55,16 @@ class Access:
 class _Caller:
     """What was made of one head."""
 
-    __slots__ = ("head", "presented", "wrong")
+    __slots__ = ("admitted", "head", "presented", "wrong")
 
     def __init__(self, head: RequestHead, presented: Presented, wrong: BridgeError | None) -> None:
         self.head = head
-        """Stripped; with the identity that was last found."""
+        """As it came."""
         self.presented = presented
         self.wrong = wrong
         """Why the head shows no credential that could be looked at."""
+        self.admitted: RequestHead | None = None
+        """Stripped, with the identity that was last found."""
 
 
 class _Refused:
@@ -120,16 +123,30 @@ class Guard:
             presented = reader.read(head.headers, head.certificate)
         except BridgeError as error:
             wrong = error
-        stripped = head.derived(headers=reader.stripped(head.headers), target=without_secrets(head.target))
-        return _Caller(stripped, presented, wrong)
+        return _Caller(head, presented, wrong)
 
     def admit(self, caller: _Caller, identity: Identity, responder: Responder) -> RequestSink:
         """Let a call go on as that of `identity`."""
         self._access.counters.auth(identity.method, "allowed", "")
-        if caller.head.identity is not identity:
-            token = caller.presented.token
-            caller.head = caller.head.derived(identity=identity, token=token.secret if token else None)
-        return self._application.open(caller.head, responder)
+        admitted = caller.admitted
+        if admitted is None or admitted.identity is not identity:
+            admitted = caller.admitted = self._stripped(caller, identity)
+        return self._application.open(admitted, responder)
+
+    def _stripped(self, caller: _Caller, identity: Identity) -> RequestHead:
+        head, token = caller.head, caller.presented.token
+        return RequestHead(
+            head.method,
+            without_secrets(head.target),
+            head.authority,
+            self._access.reader.stripped(head.headers),
+            head.version,
+            head.tls,
+            head.peer,
+            head.certificate,
+            identity,
+            token.secret if token is not None else None,
+        )
 
     def _ask(self, caller: _Caller, found: Question, responder: Responder) -> RequestSink:
         if self._access.failures.exceeded(_host(caller.head)):
