@@ -3,6 +3,7 @@
 Outside the package on purpose: mitmproxy runs the file as a script.
 """
 
+import logging
 import os
 from pathlib import Path
 
@@ -10,7 +11,10 @@ from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
 
 from inferbridge.addon import GatewayAddon
+from inferbridge.gateway.client_tls import ClientTls
 from inferbridge.own_specs import use_environments
+
+_log = logging.getLogger(__name__)
 
 
 class Entry(GatewayAddon):
@@ -37,7 +41,11 @@ class Entry(GatewayAddon):
             from inferbridge.gateway import build  # only here: it brings in every generated module
 
             settings = build.settings(Path(path), os.environ)
+            if settings.admin.listen is not None:
+                _log.warning("admin.listen has no effect here; only `inferbridge proxy` has an admin port")
+            client_tls = ClientTls(settings.tls) if settings.tls.certificate else None
             self.application, self.limits, self._path = build.application(settings), settings.limits, path
+            self.client_tls, self.require_tls = client_tls, client_tls is not None
         except Exception as error:
             raise exceptions.OptionsError(f"inferbridge_config: {error}") from error
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from inferbridge.config import Listener, ListenerTls, Settings, Upstream
-from inferbridge.run import check_certificate, running
+from inferbridge.run import running
 from inferbridge.secret import Secret
 from inferbridge.upstream.address import Address
 
@@ -58,11 +58,22 @@ async def test_a_certificate_is_used_and_plaintext_refused(
         assert b"this port speaks TLS" in await ask(address, None)
 
 
-def test_a_certificate_that_cannot_be_opened_is_an_error(certificate: Path) -> None:
+async def test_a_certificate_that_cannot_be_opened_is_an_error(certificate: Path) -> None:
     """A wrong passphrase or a missing file stops the start instead of serving with another certificate."""
     for tls in (ListenerTls(certificate, Secret("wrong")), ListenerTls(certificate), ListenerTls(Path("/nowhere.pem"))):
-        with pytest.raises(OSError, match="certificate"):
-            check_certificate(tls)
+        with pytest.raises((OSError, ValueError), match="TLS file"):
+            async with running(Settings(listen=(Listener("127.0.0.1", 0),), upstreams=NOBODY, tls=tls)):
+                pass
+
+
+async def test_with_a_certificate_nothing_is_written(
+    certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who brings a certificate gets no folder with an authority of mitmproxy's, so read-only machines can serve."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    tls = ListenerTls(certificate, Secret("secret"))
+    async with running(Settings(listen=(Listener("127.0.0.1", 0),), upstreams=NOBODY, tls=tls)):
+        assert not (tmp_path / "inferbridge").exists()
 
 
 async def test_without_a_certificate_both_are_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

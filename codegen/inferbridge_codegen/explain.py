@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from inferbridge_codegen.model.tree import Message, Tree
 from inferbridge_codegen.model.types import Api, Endpoint, GrpcBinding, Model, RestBinding, Side, Struct
 from inferbridge_codegen.problems import suggestion
-from inferbridge_codegen.spec.documents import Constant
+from inferbridge_codegen.spec.documents import Constant, RuntimeApiDocument
 
 PROTOCOLS = ("rest", "grpc")
 
@@ -19,6 +19,8 @@ class End:
     api: Api
     variant: str
     protocol: str
+    lacks: frozenset[str] = frozenset()
+    """Fields of requests that a runtime's older dialect has no place for."""
 
     def binding(self, endpoint: Endpoint) -> RestBinding | GrpcBinding | None:
         """How this end speaks an endpoint."""
@@ -109,8 +111,14 @@ def runtimes(model: Model) -> dict[str, End]:
             for use in runtime.apis:
                 if speaks(apis[use.api], protocol):
                     free = f"{name}/{use.api}" if name in found else name
-                    found[free] = End(free, apis[use.api], use.variant, protocol)
+                    found[free] = End(free, apis[use.api], use.variant, protocol, _lacks(use))
     return found
+
+
+def _lacks(use: RuntimeApiDocument) -> frozenset[str]:
+    lacks = use.quirks.get("lacks", ())
+    assert isinstance(lacks, tuple)
+    return frozenset(lacks)
 
 
 def speaks(api: Api, protocol: str) -> bool:
@@ -145,7 +153,7 @@ def explain(client: End, runtime: End) -> Iterator[Passage]:
                 other,
                 mode,
                 here == there,
-                _rows(here.request, there.request, operation.request, other.settles),
+                _rows(here.request, there.request, operation.request, other.settles, runtime.lacks),
                 _rows(reply_here, reply_there, struct),
             )
 
@@ -183,8 +191,15 @@ def _fitness(client: End, runtime: End, endpoint: Endpoint, other: Endpoint, mod
     return other.mode in {mode, "either"}, len(set(_places(here.request)) & set(_places(there.request)))
 
 
-def _rows(client: Side | Tree, runtime: Side | Tree, struct: Struct, settled: tuple[str, ...] = ()) -> tuple[Row, ...]:
-    here, there = _places(client), _places(runtime)
+def _rows(
+    client: Side | Tree,
+    runtime: Side | Tree,
+    struct: Struct,
+    settled: tuple[str, ...] = (),
+    lacks: frozenset[str] = frozenset(),
+) -> tuple[Row, ...]:
+    here = _places(client)
+    there = {field: place for field, place in _places(runtime).items() if field.partition(".")[0] not in lacks}
     losses = {field.name: field.loss for field in struct.fields} | _item_losses(client) | _item_losses(runtime)
     ours, theirs = _defaults(client), _defaults(runtime)
     return tuple(

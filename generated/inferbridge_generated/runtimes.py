@@ -134,12 +134,11 @@ PROFILES: Mapping[str, tuple[RuntimeProfile, ...]] = {
             api="tgis",
             variant="",
             ports={"grpc": 8033},
+            lacks=frozenset(
+                {"adapter", "guided_choice", "guided_grammar", "guided_json", "guided_json_object", "guided_regex"}
+            ),
             status={},
             codes={},
-            details=(
-                ("Unexpected <class 'vllm.exceptions.VLLMValidationError'>: ", Code.INVALID_ARGUMENT),
-                ("Unexpected <class 'ValueError'>: ", Code.INVALID_ARGUMENT),
-            ),
             not_ready=(503,),
         ),
     ),

@@ -24,11 +24,14 @@ from mitmproxy.proxy.layer import Layer, NextLayer
 from mitmproxy.proxy.layers import ClientTLSLayer
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
+from inferbridge.auth.identity import ClientCertificate
 from inferbridge.gateway.application import Application
+from inferbridge.gateway.client_tls import ClientTls
 from inferbridge.gateway.inject import Link
 from inferbridge.gateway.layer import ClosingLayer, GatewayLayer
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.sniff import TLS_HANDSHAKE
+from inferbridge.gateway.tls_layer import ListenerTlsLayer
 
 _log = logging.getLogger(__name__)
 
@@ -53,11 +56,14 @@ class GatewayAddon:
         application: Application | None = None,
         limits: Limits | None = None,
         *,
+        client_tls: ClientTls | None = None,
         require_tls: bool = False,
         name: str = "inferbridge",
     ) -> None:
+        """Without `client_tls` mitmproxy signs a certificate with its own authority for a client that speaks TLS."""
         self.application = application
         self.limits = limits or Limits()
+        self.client_tls = client_tls
         self.require_tls = require_tls
         self.name = name
 
@@ -91,17 +97,29 @@ class GatewayAddon:
     def _layer(self, context: Context, first_bytes: bytes) -> Layer:
         if self.application is None:
             return ClosingLayer(context)
-        if context.client.tls or first_bytes[:1] != bytes([TLS_HANDSHAKE]):
-            if self.require_tls and not context.client.tls:
-                return ClosingLayer(context, _TLS_ONLY)
-            return self._gateway(context, self.application)
-        tls = ClientTLSLayer(context)
-        tls.child_layer = self._gateway(context, self.application)
-        return tls
+        if first_bytes[:1] == bytes([TLS_HANDSHAKE]) and not context.client.tls:
+            return self._tls(context, self.application)
+        if self.require_tls or (self.client_tls is not None and self.client_tls.verifies):
+            return ClosingLayer(context, _TLS_ONLY)  # also where the TLS is somebody else's, which verifies nothing
+        return self._gateway(context, self.application)
 
-    def _gateway(self, context: Context, application: Application) -> GatewayLayer:
+    def _tls(self, context: Context, application: Application) -> ClientTLSLayer:
+        if self.client_tls is None:
+            tls = ClientTLSLayer(context)
+            tls.child_layer = self._gateway(context, application)
+            return tls
+        ours = ListenerTlsLayer(context, self.client_tls.connection())
+        ours.child_layer = self._gateway(context, application, ours.certificate)
+        return ours
+
+    def _gateway(
+        self,
+        context: Context,
+        application: Application,
+        certificate: Callable[[], ClientCertificate | None] = lambda: None,
+    ) -> GatewayLayer:
         link = Link(_proxyserver().connections[context.client.id])
-        return GatewayLayer(context, application, self.limits, link.inject, link.take_over)
+        return GatewayLayer(context, application, self.limits, link.inject, link.take_over, certificate)
 
 
 def _proxyserver() -> Proxyserver:
@@ -133,27 +151,31 @@ async def run(
     application: Application,
     listen: Sequence[Address],
     limits: Limits,
-    certificate: Path | None,
+    client_tls: ClientTls | None,
     confdir: Path,
     ready: Callable[[list[Address]], None],
     *,
     require_tls: bool = False,
-    passphrase: str | None = None,
 ) -> None:
     """Serve until SIGINT, SIGTERM or cancellation, then close every connection.
 
     `listen` holds (host, port); an empty host is every interface, port 0 any free one, and `ready` is told what was
-    bound. `certificate` is a PEM file with private key and chain; None lets mitmproxy sign one with its own authority,
-    kept in `confdir`; `passphrase` opens the file's private key. OSError if an address cannot be bound; what `ready`
-    raises is raised here.
+    bound. Without `client_tls` mitmproxy signs a certificate with its own authority, kept in `confdir`. OSError if an
+    address cannot be bound; what `ready` raises is raised here.
     """
     options = Options()
     master = Master(options)
     master._legacy_log_events.uninstall()  # it would format every log record and offer it to every addon
     started = _Started(ready)
-    addon = GatewayAddon(application, limits, require_tls=require_tls, name="nextlayer")  # the name mitmproxy misses
-    master.addons.add(Proxyserver(), TlsConfig(), addon, started)
-    options.update(**_options(listen, limits, certificate, confdir, passphrase))
+    addon = GatewayAddon(
+        application,
+        limits,
+        client_tls=client_tls,
+        require_tls=require_tls,
+        name="nextlayer",  # the one mitmproxy misses
+    )
+    master.addons.add(Proxyserver(), *([TlsConfig()] if client_tls is None else []), addon, started)
+    options.update(**_options(listen, limits, confdir))
     try:
         with _signals(master):
             await master.run()
@@ -163,20 +185,13 @@ async def run(
         raise started.failure
 
 
-def _options(
-    listen: Sequence[Address], limits: Limits, certificate: Path | None, confdir: Path, passphrase: str | None
-) -> dict[str, str | int | list[str]]:
-    options: dict[str, str | int | list[str]] = {
+def _options(listen: Sequence[Address], limits: Limits, confdir: Path) -> dict[str, str | int | list[str]]:
+    return {
         "mode": [f"reverse:{NOWHERE}@{host}:{port}" for host, port in listen],
         "connection_strategy": "lazy",
         "confdir": str(confdir),
         "tcp_timeout": max(1, round(limits.idle_seconds)),
     }
-    if certificate is not None:
-        options["certs"] = [f"*={certificate}"]
-    if passphrase is not None:
-        options["cert_passphrase"] = passphrase  # with the certificate, which is opened as soon as it is set
-    return options
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import click
 from inferbridge.commands import BAD_INPUT, FAILURE, SPECS_VARIABLE, own_specs
 from inferbridge.commands.call import call
 from inferbridge.commands.importing import import_spec
+from inferbridge.commands.keys import keys
 from inferbridge.commands.mock import mock
 
 if TYPE_CHECKING:
@@ -182,6 +183,7 @@ def translate(client: str, runtime: str, reply: bool, lossy: bool, nan: str) -> 
 )
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
 @click.option("--log-format", metavar="FORMAT", help="text or json.")
+@click.option("--admin", metavar="HOST:PORT", help="Where to serve health and metrics; nowhere unless given.")
 @click.option("--check", is_flag=True, help="Check the configuration and exit.")
 def proxy(config: Path | None, check: bool, **flags: Any) -> None:
     """Run the gateway in front of runtimes."""
@@ -216,6 +218,7 @@ def demo(keep: bool, listen: str | None) -> None:
 
 main.add_command(call)
 main.add_command(import_spec)
+main.add_command(keys)
 main.add_command(mock)
 
 if __name__ == "__main__":

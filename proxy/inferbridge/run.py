@@ -5,10 +5,10 @@ import gc
 import json
 import logging
 import os
-import ssl
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,31 @@ import click
 
 from inferbridge import addon
 from inferbridge.bridge import allocator
-from inferbridge.config import EXIT_CODE, Flags, Listener, ListenerTls, Log, Settings, SettingsError
+from inferbridge.config import EXIT_CODE, Flags, Listener, Log, Settings, SettingsError
+from inferbridge.config.showing import shown
 from inferbridge.gateway import build
+from inferbridge.gateway.client_tls import ClientTls
+from inferbridge.gateway.counters import NO_COUNTERS
+from inferbridge.gateway.guard import Guard
+from inferbridge.gateway.listening import listening
+from inferbridge.gateway.service import GatewayService
+from inferbridge.observe import admin
+from inferbridge.observe.health import Health
+from inferbridge.observe.metrics import Metrics
+from inferbridge.observe.versions import versions
+from inferbridge.posture import posture
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Where a proxy really listens."""
+
+    listen: tuple[Listener, ...]
+    admin: Listener | None = None
+
+
+type Ready = Callable[[Bound], None]
+"""Is told where, once clients can connect."""
 
 
 def load(config: Path | None, **flags: Any) -> Settings:
@@ -60,47 +83,71 @@ def serve(settings: Settings) -> None:
     gc.freeze()  # what was loaded stays; collections look only at what calls make
     gc.set_threshold(20_000, *gc.get_threshold()[1:])  # and calls leave no cycles, so there is little to find
     try:
-        asyncio.run(_serve(settings, lambda addresses: _announce(settings, addresses)))
+        asyncio.run(_serve(settings, lambda bound: _announce(settings, bound), _warn))
     except (OSError, ValueError) as error:
         click.echo(f"cannot start: {error}", err=True)
         sys.exit(1)
 
 
-def _announce(settings: Settings, addresses: list[addon.Address]) -> None:
+def _announce(settings: Settings, bound: Bound) -> None:
     scheme = "https" if settings.tls.certificate else "http"
-    for host, port in addresses:
-        click.echo(f"listening on {scheme}://{Listener(host, port)}", err=True)
+    for listener in bound.listen:
+        click.echo(f"listening on {scheme}://{listener}", err=True)
+    if bound.admin is not None:
+        click.echo(f"admin port on http://{bound.admin}", err=True)
+        if not bound.admin.loopback:
+            click.echo("other machines can read health, metrics and settings (no secrets) at the admin port", err=True)
 
 
-def check_certificate(tls: ListenerTls) -> None:
-    """OSError when the certificate cannot be used: mitmproxy would log that and go on with one of its own."""
-    if tls.certificate is None:
-        return
-    password = tls.passphrase.reveal() if tls.passphrase else ""
+def _warn(lines: list[str]) -> None:
+    for line in lines:
+        click.echo(f"security: {line}", err=True)
+
+
+async def _serve(settings: Settings, ready: Ready, warn: Callable[[list[str]], None] = lambda _: None) -> None:
+    client_tls = ClientTls(settings.tls) if settings.tls.certificate else None
+    metrics = Metrics(versions()) if settings.admin.listen is not None else None
+    service = build.service(settings, metrics or NO_COUNTERS)
+    guard = build.guard(settings, service, metrics or NO_COUNTERS)
+    warn(posture(settings, guard.access.chain.authenticators))
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, password=lambda: password)
-    except OSError as error:
-        raise OSError(f"certificate {tls.certificate}: {error.strerror or error}") from None
-
-
-async def _serve(settings: Settings, ready: addon.Ready) -> None:
-    check_certificate(settings.tls)
-    application = build.application(settings)
-    listen = [(listener.host, listener.port) for listener in settings.listen]
-    try:
-        await addon.run(
-            application,
-            listen,
-            settings.limits,
-            settings.tls.certificate,
-            _confdir(),
-            ready,
-            # who has a certificate wants it used: nobody may then send in the clear by mistake
-            require_tls=settings.tls.certificate is not None,
-            passphrase=settings.tls.passphrase.reveal() if settings.tls.passphrase else None,
-        )
+        async with _observed(settings, service, metrics, ready) as started:
+            await _run(settings, guard, client_tls, started)
     finally:
-        await application.close()
+        await guard.close()
+
+
+@asynccontextmanager
+async def _observed(
+    settings: Settings, service: GatewayService, metrics: Metrics | None, ready: Ready
+) -> AsyncIterator[Ready]:
+    """Serve the admin port, if there is one; the value is who wants to know where clients can connect."""
+    address = settings.admin.listen
+    if address is None or metrics is None:
+        yield ready
+        return
+    health = Health(service.upstreams, [upstream.name for upstream in settings.upstreams])
+    pages = admin.Admin(health, metrics, shown(settings))
+    async with listening(pages, admin.LIMITS, address.host, address.port) as port:
+
+        def started(bound: Bound) -> None:
+            health.listening = tuple(map(str, bound.listen))
+            ready(Bound(bound.listen, Listener(address.host, port)))
+
+        yield started
+
+
+async def _run(settings: Settings, guard: Guard, client_tls: ClientTls | None, ready: Ready) -> None:
+    await addon.run(
+        guard,
+        [(listener.host, listener.port) for listener in settings.listen],
+        settings.limits,
+        client_tls,
+        _confdir(),
+        lambda addresses: ready(Bound(tuple(Listener(host, port) for host, port in addresses))),
+        # who has a certificate wants it used: nobody may then send in the clear by mistake
+        require_tls=client_tls is not None,
+    )
 
 
 def _confdir() -> Path:
@@ -111,11 +158,18 @@ def _confdir() -> Path:
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Listener]:
     """A proxy in this event loop; the value is the address that it listens on."""
-    bound: list[Listener] = []
+    async with serving(settings) as bound:
+        yield bound.listen[0]
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[Bound]:
+    """A proxy in this event loop; the value is all addresses that it listens on."""
+    bound: list[Bound] = []
     started = asyncio.Event()
 
-    def ready(addresses: list[addon.Address]) -> None:
-        bound.extend(Listener(host, port) for host, port in addresses)
+    def ready(where: Bound) -> None:
+        bound.append(where)
         started.set()
 
     task = asyncio.create_task(_serve(settings, ready))

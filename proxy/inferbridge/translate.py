@@ -38,7 +38,7 @@ class Translator:
         self, client: str, runtime: str, policy: Policy = STRICT, chat_template: ChatTemplate | None = None
     ) -> None:
         self._client, self._client_protocol = side(client)
-        self._runtime, self._runtime_protocol = side(runtime)
+        self._runtime, self._runtime_protocol = side(runtime, runtime=True)
         self._policy = policy
         self._chat_template = chat_template
         self._api: Api = APIS[self._client.api]
@@ -101,6 +101,8 @@ def _brought_back(bridge: Bridge, crossing: Crossing, answers: list[HttpReply | 
     if len(answers) != len(crossing.legs):
         raise invalid(f"the call becomes {len(crossing.legs)} calls of the runtime, there are {len(answers)} replies")
     pairs = list(zip(crossing.legs, answers, strict=True))
+    if not pairs:
+        return bridge.write_reply(crossing, ())
     if crossing.context.stream:
         return _streamed(bridge, crossing, pairs)
     if not crossing.streamed:
@@ -164,12 +166,15 @@ def _shared_operations(one: Api, other: Api) -> set[str]:
     return {each.operation for each in one.endpoints.values()} & {each.operation for each in other.endpoints.values()}
 
 
-def side(text: str) -> tuple[RuntimeProfile, str]:
-    """The profile and the protocol that `name/rest` or `name/grpc` means; raises ValueError."""
+def side(text: str, *, runtime: bool = False) -> tuple[RuntimeProfile, str]:
+    """The profile and the protocol that `name/rest` or `name/grpc` means; raises ValueError.
+
+    A name that is both an API's and a runtime's, such as `tgis`, is the runtime's where a runtime is meant.
+    """
     name, _, protocol = text.rpartition("/")
     if protocol not in {"rest", "grpc"}:
         raise ValueError(f"{text!r} must end in /rest or /grpc")
-    if name in APIS:
+    if name in APIS and not (runtime and name in PROFILES):
         return RuntimeProfile(name=name, api=name, json_doubles=True), protocol
     if name in PROFILES:
         spoken = (profile for profile in PROFILES[name] if protocol in protocols(APIS[profile.api]))

@@ -57,6 +57,10 @@ CASES = {
         "runtimes/base.yaml", "- api: base", "- api: bass",
         "runtimes/base.yaml:4:10: there is no API 'bass'; did you mean 'base'?",
     ),
+    "wrong field that a runtime lacks": (
+        "runtimes/base.yaml", "- api: base", "- api: base\n    quirks: {lacks: [nam]}",
+        "runtimes/base.yaml:4:10: lacks: no operation of base has a field 'nam'; did you mean 'name'?",
+    ),
     "wrong variant of a runtime": (
         "runtimes/base.yaml", "- api: base", "- api: base\n    variant: other",
         "runtimes/base.yaml:5:14: API base has no variant 'other'",

@@ -73,6 +73,10 @@ CASES = {
         OPENAI, "object: {constant: text_completion}", "object: {constant: 5}",
         "object is string, the constant 5 is not",
     ),
+    "constant for an enum": (
+        TGIS, "params.method: {field: method, enum: method}", "params.method: {constant: 1}",
+        "params.method is enum, the constant 1 is not",
+    ),
     "stream of an operation without messages": (
         OPENAI, "name: openapi\n    operation: documentation\n",
         "name: openapi\n    operation: documentation\n    mode: stream\n",

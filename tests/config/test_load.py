@@ -11,7 +11,7 @@ from inferbridge.config import Flags, Listener, Settings, SettingsError, load_se
 from inferbridge.config.kinds import Field, Record
 from inferbridge.config.table import LIMITS, SETTINGS
 from inferbridge.config.upstreams import UPSTREAM, UPSTREAM_TLS
-from inferbridge.config.values import ListenerTls, Log
+from inferbridge.config.values import Admin, ListenerTls, Log
 from inferbridge.gateway.limits import Limits
 from inferbridge.secret import Secret
 from inferbridge.upstream.tls import TlsSettings
@@ -47,6 +47,7 @@ def test_everything_can_be_said_in_the_file(tmp_path: Path) -> None:
         lossy: allow
         nan: null
         log: {level: debug, format: json}
+        admin: {listen: "127.0.0.1:9901"}
         """,
     )
     assert settings.listen == (Listener("127.0.0.1", 8080), Listener("::1", 0))
@@ -59,6 +60,7 @@ def test_everything_can_be_said_in_the_file(tmp_path: Path) -> None:
     )
     assert (settings.policy.lossy, settings.policy.nan) == (True, "null")
     assert settings.log == Log("debug", "json")
+    assert settings.admin.listen == Listener("127.0.0.1", 9901)
 
 
 def test_flags_count_more_than_environment_and_file() -> None:
@@ -173,7 +175,11 @@ def test_all_problems_are_reported_together(tmp_path: Path) -> None:
         ("allow_unauthenticated: maybe", ["1:24: allow_unauthenticated must be true or false"]),
         ("tls: {certificate: missing.pem}",
          ["1:20: tls.certificate: cannot read 'missing.pem': No such file or directory"]),
+        ("admin: {listen: 9901}", ["1:17: admin.listen '9901' must be host:port, such as 127.0.0.1:8080"]),
+        ("listen: '127.0.0.1:1'\nadmin: {listen: '127.0.0.1:1'}",
+         ["2:8: admin.listen 127.0.0.1:1 is where clients connect: it needs a port of its own"]),
         ("tls: {passphrase: x}", ["1:6: tls needs a certificate for its passphrase"]),
+        (f"tls: {{key: {__file__}}}", ["1:6: tls needs a certificate for its key"]),
         ("log: {level: '${A:-info}', format: '${B'}",
          ["1:36: '${' must begin ${NAME}, ${NAME:-default} or ${file:PATH}; '$${' is the two characters"]),
         ("a: &b 1", ["1:4: anchor &b is not allowed; write the value out"]),
@@ -247,6 +253,15 @@ def test_loopback_listeners_need_no_consent(listen: str) -> None:
     assert settings.listen[0].loopback
 
 
+def test_the_admin_port_is_off_unless_given() -> None:
+    """Nothing but the addresses that were given is listened on; flag and variable give one as the file does."""
+    assert load_settings(None, {}, TRITON, RUNTIMES).admin.listen is None
+    flags = Flags(upstream=TRITON.upstream, admin="[::1]:9901")
+    assert load_settings(None, {}, flags, RUNTIMES).admin.listen == Listener("::1", 9901)
+    environment = {"INFERBRIDGE_ADMIN_LISTEN": "0.0.0.0:9901"}
+    assert load_settings(None, environment, TRITON, RUNTIMES).admin.listen == Listener("0.0.0.0", 9901)
+
+
 def test_an_upstream_is_needed(tmp_path: Path) -> None:
     """Without any upstream the problem says how to give one."""
     assert problems(tmp_path, "{}", flags=Flags()) == [
@@ -286,6 +301,7 @@ def test_secrets_do_not_print(tmp_path: Path) -> None:
         (UPSTREAM_TLS, TlsSettings),
         (SETTINGS.fields["tls"].kind, ListenerTls),
         (SETTINGS.fields["log"].kind, Log),
+        (SETTINGS.fields["admin"].kind, Admin),
     ],
 )
 def test_the_table_is_complete(record: Record[object], built: type) -> None:
@@ -299,3 +315,33 @@ def test_every_key_is_documented(record: Record[object]) -> None:
     """Each key says in a sentence what it does."""
     entries: list[Field] = list(record.fields.values())
     assert all(entry.doc.endswith(".") for entry in entries)
+
+
+def test_adapters_are_names_of_models(tmp_path: Path) -> None:
+    """A name alone is the id too; what an upstream serves is then its model and its adapters, and nothing else."""
+    text = """
+        upstreams:
+          - {runtime: triton, url: "grpc://a:1", default_model: "m[1]", adapters: {sql: loras/sql, "a*": }}
+          - {runtime: triton, url: "grpc://a:1", models: ["m*"], adapters: {sql: loras/sql}}
+          - {runtime: triton, url: "grpc://a:1", models: ["m*"]}
+        """
+    first, second, third = load(tmp_path, text).upstreams
+    assert first.adapters == {"sql": "loras/sql", "a*": "a*"}
+    assert first.served == ("m[[]1]", "sql", "a[*]")
+    assert second.served == ("m*", "sql")
+    assert (third.adapters, third.served) == ({}, ("m*",))
+
+
+@pytest.mark.parametrize(
+    ("adapters", "problem"),
+    [
+        ("{sql: x}", "adapters need default_model or models beside them"),
+        ('{sql: ""}, default_model: m', "upstream.adapters.sql '' must not be empty"),
+        ("[sql], default_model: m", "upstream.adapters must be a map"),
+    ],
+)
+def test_adapters_without_sense_are_refused(tmp_path: Path, adapters: str, problem: str) -> None:
+    """Without a base model's name any name would be answered by it; ids are never empty."""
+    upstream = f"{{runtime: triton, url: 'grpc://a:1', adapters: {adapters}}}"
+    (said,) = problems(tmp_path, f"upstreams:\n  - {upstream}", {}, Flags())
+    assert problem in said

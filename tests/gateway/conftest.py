@@ -1,14 +1,25 @@
-"""Certificates and mitmproxy's folder, made once."""
+"""Certificates and mitmproxy's folder, made once; a gateway that verifies its clients."""
 
 import datetime
 import ipaddress
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from gateway.serving import serving
+from gateway.tls_clients import AUTHORITY, Names, server_certificate
+from inferbridge.config import ListenerTls
+from inferbridge.gateway.client_tls import ClientTls
+
+type Serve = Callable[..., AbstractAsyncContextManager[int]]
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +59,30 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trusted(certificate: Path) -> bytes:
     """The bytes of the certificate file, for clients that take no file."""
     return certificate.read_bytes()
+
+
+@pytest.fixture
+def names() -> Names:
+    """What is served."""
+    return Names()
+
+
+@pytest.fixture
+def listener(tmp_path: Path) -> ListenerTls:
+    """A listener that verifies clients."""
+    authorities = tmp_path / "clients.pem"
+    authorities.write_bytes(AUTHORITY.certificate_pem)
+    return ListenerTls(server_certificate().write(tmp_path / "server.pem"), client_ca=authorities)
+
+
+@pytest.fixture
+def serve(names: Names, listener: ListenerTls, confdir: Path) -> Serve:
+    """Serves `names`; gives the port."""
+
+    def serve(
+        client_certificate: Literal["require", "request"] = "require", now: Callable[[], float] = lambda: 0.0
+    ) -> AbstractAsyncContextManager[int]:
+        tls = ClientTls(replace(listener, client_certificate=client_certificate), now=now)
+        return serving(names, confdir, client_tls=tls)
+
+    return serve

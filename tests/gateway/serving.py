@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import inferbridge.addon
+from inferbridge.config import ListenerTls
 from inferbridge.gateway.application import Application
+from inferbridge.gateway.client_tls import ClientTls
 from inferbridge.gateway.limits import Limits
 
 TIMEOUT = 10
@@ -21,15 +23,18 @@ async def serving(
     limits: Limits | None = None,
     certificate: Path | None = None,
     require_tls: bool = False,
+    client_tls: ClientTls | None = None,
 ) -> AsyncIterator[int]:
-    """Run the gateway; gives its port."""
+    """Run the gateway; gives its port. `client_tls` is made of `certificate` unless given."""
+    if client_tls is None and certificate is not None:
+        client_tls = ClientTls(ListenerTls(certificate))
     bound: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(
         inferbridge.addon.run(
             application,
             [("127.0.0.1", 0)],
             limits or Limits(),
-            certificate,
+            client_tls,
             confdir,
             lambda addresses: bound.set_result(addresses[0][1]),
             require_tls=require_tls,

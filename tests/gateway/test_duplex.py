@@ -11,9 +11,12 @@ import grpc.aio
 import pytest
 
 from gateway.serving import TIMEOUT, serving
+from inferbridge.auth.authenticator import Chain
+from inferbridge.auth.identity import Grant, Identity, Presented
 from inferbridge.bridge.values import join
 from inferbridge.config import Flags
 from inferbridge.gateway import build
+from inferbridge.gateway.guard import Access, Guard
 from inferbridge_generated.open_inference import wire
 from inferbridge_generated.open_inference.mlserver import wire as mlserver
 from upstream.h1_server import Answer, Request, h1_server
@@ -208,3 +211,65 @@ async def test_an_error_of_one_message_is_a_message_where_the_api_says_so(confdi
         await call.done_writing()
         assert await call.read() is grpc.aio.EOF
         assert await call.code() is grpc.StatusCode.OK
+
+
+class Caller:
+    """Everybody is one caller, who may call some models."""
+
+    method = "keys"
+    challenge = "Bearer"
+
+    def authenticate(self, presented: Presented) -> Identity:
+        return Identity("alice", grant=Grant(models=("m",)))
+
+    def posture(self) -> tuple[str, ...]:
+        return ()
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+@asynccontextmanager
+async def limited_gateway(upstream: str, confdir: Path) -> AsyncIterator[grpc.aio.StreamStreamMultiCallable]:
+    """As `gateway`, for a caller who may call the model `m` alone."""
+    inner = build.service(build.settings(None, {}, Flags(upstream=(upstream,))))
+    guard = Guard(inner, Access(Chain([Caller()])))
+    async with (
+        serving(guard, confdir) as port,
+        asyncio.timeout(TIMEOUT),
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        yield channel.stream_stream(RPC)
+    await guard.close()
+
+
+def asked_of(model: str, name: str) -> bytes:
+    """A request to a model."""
+    request = wire.ModelInferRequest(model_name=model, id=name)
+    return bytes(join(wire.encode_ModelInferRequest(request)))
+
+
+@pytest.mark.parametrize("compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip])
+async def test_each_message_of_a_limited_caller_is_looked_at(confdir: Path, compression: grpc.Compression) -> None:
+    """The first message opens no way for others: those before the forbidden one are answered, it reaches nobody."""
+    seen: list[bytes] = []
+
+    class Listening(Runtime):
+        async def stream(self, requests: AsyncIterator[bytes], context: object) -> AsyncIterator[bytes]:
+            async for request in requests:
+                seen.append(request)
+                yield request
+
+    async with (
+        Listening().serving() as runtime,
+        limited_gateway(f"triton=grpc://127.0.0.1:{runtime.port}", confdir) as stream,
+    ):
+        call = stream(compression=compression)
+        await call.write(asked_of("m", "one"))
+        assert b"one" in await call.read()
+        await call.write(asked_of("m", "two"))
+        assert b"two" in await call.read()
+        await call.write(asked_of("secret", "three"))
+        assert await call.code() is grpc.StatusCode.PERMISSION_DENIED
+        assert "'secret'" in (await call.details() or "")
+    assert len(seen) == 2

@@ -59,7 +59,7 @@ class Gateway:
         targets = [Target(runtime, profile, protocol, self.upstream, ("*",), setting) for profile in PROFILES[runtime]]
         authorizer = Authorizer((Rule(allow=allow or Grant(), rates=rates),))
         limiter = RateLimiter(now=lambda: self.now)
-        self.service = GatewayService(targets, APIS, Policy(), Limits(), None, authorizer, limiter)
+        self.service = GatewayService(targets, APIS, Policy(), Limits(), None, authorizer, limiter=limiter)
 
     def begin(self, path: str, headers: Headers = JSON, identity: Identity = ANN) -> tuple[Client, RequestSink]:
         """A call whose body is still to come."""

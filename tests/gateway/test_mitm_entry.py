@@ -15,6 +15,7 @@ from mitmproxy.options import Options
 import inferbridge.gateway
 from gateway.applications import Echo
 from inferbridge.addon import GatewayAddon
+from inferbridge.config import Admin, Listener, ListenerTls
 from inferbridge.gateway.application import Application
 from inferbridge.gateway.limits import Limits
 
@@ -26,6 +27,8 @@ class Settings:
     """What the build is given."""
 
     limits: Limits
+    tls: ListenerTls
+    admin: Admin = Admin()  # noqa: RUF009 - it is frozen
 
 
 class Build:
@@ -34,7 +37,9 @@ class Build:
     def settings(self, path: Path, environment: Mapping[str, str]) -> Settings:
         if path.name == "broken.yaml":
             raise ValueError("broken.yaml:1:1: no")
-        return Settings(replace(Limits(), streams=7))
+        listen = Listener("127.0.0.1", 9901) if path.name == "admin.yaml" else None
+        tls = ListenerTls(path if path.suffix == ".pem" else None)
+        return Settings(replace(Limits(), streams=7), tls, Admin(listen))
 
     def application(self, settings: Settings) -> Application:
         return Echo()
@@ -69,6 +74,25 @@ async def test_with_a_configuration(master: Master) -> None:
     master.options.update(inferbridge_config="good.yaml")
     assert isinstance(addon(master).application, Echo)
     assert addon(master).limits.streams == 7
+
+
+async def test_an_admin_port_is_not_promised(master: Master, caplog: pytest.LogCaptureFixture) -> None:
+    """mitmproxy's own tools have no admin port: a file that asks for one works, and the log says what does not."""
+    master.options.update(inferbridge_config="admin.yaml")
+    assert isinstance(addon(master).application, Echo)
+    assert [record.getMessage() for record in caplog.records if "admin.listen" in record.getMessage()]
+
+
+async def test_tls_of_the_configuration(master: Master, certificate: Path, tmp_path: Path) -> None:
+    """The certificate of the file is the listener's, and then required; one that cannot be used is an error."""
+    master.options.update(inferbridge_config="good.yaml")
+    assert addon(master).client_tls is None
+    assert not addon(master).require_tls
+    master.options.update(inferbridge_config=str(certificate))
+    assert addon(master).client_tls is not None
+    assert addon(master).require_tls
+    with pytest.raises(OptionsError, match="No such file"):
+        master.options.update(inferbridge_config=str(tmp_path / "nowhere.pem"))
 
 
 async def test_broken_configuration(master: Master) -> None:

@@ -387,3 +387,11 @@ def test_when_to_try_again_crosses_the_bridge(said: str, told: str | None) -> No
     receiver.on_data(b'{"error":{"message":"busy"}}')
     receiver.on_end(())
     assert (client.get("grpc-status"), client.get("grpc-message"), client.get("retry-after")) == ("8", "busy", told)
+
+
+def test_an_empty_batch_is_answered_without_the_runtime() -> None:
+    """fmaas' answer to no texts is no texts; a REST runtime would call it an error."""
+    body = b"".join(frame([wire.encode_BatchedGenerationRequest(wire.BatchedGenerationRequest(model_id="m"))]))
+    client, upstream, _ = begun("vllm-amd", "rest", "/fmaas.GenerationService/Generate", body, grpc=True)
+    assert upstream.calls == []
+    assert (client.get("grpc-status"), client.body) == ("0", b"\0\0\0\0\0")

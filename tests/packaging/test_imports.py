@@ -28,10 +28,13 @@ ALLOWED = {
     ),
     "inferbridge.config": (
         "inferbridge.config",
+        "inferbridge.auth.identity",
+        "inferbridge.auth.settings",
         "inferbridge.bridge",
         "inferbridge.gateway.limits",
         "inferbridge.upstream.address",
         "inferbridge.upstream.tls",
+        "inferbridge.secret",
         "inferbridge_codegen.problems",
         "inferbridge_codegen.spec",
     ),
@@ -41,7 +44,10 @@ ALLOWED = {
 FORBIDDEN = {
     "inferbridge_codegen": ("mitmproxy", "h2", "httptools", "inferbridge.gateway", "inferbridge.upstream",
                             "inferbridge.config", "inferbridge.demo", "inferbridge.addon"),
-    "inferbridge.gateway": ("inferbridge_codegen", "inferbridge.demo", "inferbridge.cli"),
+    "inferbridge.gateway": ("inferbridge_codegen", "inferbridge.demo", "inferbridge.cli", "inferbridge.observe"),
+    "inferbridge.observe": ("inferbridge_codegen", "inferbridge.config", "inferbridge.addon", "mitmproxy"),
+    "inferbridge.auth": ("mitmproxy", "inferbridge.addon", "inferbridge.cli", "inferbridge.observe",
+                         "inferbridge.gateway.guard"),
     "inferbridge.demo": ("inferbridge_codegen", "grpc", "grpc_tools", "inferbridge.cli"),
     "inferbridge": ("grpc", "grpc_tools"),
 }  # fmt: skip
@@ -79,8 +85,9 @@ def test_the_extra_stays_behind_the_proxy() -> None:
         "inferbridge.demo",
         "inferbridge.addon",
         "inferbridge.inspect",
+        "inferbridge.observe",
     )
-    extra = [one for one in IMPORTS if within(one.imported, "mitmproxy", "h2", "httptools")]
+    extra = [one for one in IMPORTS if within(one.imported, "mitmproxy", "h2", "httptools", "prometheus_client")]
     found = [one for one in extra if not within(one.importer, *needing)]
     assert extra
     assert not found, wrong(found)

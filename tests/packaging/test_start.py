@@ -21,6 +21,7 @@ HEAVY = (
     "msgspec",
     "numpy",
     "orjson",
+    "prometheus_client",
     "yaml",
 )
 """What makes a start slow and no help text needs."""
@@ -40,7 +41,7 @@ def imported_by(*arguments: str) -> set[str]:
     return set(re.findall(r"^import time:.*\| +([\w.]+)$", run.stderr, re.MULTILINE))
 
 
-@pytest.mark.parametrize("command", [(), ("generate",), ("lint",), ("mock",), ("call",), ("import",)])
+@pytest.mark.parametrize("command", [(), ("generate",), ("lint",), ("mock",), ("call",), ("import",), ("keys", "new")])
 def test_help_imports_nothing_heavy(command: tuple[str, ...]) -> None:
     """`--help` loads the command line itself and no library that it does not need."""
     modules = imported_by(*command, "--help")

@@ -7,7 +7,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,16 +36,24 @@ class Proxy:
 
 
 @contextmanager
-def run_proxy(upstream: str, folder: Path, *, profile: Path | None = None, **settings: str | Path) -> Iterator[Proxy]:
+def run_proxy(
+    upstream: str,
+    folder: Path,
+    *,
+    profile: Path | None = None,
+    configuration: Mapping[str, object] | None = None,
+    **settings: object,
+) -> Iterator[Proxy]:
     """Run `inferbridge proxy` in front of one upstream, `runtime=url`, with further settings of it.
 
-    `profile` takes cProfile's statistics.
+    `profile` takes cProfile's statistics, `configuration` is all that the configuration holds besides the upstream.
     """
     log = folder / "proxy.log"
     runtime, _, url = upstream.partition("=")
-    written = {"runtime": runtime, "url": url, **{name: str(value) for name, value in settings.items()}}
+    written = {"runtime": runtime, "url": url, **settings}
     config = folder / "inferbridge.yaml"
-    config.write_text(json.dumps({"upstreams": [written]}))  # which is YAML, too
+    # JSON is YAML, too
+    config.write_text(json.dumps({"upstreams": [written], **(configuration or {})}, default=str))
     profiler = ["-m", "cProfile", "-o", str(profile)] if profile else []
     program = [sys.executable, *profiler, "-m", "inferbridge.cli"]
     command = [*program, "proxy", "--listen", "127.0.0.1:0", "--config", str(config)]

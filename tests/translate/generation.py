@@ -60,7 +60,7 @@ def to_vllm(call: Mapping[str, Any], client: str = "tgis/grpc", policy: Policy =
 
 def to_fmaas(call: Mapping[str, Any], client: str = "openai/rest") -> Any:
     """The parameters that an fmaas runtime gets."""
-    form = translate_call(client, "tgis/grpc", call)
+    form = translate_call(client, "vllm-nvidia/grpc", call)
     assert "error" not in form, form
     data = base64.b64decode(form["messages_base64"][0])
     if form["rpc"] == STREAM:

@@ -16,7 +16,7 @@ from translate.test_goldens_doors import VLLM
 TEMPLATE = ChatTemplate(
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<|bot|>{% endif %}"
 )
-TO_FMAAS = Translator("openai/rest", "tgis/grpc", chat_template=TEMPLATE)
+TO_FMAAS = Translator("openai/rest", "vllm-nvidia/grpc", chat_template=TEMPLATE)
 CHATS = [name for name in VLLM if name.startswith(("chat/", "engine_death/chat"))]
 REFUSED = {
     "chat/n2": "n:", "chat/stream_n2": "n:", "chat/tool_named": "tools:", "chat/stream_tool_named": "tools:",
@@ -127,7 +127,7 @@ def test_a_chat_stream_begins_with_the_role() -> None:
 
 def test_losses_of_a_chat_may_be_allowed() -> None:
     """With `lossy: allow` what cannot be carried is left out, and named in the answer."""
-    lossy = Translator("openai/rest", "tgis/grpc", Policy(lossy=True), TEMPLATE)
+    lossy = Translator("openai/rest", "vllm-nvidia/grpc", Policy(lossy=True), TEMPLATE)
     call = openai("chat/completions", presence_penalty=0.5, reasoning_effort="low")
     each = fmaas.GenerationResponse(text="x", stop_reason=1)
     data = fmaas.encode_BatchedGenerationResponse(fmaas.BatchedGenerationResponse(responses=[each]))

@@ -81,7 +81,7 @@ def test_zeros_of_caikit_say_nothing(zero: dict[str, Any]) -> None:
 @pytest.mark.parametrize("field", ["top_p", "repetition_penalty"])
 def test_a_zero_that_vllm_refuses_is_refused(field: str) -> None:
     """An OpenAI client's 0 is an error at vLLM and would be "off" at fmaas, so it is refused by name."""
-    assert refusal("openai/rest", "tgis/grpc", openai(**{field: 0})).startswith(f"{field}:")
+    assert refusal("openai/rest", "vllm-nvidia/grpc", openai(**{field: 0})).startswith(f"{field}:")
 
 
 @pytest.mark.parametrize("value", [0, -1])
@@ -115,7 +115,7 @@ def test_vllms_length_penalty_is_that_of_beam_search() -> None:
     """It has no effect without beam search, and never becomes the exponential one."""
     params = to_fmaas(openai(length_penalty=1.2))
     assert params.decoding is None or params.decoding.length_penalty is None
-    assert refusal("openai/rest", "tgis/grpc", openai(use_beam_search=True)).startswith("use_beam_search:")
+    assert refusal("openai/rest", "vllm-nvidia/grpc", openai(use_beam_search=True)).startswith("use_beam_search:")
 
 
 # limits
@@ -135,7 +135,7 @@ def test_max_tokens_of_the_others() -> None:
     assert to_vllm(caikit_call(), "caikit/rest")["max_tokens"] == 20
     assert to_vllm(caikit_call(max_new_tokens=0), "caikit/rest")["max_tokens"] == 20
     assert to_fmaas(caikit_call(), "caikit/rest").stopping.max_new_tokens == 20
-    assert refusal("openai/rest", "tgis/grpc", openai(max_tokens=0)) == "max_tokens must be at least 1, got 0."
+    assert refusal("openai/rest", "vllm-nvidia/grpc", openai(max_tokens=0)) == "max_tokens must be at least 1, got 0."
 
 
 def test_min_tokens() -> None:
@@ -163,8 +163,10 @@ def test_truncation() -> None:
     assert "truncate_prompt_tokens" not in to_vllm(caikit_call(truncate_input_tokens=0), "caikit/rest")
     assert to_vllm(tgis(truncate_input_tokens=4))["truncate_prompt_tokens"] == 4
     assert to_fmaas(openai(truncate_prompt_tokens=4)).truncate_input_tokens == 4
-    assert refusal("openai/rest", "tgis/grpc", openai(truncate_prompt_tokens=0)).startswith("truncate_prompt_tokens:")
-    assert refusal("openai/rest", "tgis/grpc", openai(truncate_prompt_tokens=-1)).startswith("truncate_tokens:")
+    assert refusal("openai/rest", "vllm-nvidia/grpc", openai(truncate_prompt_tokens=0)).startswith(
+        "truncate_prompt_tokens:"
+    )
+    assert refusal("openai/rest", "vllm-nvidia/grpc", openai(truncate_prompt_tokens=-1)).startswith("truncate_tokens:")
 
 
 # stop sequences
@@ -206,7 +208,7 @@ def test_token_ids_are_refused_by_name(runtime: str, prompt: Any) -> None:
 @pytest.mark.parametrize("prompt", ["", [], None], ids=repr)
 def test_an_empty_prompt_of_openai_is_refused(prompt: Any) -> None:
     """As vLLM does it; fmaas would generate from nothing."""
-    assert refusal("openai/rest", "tgis/grpc", openai(prompt=prompt)).startswith("prompt:")
+    assert refusal("openai/rest", "vllm-nvidia/grpc", openai(prompt=prompt)).startswith("prompt:")
 
 
 def test_an_adapter_is_a_model_of_openai() -> None:
@@ -235,7 +237,7 @@ def test_several_answers_are_asked_for_one_by_one(runtime: str) -> None:
 @pytest.mark.parametrize("extra", [{"seed": 1}, {"temperature": 0}, {"n": 0}, {"n": 1000}], ids=str)
 def test_several_answers_that_would_be_the_same_are_refused(extra: dict[str, Any]) -> None:
     """With a seed or greedily all answers would be one; none, and more than the API allows, are no number either."""
-    assert refusal("openai/rest", "tgis/grpc", openai(**{"n": 2, **extra})).startswith("n")
+    assert refusal("openai/rest", "vllm-nvidia/grpc", openai(**{"n": 2, **extra})).startswith("n")
 
 
 @pytest.mark.parametrize(
@@ -340,7 +342,7 @@ def test_constraints_of_fmaas_are_structured_outputs(decoding: dict[str, Any], e
 )
 def test_constraints_that_fmaas_cannot_keep_are_refused(body: dict[str, Any], told: str) -> None:
     """A single choice, which the adapter fails at, several constraints, and kinds that fmaas has not."""
-    assert refusal("openai/rest", "tgis/grpc", openai(**body)).startswith(told)
+    assert refusal("openai/rest", "vllm-nvidia/grpc", openai(**body)).startswith(told)
 
 
 def test_a_broken_schema_of_fmaas_is_its_clients_error() -> None:

@@ -9,7 +9,7 @@ Documented differences, which no translation can bridge:
 * A list of prompts is one REST call with one usage; to fmaas clients each text is a call of its own.
 * vLLM's REST side checks unknown models, too many `logprobs` and empty stop strings itself; fmaas ignores the first and
   refuses the others in its own words.
-* REST refuses an empty list of prompts, fmaas answers it with nothing.
+* REST refuses an empty list of prompts, fmaas answers it with nothing, and so does a REST runtime's fmaas client here.
 """
 
 import base64
@@ -140,7 +140,7 @@ def value_at(message: Any, path: str, default: Any) -> Any:
 def test_a_rest_request_crosses_or_is_refused_by_name(name: str) -> None:
     """A recorded REST request becomes the fmaas request that asks for the same, or its client learns what is lost."""
     request = VLLM[name]["request"]
-    made = translate_call("openai/rest", "tgis/grpc", request)
+    made = translate_call("openai/rest", "vllm-nvidia/grpc", request)
     if name in REFUSED_BY_FMAAS:
         assert 400 <= made["error"]["status"] < 500
         assert json.loads(made["error"]["body"])["error"]["message"].startswith(REFUSED_BY_FMAAS[name])
@@ -166,9 +166,23 @@ def test_an_fmaas_request_crosses_or_is_refused_by_name(name: str) -> None:
         return
     message, texts = asked(request)
     bodies = [json.loads(call["body"]) for call in made.get("calls", [made])]
-    assert [body.get("prompt") for body in bodies] == (texts or [None])
+    assert [body["prompt"] for body in bodies] == texts
     for body in bodies:
         assert_asks(body, message)
+
+
+@pytest.mark.parametrize("runtime", ["openai/rest", "caikit/rest", "caikit/grpc", "triton-generate/rest"])
+def test_an_empty_batch_has_an_empty_answer(runtime: str) -> None:
+    """As fmaas itself answers it (recorded), without a call of the runtime, which would refuse it; so does Tokenize."""
+    request = FMAAS["generate/batch_empty"]["request"]
+    assert translate_call("tgis/grpc", runtime, request) == {"calls": []}
+    made = translate_reply("tgis/grpc", runtime, {"request": request, "replies": []})
+    assert (made["code"], made["messages_base64"]) == (0, FMAAS["generate/batch_empty"]["reply"]["messages_base64"])
+    if not runtime.startswith("triton"):
+        tokens = {"rpc": "/fmaas.GenerationService/Tokenize", "messages_base64": [""]}
+        assert translate_reply("tgis/grpc", runtime, {"request": tokens, "replies": []})["messages_base64"] == [""]
+    no_text = {**FMAAS["generate_stream/basic"]["request"], "messages_base64": ["CgFt"]}
+    assert translate_call("tgis/grpc", runtime, no_text) != {"calls": []}
 
 
 def assert_asks(body: dict[str, Any], message: Any) -> None:
@@ -193,7 +207,7 @@ def assert_asks(body: dict[str, Any], message: Any) -> None:
 
 def fmaas_client(name: str) -> dict[str, Any] | None:
     """The fmaas request that asks for what a recorded REST request does; None where it cannot be said."""
-    made = translate_call("openai/rest", "tgis/grpc", VLLM[name]["request"])
+    made = translate_call("openai/rest", "vllm-nvidia/grpc", VLLM[name]["request"])
     return None if "error" in made or "calls" in made else made
 
 
@@ -250,7 +264,7 @@ def test_an_fmaas_answer_is_a_rest_answer(name: str) -> None:
     reply = dict(FMAAS[name]["reply"])
     if not listed:
         reply["messages_base64"] = [_without_tokens(reply["messages_base64"][0])]
-    made = translate_reply("openai/rest", "tgis/grpc", {"request": request, "reply": reply})
+    made = translate_reply("openai/rest", "vllm-nvidia/grpc", {"request": request, "reply": reply})
     got, recorded = json.loads(made["body"]), answered(FMAAS[name]["reply"], streamed=False)
     assert [choice["text"] for choice in got["choices"]] == [each.text for each in recorded]
     assert [choice["index"] for choice in got["choices"]] == list(range(len(recorded)))
@@ -333,7 +347,9 @@ def test_an_fmaas_stream_is_a_rest_stream(name: str, usage: dict[str, Any] | Non
     body |= {"echo": True} if value_at(message.params, "response.input_text", False) else {}
     body |= {"logprobs": value_at(message.params, "response.top_n_tokens", 0)} if listed else {}
     request = {"method": "POST", "path": "/v1/completions", "headers": [], "body": json.dumps(body)}
-    found = events(translate_reply("openai/rest", "tgis/grpc", {"request": request, "reply": FMAAS[name]["reply"]}))
+    found = events(
+        translate_reply("openai/rest", "vllm-nvidia/grpc", {"request": request, "reply": FMAAS[name]["reply"]})
+    )
     recorded = answered(FMAAS[name]["reply"], streamed=True)
     chunks = [event for event in found if event["choices"]]
     assert text_of(chunks) == "".join(message.text for message in recorded)
@@ -394,7 +410,7 @@ def test_an_error_within_a_rest_stream_ends_the_fmaas_stream(name: str) -> None:
     assert bool(made["messages_base64"]) is (name == "engine_death/completions_stream")
 
 
-HTTP = {2: 500, 3: 400, 4: 504, 12: 501}
+HTTP = {2: 500, 3: 400, 4: 504, 12: 501, 14: 503}
 FAILED = [name for name, case in FMAAS.items() if case["reply"]["code"] not in (0, 1)]
 
 

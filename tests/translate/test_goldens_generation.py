@@ -68,7 +68,7 @@ def text_of(events: list[dict[str, Any]]) -> str:
 def test_an_openai_call_asks_fmaas_for_the_same(name: str) -> None:
     """A recorded REST request becomes a request that says what the recorded fmaas request of its pair says."""
     pair = PAIRS[name]
-    made = translate_call("openai/rest", "tgis/grpc", pair["openai"]["request"])
+    made = translate_call("openai/rest", "vllm-nvidia/grpc", pair["openai"]["request"])
     assert made["rpc"] == pair["fmaas"]["request"]["rpc"]
     assert asked_of_fmaas(made) == asked_of_fmaas(pair["fmaas"]["request"])
 
@@ -91,7 +91,7 @@ def test_an_fmaas_answer_is_the_openai_answer(name: str) -> None:
     """The recorded fmaas answer, given to the recorded REST client, is the recorded REST answer."""
     pair = PAIRS[name]
     exchange = {"request": pair["openai"]["request"], "reply": pair["fmaas"]["reply"]}
-    made = translate_reply("openai/rest", "tgis/grpc", exchange)
+    made = translate_reply("openai/rest", "vllm-nvidia/grpc", exchange)
     got, recorded = json.loads(made["body"]), json.loads(pair["openai"]["reply"]["body"])
     assert made["status"] == 200
     for key in ("index", "text", "finish_reason"):
@@ -122,7 +122,7 @@ def test_an_fmaas_stream_is_the_openai_stream(name: str) -> None:
     """The recorded fmaas stream becomes REST events with the same text, one reason at the end and no usage unasked."""
     pair = PAIRS[name]
     exchange = {"request": pair["openai"]["request"], "reply": pair["fmaas"]["reply"]}
-    made = chunks(translate_reply("openai/rest", "tgis/grpc", exchange))
+    made = chunks(translate_reply("openai/rest", "vllm-nvidia/grpc", exchange))
     recorded = chunks(pair["openai"]["reply"])
     assert text_of(made) == text_of(recorded)
     assert [choice["finish_reason"] for event in made for choice in event["choices"] if choice["finish_reason"]] == [
@@ -137,7 +137,7 @@ def test_usage_is_told_when_asked_for() -> None:
     """A client that asks for usage gets one more event, without choices, with the counts of the whole call."""
     pair = PAIRS["stream_with_usage"]
     exchange = {"request": pair["openai"]["request"], "reply": pair["fmaas"]["reply"]}
-    last = chunks(translate_reply("openai/rest", "tgis/grpc", exchange))[-1]
+    last = chunks(translate_reply("openai/rest", "vllm-nvidia/grpc", exchange))[-1]
     assert last["choices"] == []
     assert last["usage"] == {"prompt_tokens": 4, "completion_tokens": 9, "total_tokens": 13}
 
@@ -159,7 +159,7 @@ def test_a_refusal_keeps_its_kind_both_ways() -> None:
     """What one door refuses is refused at the other with the same meaning, and never looks like an answer."""
     pair = PAIRS["stream_refused"]
     exchange = {"request": pair["openai"]["request"], "reply": pair["fmaas"]["reply"]}
-    made = translate_reply("openai/rest", "tgis/grpc", exchange)
+    made = translate_reply("openai/rest", "vllm-nvidia/grpc", exchange)
     assert made["status"] == 400
     assert json.loads(made["body"])["error"]["type"] == "BadRequestError"
     request = PAIRS["stream"]["fmaas"]["request"]
@@ -207,7 +207,7 @@ def test_what_fmaas_cannot_say_is_refused_by_name(field: str) -> None:
     """A field without a counterpart is an error that names it, in OpenAI's words."""
     path, extra = LOST[field]
     body = {"model": "m", "prompt": "a", **extra}
-    made = translate_call("openai/rest", "tgis/grpc", _post(f"/v1/{path}", body))
+    made = translate_call("openai/rest", "vllm-nvidia/grpc", _post(f"/v1/{path}", body))
     error = json.loads(made["error"]["body"])["error"]
     assert made["error"]["status"] == 400
     assert error["message"].startswith(f"{field}:")
@@ -216,14 +216,18 @@ def test_what_fmaas_cannot_say_is_refused_by_name(field: str) -> None:
 @pytest.mark.parametrize("extra", [{"min_p": 0}, {"n": 1}, {"presence_penalty": 0.0}, {"user": "me"}])
 def test_what_means_nothing_is_no_loss(extra: dict[str, Any]) -> None:
     """A field that is set to "no effect", or shapes no answer, needs no counterpart."""
-    made = translate_call("openai/rest", "tgis/grpc", _post("/v1/completions", {"model": "m", "prompt": "a", **extra}))
+    made = translate_call(
+        "openai/rest", "vllm-nvidia/grpc", _post("/v1/completions", {"model": "m", "prompt": "a", **extra})
+    )
     assert "error" not in made
 
 
 def test_a_chat_without_a_template_says_what_to_configure() -> None:
     """A chat to a runtime of prompts needs the model's template."""
     made = translate_call(
-        "openai/rest", "tgis/grpc", _post("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}]})
+        "openai/rest",
+        "vllm-nvidia/grpc",
+        _post("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}]}),
     )
     assert made["error"]["status"] == 400
     assert "chat_template" in made["error"]["body"]

@@ -59,6 +59,18 @@ def test_vllms_pieces_are_those_of_tgis() -> None:
     assert made.responses[0].token_count == recorded.responses[0].token_count == 4
 
 
+def test_a_text_beyond_the_models_context_is_counted() -> None:
+    """Both doors count what no call of generation would take (recorded: 1202 tokens where the model takes 256)."""
+    text = body(VLLM["too_long_ok"]["request"])["prompt"]
+    message = wire.BatchedTokenizeRequest(model_id="tiny-llama", requests=[wire.TokenizeRequest(text=text)])
+    call = tgis_call()
+    call["messages_base64"] = [base64.b64encode(b"".join(wire.encode_BatchedTokenizeRequest(message))).decode()]
+    assert body(translate_call("tgis/grpc", "vllm-nvidia/rest", call))["prompt"] == text
+    exchange = {"request": call, "reply": VLLM["too_long_ok"]["reply"]}
+    (made,) = tokenized(translate_reply("tgis/grpc", "vllm-nvidia/rest", exchange)).responses
+    assert (made.token_count, made.tokens) == (1202, [])
+
+
 def test_the_last_tokens_are_kept() -> None:
     """TGIS truncates to the end of the list; of a runtime that cannot, all tokens are asked."""
     call = tgis_call(return_tokens=True, truncate_input_tokens=2)

@@ -118,3 +118,10 @@ def test_an_answer_of_vllm_is_an_answer_of_triton() -> None:
         ("7", "m", "c"),
     ]
     assert events[-1]["finish_reason"] == "length"
+
+
+def test_a_call_that_names_no_model_is_the_clients_error() -> None:
+    """The model stands in the path of Triton's generate, so a call without one is refused by that name."""
+    call = {"method": "POST", "path": "/v1/completions", "headers": [], "body": '{"prompt": "a"}'}
+    error = translate_call("openai/rest", "triton-generate/rest", call)["error"]
+    assert (error["status"], json.loads(error["body"])["error"]["message"]) == (400, "model '' cannot stand in a path")

@@ -38,6 +38,7 @@ from inferbridge_codegen.spec.documents import (
     GrpcDocument,
     OperationDocument,
     RestDocument,
+    RuntimeApiDocument,
     RuntimeDocument,
     SideDocument,
     SpecSet,
@@ -133,6 +134,18 @@ class Linker:
             if use.variant and use.variant not in variants:
                 hint = suggestion(use.variant, variants)
                 self._problems.add(use.variant_mark, f"API {api.name} has no variant {use.variant!r}{hint}")
+            self._check_lacks(use, api)
+
+    def _check_lacks(self, use: RuntimeApiDocument, api: ApiDocument) -> None:
+        """What a runtime's dialect lacks is a field of an operation that the API serves."""
+        served = {each.operation for each in api.endpoints} & set(self._specs.operations)
+        known = {field for name in served for field in self._specs.operations[name].request}
+        lacks = use.quirks.get("lacks", ())
+        assert isinstance(lacks, tuple)
+        for field in lacks:
+            if field not in known:
+                message = f"lacks: no operation of {api.name} has a field {field!r}{suggestion(field, known)}"
+                self._problems.add(use.api_mark, message)
 
     def _api(self, document: ApiDocument) -> Api | None:
         if document.errors and document.errors not in DIALECTS:

@@ -14,6 +14,7 @@ from inferbridge_codegen.model.checks import (
     check_one_line_each,
     check_special_line,
     check_value_line,
+    is_literal,
 )
 from inferbridge_codegen.model.mapping import CONVERTERS
 from inferbridge_codegen.model.tree import Items, Message, Part, Special, Target, Tree, Value
@@ -35,13 +36,6 @@ _FITTING = {
     "strings": {"any"},
 }
 """Types of the operation that a kind on the wire carries as it is."""
-_CONSTANTS = {
-    "string": (str,),
-    "bool": (bool,),
-    "integer": (int,),
-    "double": (int, float),
-    "float32": (int, float),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,8 +377,8 @@ class _Linker:
 
     def _is_constant(self, value: Value, line: LineDocument) -> bool:
         """Whether the place can hold what always stands there."""
-        fits = isinstance(line.constant, _CONSTANTS.get(value.kind, ())) and not value.is_list
-        if not fits or isinstance(line.constant, bool) is not (value.kind == "bool"):
+        # an enum's number would say nothing to a reader of the spec, and its name needs a table
+        if value.is_list or value.kind == "enum" or not is_literal(line.constant, value.kind):
             self._problems.add(line.wire_mark, f"{line.wire} is {value.kind}, the constant {line.constant!r} is not")
             return False
         return True

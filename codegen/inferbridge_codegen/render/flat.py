@@ -329,13 +329,13 @@ def rest_path(binding: RestBinding) -> Lines:
 
 
 def paths(binding: RestBinding, fields: Mapping[str, Field]) -> Lines:
-    """The path with the most variables that are all set."""
+    """The path with the most variables that are all set; the last one refuses what is not."""
     ordered = sorted(binding.paths, key=lambda path: -len(path.variables))
     lines: Lines = []
     for position, path in enumerate(ordered):
         assign = _assign_path(path, fields)
         optional = [_value(fields[name]) for name in path.variables if not fields[name].required]
-        if not optional:
+        if not optional or position == len(ordered) - 1:
             lines += ["else:", *indented(assign)] if position else assign
             break
         lines += [f"{'elif' if position else 'if'} {' and '.join(optional)}:", *indented(assign)]

@@ -221,12 +221,15 @@ _BOOLEAN_QUIRKS = ("binary_tensors", "json_doubles", "model_versions", "ascii_id
 def _quirks(reader: Reader, node: Node | None) -> dict[str, object]:
     if node is None:
         return {}
-    parts = reader.map(node, "quirks", dict.fromkeys((*_SET_QUIRKS, *_BOOLEAN_QUIRKS, "nan"), False))
+    parts = reader.map(node, "quirks", dict.fromkeys((*_SET_QUIRKS, *_BOOLEAN_QUIRKS, "lacks", "nan"), False))
     quirks: dict[str, object] = {}
     for name, child in parts.items():
         if name in _SET_QUIRKS:
             items = [reader.choice(item, name, _SET_QUIRKS[name]) for item in reader.sequence(child, name)]
             quirks[name] = tuple(sorted(item for item in items if item))
+        elif name == "lacks":
+            fields = [reader.identifier(item, "a field of an operation") for item in reader.sequence(child, name)]
+            quirks[name] = tuple(sorted(field for field in fields if field))
         elif name == "nan":
             quirks[name] = reader.choice(child, name, NAN) or "reject"
         else:

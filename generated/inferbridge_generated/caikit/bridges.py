@@ -303,7 +303,7 @@ def text_generation_rest_decode_reply(
         ),
         choices=[
             operations.Choice(
-                text=structured.given(body.generated_text, ""),
+                text=body.generated_text,
                 completion_tokens=structured.given(body.generated_tokens, None),
                 finish_reason=structured.named(_FINISH_REASON_SCHEMAS_IN, body.finish_reason, "finish_reason", context),
                 prompt_tokens=structured.given(body.input_token_count, None),
@@ -799,7 +799,7 @@ def server_streaming_text_generation_rest_decode_message(data: Buffer, context: 
             _read_server_streaming_text_generation_rest_message_input_tokens(item, context)
             for item in structured.given(body.input_tokens, [])
         ],
-        text=structured.given(body.generated_text, ""),
+        text=body.generated_text,
         completion_tokens=structured.said(structured.given(in_details.generated_tokens, None), 0),
         finish_reason=structured.named(_FINISH_REASON_SCHEMAS_IN, in_details.finish_reason, "finish_reason", context),
         prompt_tokens=structured.said(structured.given(in_details.input_token_count, None), 0),

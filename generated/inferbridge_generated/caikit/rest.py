@@ -199,7 +199,7 @@ class GenerationParameters(msgspec.Struct, kw_only=True, forbid_unknown_fields=T
 class Generated(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The JSON object Generated."""
 
-    generated_text: str | UnsetType | None = UNSET
+    generated_text: str
     generated_tokens: int | UnsetType | None = UNSET
     finish_reason: str | UnsetType | None = UNSET
     producer_id: ProducerId | UnsetType | None = UNSET
@@ -212,7 +212,7 @@ class Generated(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class GeneratedPiece(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The JSON object GeneratedPiece."""
 
-    generated_text: str | UnsetType | None = UNSET
+    generated_text: str
     tokens: list[Token] | UnsetType | None = UNSET
     details: StreamDetails | UnsetType | None = UNSET
     producer_id: ProducerId | UnsetType | None = UNSET

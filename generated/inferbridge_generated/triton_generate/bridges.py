@@ -154,7 +154,7 @@ def generate_rest_encode_request(request: operations.GenerateRequest, context: C
         in_model = rest.segment(request.model, "model")
         in_version = rest.segment(request.version, "version")
         path = f"/v2/models/{in_model}/versions/{in_version}/generate"
-    elif request.model:
+    else:
         in_model = rest.segment(request.model, "model")
         path = f"/v2/models/{in_model}/generate"
     body = schemas.GenerateRequest(
@@ -352,7 +352,7 @@ def generate_stream_rest_encode_request(request: operations.GenerateRequest, con
         in_model = rest.segment(request.model, "model")
         in_version = rest.segment(request.version, "version")
         path = f"/v2/models/{in_model}/versions/{in_version}/generate_stream"
-    elif request.model:
+    else:
         in_model = rest.segment(request.model, "model")
         path = f"/v2/models/{in_model}/generate_stream"
     body = schemas.GenerateRequest(

@@ -1,6 +1,8 @@
 """What every way of authenticating offers, and how it fails."""
 
+import asyncio
 from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from inferbridge.auth.identity import Identity, Presented
@@ -20,6 +22,8 @@ class Unauthenticated(BridgeError):
         super().__init__(Code.UNAUTHENTICATED, message)
         self.reason: Reason = reason
         self.detail = detail
+        self.method = ""
+        """The authenticator that refused it; empty for none."""
 
 
 class CannotAuthenticate(BridgeError):
@@ -30,6 +34,8 @@ class CannotAuthenticate(BridgeError):
         message = "authentication is not available at the moment"
         super().__init__(Code.UNAVAILABLE, message, retry_after=retry_after)
         self.detail = detail
+        self.method = ""
+        """The authenticator that cannot ask."""
 
 
 class Authenticator(Protocol):
@@ -54,18 +60,35 @@ class Authenticator(Protocol):
         """Let go of connections."""
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A caller that somebody is to be asked about."""
+
+    method: str
+    answer: Awaitable[Identity]
+
+    def withdraw(self) -> None:
+        """Do not ask."""
+        if asyncio.iscoroutine(self.answer):  # or Python would miss that nobody awaits it
+            self.answer.close()
+
+
 class Chain:
     """Authenticators in order: the first that claims a credential decides."""
 
     def __init__(self, authenticators: Sequence[Authenticator]) -> None:
         self.authenticators = authenticators
 
-    def authenticate(self, presented: Presented) -> Identity | Awaitable[Identity]:
-        """Who that is, or an awaitable of it; raises as `Authenticator.authenticate` does."""
+    def authenticate(self, presented: Presented) -> Identity | Question:
+        """Who that is, or whom to ask; raises as `Authenticator.authenticate` does."""
         for authenticator in self.authenticators:
-            found = authenticator.authenticate(presented)
+            try:
+                found = authenticator.authenticate(presented)
+            except (Unauthenticated, CannotAuthenticate) as error:
+                error.method = authenticator.method
+                raise
             if found is not None:
-                return found
+                return found if isinstance(found, Identity) else Question(authenticator.method, found)
         if presented.token is None and presented.certificate is None:
             raise Unauthenticated("missing")
         raise Unauthenticated("unknown", "no authenticator knows this kind of credential")

@@ -2,7 +2,21 @@
 
 from inferbridge.auth.anonymous import Anonymous
 from inferbridge.auth.authenticator import Authenticator, Chain
-from inferbridge.auth.settings import AuthenticatorSettings, AuthSettings, NoneSettings
+from inferbridge.auth.introspection import IntrospectionAuthenticator
+from inferbridge.auth.jwt_tokens import JwtAuthenticator
+from inferbridge.auth.keys import KeysAuthenticator
+from inferbridge.auth.kubernetes import KubernetesAuthenticator
+from inferbridge.auth.mtls import MtlsAuthenticator
+from inferbridge.auth.settings import (
+    AuthenticatorSettings,
+    AuthSettings,
+    IntrospectionSettings,
+    JwtSettings,
+    KeysSettings,
+    KubernetesSettings,
+    MtlsSettings,
+    NoneSettings,
+)
 
 OPEN = AuthSettings((NoneSettings(),))
 """Nobody is authenticated."""
@@ -18,5 +32,13 @@ def _authenticator(settings: AuthenticatorSettings, *, alone: bool) -> Authentic
     match settings:
         case NoneSettings():
             return Anonymous(whatever=alone)
-        case _:
-            raise ValueError(f"{settings} is not built yet")
+        case KeysSettings():
+            return KeysAuthenticator(settings)
+        case JwtSettings():
+            return JwtAuthenticator(settings)
+        case KubernetesSettings():
+            return KubernetesAuthenticator(settings)
+        case IntrospectionSettings():
+            return IntrospectionAuthenticator(settings)
+        case MtlsSettings():
+            return MtlsAuthenticator()

@@ -4,7 +4,8 @@
               └─no─▶ being asked? ──yes──▶ wait with the others
                           └─no──▶ ask, keep what comes
 
-A refusal is an answer too and is kept like one, for its own (shorter) time. A failure to ask is kept for nobody.
+A refusal (401 and 403 alike) is an answer too and is kept like one, for its own (shorter) time. A failure to ask is
+kept for nobody. An answer that is the same as before is the same object too: callers remember what follows from it.
 """
 
 import asyncio
@@ -15,8 +16,11 @@ from typing import Literal
 
 from inferbridge.auth.authenticator import Unauthenticated
 from inferbridge.auth.identity import Identity
+from inferbridge.bridge.errors import BridgeError, Code
 
 ENTRIES = 10_000
+
+_REFUSED = (Code.UNAUTHENTICATED, Code.PERMISSION_DENIED)
 
 type Key = tuple[bytes, ...]
 type Outcome = Literal["hit", "miss", "joined"]
@@ -40,7 +44,7 @@ class AnswerCache:
         self._entries = entries
         self._now = now
         self._count = count
-        self._kept: OrderedDict[Key, tuple[float, Identity | Unauthenticated]] = OrderedDict()
+        self._kept: OrderedDict[Key, tuple[float, Identity | BridgeError]] = OrderedDict()
         self._asking: dict[Key, asyncio.Future[Identity]] = {}
 
     def find(self, key: Key) -> Identity | None:
@@ -50,8 +54,8 @@ class AnswerCache:
             return None
         self._kept.move_to_end(key)
         self._count("hit")
-        if isinstance(entry[1], Unauthenticated):
-            raise Unauthenticated(entry[1].reason, entry[1].detail)
+        if isinstance(entry[1], BridgeError):
+            raise _again(entry[1])
         return entry[1]
 
     async def ask(self, key: Key, question: Callable[[], Awaitable[Identity]]) -> Identity:
@@ -73,16 +77,27 @@ class AnswerCache:
     async def _put(self, key: Key, question: Callable[[], Awaitable[Identity]]) -> Identity:
         try:
             identity = await question()
-        except Unauthenticated as refusal:
-            self._keep(key, self._now() + self._refused_seconds, refusal)
+        except BridgeError as refusal:
+            if refusal.code in _REFUSED:
+                self._keep(key, self._now() + self._refused_seconds, _again(refusal))
             raise
+        before = self._kept.get(key)
+        if before is not None and before[1] == identity:
+            identity = before[1]
         expires = identity.expires_at
         until = self._now() + self._seconds
         self._keep(key, until if expires is None else min(until, expires), identity)
         return identity
 
-    def _keep(self, key: Key, until: float, outcome: Identity | Unauthenticated) -> None:
+    def _keep(self, key: Key, until: float, outcome: Identity | BridgeError) -> None:
         self._kept[key] = (until, outcome)
         self._kept.move_to_end(key)
         while len(self._kept) > self._entries:
             self._kept.popitem(last=False)
+
+
+def _again(refusal: BridgeError) -> BridgeError:
+    """A new one of the same: raising one object over and over would pile up tracebacks in it."""
+    if isinstance(refusal, Unauthenticated):
+        return Unauthenticated(refusal.reason, refusal.detail)
+    return BridgeError(refusal.code, refusal.message)

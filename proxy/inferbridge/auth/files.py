@@ -14,6 +14,7 @@ LOOK_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
 type _Stamp = tuple[int, int, int]
+_UNSEEN: _Stamp = (0, 0, 0)
 
 
 class WatchedFile[T]:
@@ -37,12 +38,20 @@ class WatchedFile[T]:
             self._refresh()
         return self._value
 
+    def read_again(self) -> T:
+        """What the file says now, for whoever was just told that its value does not count any more."""
+        self._looked = self._now()
+        self._stamp = _UNSEEN  # times of files are coarse: what has just been replaced may look the same
+        self._refresh()
+        return self._value
+
     def _refresh(self) -> None:
         try:
             stamp = self._look()
             if stamp != self._stamp:
+                content = self.path.read_bytes()  # one that cannot be opened now has not been looked at yet
                 self._stamp = stamp
-                self._value = self._read(self.path.read_bytes())
+                self._value = self._read(content)
                 self._complaint = ""
                 _log.info("%s was read again", self.path)
         except (OSError, ValueError) as error:

@@ -1,5 +1,7 @@
 """As whom the gateway calls runtimes, and how it tells them who calls."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,11 +19,16 @@ _PLAIN = "".join(map(chr, range(0x21, 0x7F))).replace("%", "").replace("|", "")
 class Outgoing:
     """The headers that calls of one upstream get. ValueError or OSError for a token file that cannot be read."""
 
-    def __init__(self, credentials: UpstreamCredentials | None = None, forward: Forwarding | None = None) -> None:
+    def __init__(
+        self,
+        credentials: UpstreamCredentials | None = None,
+        forward: Forwarding | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._credentials = credentials or UpstreamCredentials()
         self._forward = forward or Forwarding()
         path = self._credentials.service_account_token
-        self._file = None if path is None else WatchedFile(path, lambda content: _token(content, path))
+        self._file = None if path is None else WatchedFile(path, lambda content: _token(content, path), now=now)
         differs = self._file or self._credentials.passthrough or self._forward.subject or self._forward.groups
         self._fixed: Headers | None = None if differs else self._credential(None)
 

@@ -7,7 +7,7 @@ whoever looked at the other place would see another caller.
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote
 
 from inferbridge.auth.authenticator import Unauthenticated
@@ -19,47 +19,44 @@ AUTHORIZATION = "authorization"
 TOKEN_BYTES = 16 * 1024
 _BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] ([\x21-\x7e]+)")
 _TOKEN = re.compile(r"[\x21-\x7e]+")
+_REMEMBERED = 1024
 _CREDENTIALS = frozenset({AUTHORIZATION, "proxy-authorization", "cookie", "api-key", "x-api-key"})
 _IDENTITIES = frozenset({"x-maas-user", "x-maas-groups", "x-forwarded-client-cert"})
+_REMOVED = _CREDENTIALS | _IDENTITIES
+_NOTHING = Presented()
 _IDENTITY_PREFIXES = ("x-remote-", "x-gateway-inference-")
 _SECRET_PARAMETERS = frozenset({"access_token", "api_key", "api-key", "apikey", "key", "token"})
 
 
-@dataclass(frozen=True, slots=True)
 class Reader:
     """What counts as a credential, and which headers name a caller."""
 
-    headers: tuple[str, ...] = (AUTHORIZATION,)
-    """Where credentials may stand."""
-    forwarded: Collection[str] = ()
-    """Headers in which we tell runtimes who calls; nobody else may."""
+    def __init__(self, headers: Collection[str] = (AUTHORIZATION,), forwarded: Collection[str] = ()) -> None:
+        """Credentials may stand in `headers`; in `forwarded` we tell runtimes who calls, and nobody else may."""
+        self._headers = frozenset(headers)
+        self._removed = _REMOVED | self._headers | frozenset(forwarded)
+        # clients send one credential in many heads
+        self._presented = lru_cache(_REMEMBERED)(lambda text: Presented(Token.of(text)))
 
     def read(self, headers: Headers, certificate: ClientCertificate | None = None) -> Presented:
         """What the client has shown; Unauthenticated for what is no credential, INVALID_ARGUMENT for two."""
-        found: dict[str, Token] = {}
-        seen: set[str] = set()
-        for name, value in headers:
-            if name in self.headers:
-                if name in seen:
-                    raise invalid(f"more than one header {name}")
-                seen.add(name)
-                text = _token(name, value)
-                found.setdefault(text, Token.of(text))
+        shown = [pair for pair in headers if pair[0] in self._headers]
+        if not shown:
+            return _NOTHING if certificate is None else Presented(None, certificate)
+        names = {name for name, _ in shown}
+        if len(names) < len(shown):
+            raise invalid(f"more than one header {' or '.join(sorted(names))}")
+        found = {_token(name, value) for name, value in shown}
         if len(found) > 1:
-            raise invalid(f"different credentials in {' and '.join(sorted(seen))}")
-        return Presented(next(iter(found.values()), None), certificate)
+            raise invalid(f"different credentials in {' and '.join(sorted(names))}")
+        text = found.pop()
+        return self._presented(text) if certificate is None else Presented(Token.of(text), certificate)
 
     def stripped(self, headers: Headers) -> Headers:
         """The headers without credentials, and without what names a caller."""
-        return tuple(pair for pair in headers if not self._is_ours(pair[0]))
-
-    def _is_ours(self, name: str) -> bool:
-        return (
-            name in _CREDENTIALS
-            or name in _IDENTITIES
-            or name in self.headers
-            or name in self.forwarded
-            or name.startswith(_IDENTITY_PREFIXES)
+        removed = self._removed
+        return tuple(
+            [pair for pair in headers if pair[0] not in removed and not pair[0].startswith(_IDENTITY_PREFIXES)]
         )
 
 

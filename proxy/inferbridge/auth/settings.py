@@ -161,3 +161,8 @@ class UpstreamCredentials:
     """The client's own credential."""
     header: str = "authorization"
     """`authorization` is sent as `Bearer <token>`, any other header holds the token alone."""
+
+    @property
+    def is_set(self) -> bool:
+        """Whether it is called as anybody."""
+        return self.static is not None or self.service_account_token is not None or self.passthrough

@@ -30,6 +30,12 @@ def stream_form(accept: str, otherwise: StreamForm, *, arrays: bool = True) -> S
     return best
 
 
+def quality(accept: str, kind: str) -> float:
+    """How much `accept` wants a media type that it names, from 0 to 1; 0 when it does not name it."""
+    wishes = ([part.strip().lower() for part in wish.split(";")] for wish in accept.split(","))
+    return max((_quality(parameters) for named, *parameters in wishes if named == kind), default=0.0)
+
+
 def rest_stream_form(accept: str) -> StreamForm:
     """The form of a streamed answer of a REST endpoint: its API's events, unless something else is asked for."""
     return stream_form(accept, "events", arrays=False)

@@ -20,8 +20,16 @@ from inferbridge.bridge.context import Context, Policy, RuntimeFault, RuntimePro
 from inferbridge.bridge.dialects import DIALECTS, OPEN_INFERENCE, Dialect, error_reply
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.folding import FOLDS, UNFOLDS, joined
-from inferbridge.bridge.outgoing import own_time_limit, parts, render_messages, write_defaults_out
+from inferbridge.bridge.outgoing import (
+    lose_lacking,
+    name_adapter,
+    own_time_limit,
+    parts,
+    render_messages,
+    write_defaults_out,
+)
 from inferbridge.bridge.registry import Api, Endpoint, GrpcHalf, RestHalf
+from inferbridge.bridge.rest import read_known
 from inferbridge.bridge.rules import RULES
 from inferbridge.bridge.rules.base import MessageWriter, Rule
 from inferbridge.bridge.streams import ArraySink, EventSink, GrpcSink, GrpcSource, LineSink, RestSource, Sink, Source
@@ -69,9 +77,11 @@ class Crossing:
     context: Context
     runtime: End
     legs: tuple[Leg, ...]
-    """More than one where a batch was fanned out."""
+    """More than one where a batch was fanned out; none for an empty batch."""
     time_limit: float | None = None
     """Seconds after which the texts end as they are, where the runtime knows no such limit."""
+    reply: Any = None
+    """The neutral reply where the runtime need not be asked."""
 
     @property
     def call(self) -> HttpRequest | GrpcRequest:
@@ -106,18 +116,31 @@ class Bridge:
 
     def request(self, call: HttpRequest | GrpcRequest) -> Crossing:
         """The client's call as the runtime's; raises `BridgeError`."""
-        context = Context(self.profile, self.policy, setting=self.setting)
-        request = self.client.half.decode_request(call, context)  # type: ignore[arg-type]  # the half fits the call's protocol
+        context = self.context()
+        return self.cross(self.client.half.decode_request(call, context), context)  # type: ignore[arg-type]  # the half fits the call's protocol
+
+    def context(self) -> Context:
+        """The surroundings of a new call."""
+        return Context(self.profile, self.policy, setting=self.setting)
+
+    def cross(self, request: Any, context: Context) -> Crossing:
+        """What the client asks, as the runtime's call; raises `BridgeError`."""
         client = self.client.endpoint
-        if client.is_plain and self.unary.endpoint.is_plain:
-            leg = Leg(self.unary.half.encode_request(request, context), request)
-            return Crossing(request, context, self.unary, (leg,))
         if self.client.rule is not None:
             self.client.rule.received_request(request, context)
+        if self.profile.lacks:
+            lose_lacking(request, context)
+        if client.is_plain and self.unary.endpoint.is_plain:
+            leg = Leg(self.unary.half.encode_request(request, context), request)
+            context.crossed()
+            return Crossing(request, context, self.unary, (leg,))
         if self.setting.default_model and not getattr(request, "model", self.setting.default_model):
             request.model = self.setting.default_model
         context.stream = client.mode == "stream" or (client.mode == "either" and bool(request.stream))
         runtime = self.streaming if context.stream else self.unary
+        reply = self.client.rule.empty_reply(request, context) if self.client.rule is not None else None
+        if reply is not None:
+            return Crossing(request, context, runtime, (), reply=reply)
         if runtime.api is not self.client.api:
             write_defaults_out(request, self.client.half.defaults, runtime.half)
         limit = own_time_limit(request, runtime.endpoint, runtime.half)
@@ -126,16 +149,20 @@ class Bridge:
             context.streamed = context.stream or limit is not None
         render_messages(request, runtime.half, context)
         legs = [_leg(part, runtime, context) for part in parts(request, runtime.endpoint, runtime.half)]
+        context.crossed()
         return Crossing(request, context, runtime, tuple(legs), limit)
 
     def read(self, call: HttpRequest | GrpcRequest) -> Any:
         """A client's call as a neutral value, to look at; what the vocabulary does not know is left out."""
         context = Context(self.profile, _LENIENT, setting=self.setting)
+        if isinstance(call, HttpRequest):
+            return read_known(call, lambda known: self.client.half.decode_request(known, context))  # type: ignore[arg-type]  # as above
         return self.client.half.decode_request(call, context)  # type: ignore[arg-type]  # as above
 
     def model(self, call: HttpRequest | GrpcRequest) -> str:
         """The model that a client's call names; empty for none."""
-        return str(getattr(self.read(call), "model", ""))
+        request = self.read(call)
+        return str(getattr(request, "model", "") or next(iter(getattr(request, "models", ())), ""))
 
     # back to the client
 
@@ -163,15 +190,26 @@ class Bridge:
         return reply
 
     def write_reply(self, crossing: Crossing, replies: Sequence[Any]) -> HttpReply | GrpcReply:
-        """The client's answer from the neutral replies of all legs."""
+        """The client's answer from the neutral replies of all legs; from its own where there are none."""
+        reply = joined(replies) if replies else crossing.reply
+        self.prepare_reply(crossing, reply)
+        return self.encode_reply(crossing, reply)
+
+    def prepare_reply(self, crossing: Crossing, reply: Any) -> None:
+        """A neutral reply as the client's API means it."""
+        crossing.context.replying = True
+        if self.client.rule is not None:
+            try:
+                self.client.rule.sent_reply(reply, crossing.request, crossing.context)
+            except BridgeError as error:
+                raise not_the_clients(error) from error
+
+    def encode_reply(self, crossing: Crossing, reply: Any) -> HttpReply | GrpcReply:
+        """A prepared reply as the client's answer."""
         context = crossing.context
-        context.replying = True
         encode = self.client.half.encode_reply
         assert encode is not None
-        reply = replies[0] if len(replies) == 1 else joined(replies)
         try:
-            if self.client.rule is not None:
-                self.client.rule.sent_reply(reply, crossing.request, context)
             answer: HttpReply | GrpcReply = encode(reply, crossing.request, context)
         except BridgeError as error:
             raise not_the_clients(error) from error
@@ -219,7 +257,7 @@ class Bridge:
     def failure(self, error: BridgeError) -> tuple[Sequence[Buffer], Headers]:
         """How the stream of a gRPC client tells of a request that cannot be taken across, and the trailers."""
         assert isinstance(self.client.half, GrpcHalf)
-        return GrpcSink(self.client.half, None, Context(self.profile, self.policy, setting=self.setting)).fail(error)
+        return GrpcSink(self.client.half, None, self.context()).fail(error)
 
     def error(self, error: BridgeError) -> HttpReply | GrpcReply:
         """An error in the client's dialect."""
@@ -230,7 +268,8 @@ class Bridge:
 
 def _leg(request: Any, runtime: End, context: Context) -> Leg:
     rule = runtime.rule
-    sent = rule.sent_request(request, context) if rule is not None else request
+    sent = name_adapter(request, runtime.half, context)
+    sent = rule.sent_request(sent, context) if rule is not None else sent
     if runtime.endpoint.mode == "either" and sent.stream is not context.streamed:
         sent = copy(sent)
         sent.stream = context.streamed

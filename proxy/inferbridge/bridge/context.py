@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from inferbridge.bridge.chat_template import ChatTemplate
 
 type NanPolicy = Literal["reject", "null", "literal"]
+_LONGEST_NAME = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,8 @@ class RuntimeProfile:
     """Datatypes its REST side cannot carry as JSON numbers."""
     missing: frozenset[str] = frozenset()
     """Datatypes it does not know at all."""
+    lacks: frozenset[str] = frozenset()
+    """Fields of requests that its older dialect of the API has no place for: it would ignore them."""
     model_versions: bool = True
     ascii_ids: bool = False
     drain_streams: bool = False
@@ -49,6 +52,16 @@ class RuntimeProfile:
     """REST statuses that mean "not ready"; the first is what a REST client is told."""
 
 
+def printable(name: str) -> str:
+    """The name of a field as a header and a line of the log may hold it.
+
+    Names hold keys that a client or a runtime chose: what is not printable ASCII is escaped, what is long is cut.
+    """
+    if not (name.isascii() and name.isprintable()):
+        name = name.encode("unicode_escape").decode("ascii")
+    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..."
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """What the user allows."""
@@ -63,6 +76,10 @@ def _new_id() -> str:
     return uuid.uuid4().hex
 
 
+def _untold(names: Sequence[str]) -> None:
+    """Nobody wants to know beyond what the answer says."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
     """What all calls over one bridge share."""
@@ -74,9 +91,13 @@ class Setting:
     """Makes a prompt of messages for a runtime that takes none."""
     default_model: str = ""
     """The model that a call without one means."""
+    adapters: Mapping[str, str] = field(default_factory=dict)
+    """Model names that are adapters of it, and the ids by which a runtime that names adapters apart knows them."""
     now: Callable[[], float] = time.time
     """Seconds since 1970."""
     new_id: Callable[[], str] = _new_id
+    on_losses: Callable[[Sequence[str]], None] = _untold
+    """Is told the fields that a call loses, each once: those of the request when it is across, others as they come."""
 
 
 _NO_SETTING = Setting()
@@ -93,6 +114,8 @@ class Context:
     profile: RuntimeProfile
     policy: Policy = Policy()
     losses: list[str] = field(default_factory=list)
+    across: bool = False
+    """The request has been taken across; before, a loss may still be refused together with the call."""
     replying: bool = False
     """True while the reply is translated: what cannot be carried then is not the client's fault."""
     setting: Setting = _NO_SETTING
@@ -134,8 +157,17 @@ class Context:
 
     def note(self, name: str) -> None:
         """Note a loss that changes no answer: never an error, always named, once for all messages of a stream."""
+        name = printable(name)
         if name not in self.losses:
             self.losses.append(name)
+            if self.across:
+                self.setting.on_losses((name,))
+
+    def crossed(self) -> None:
+        """The request is across: what it has lost is told, and from now on every loss as it comes."""
+        self.across = True
+        if self.losses:
+            self.setting.on_losses(self.losses)
 
     def inexpressible(self, message: str) -> BridgeError:
         """The error for what cannot be carried across."""

@@ -4,12 +4,52 @@ from collections.abc import Mapping
 from copy import copy
 from typing import Any
 
+import msgspec
+
 from inferbridge.bridge.context import Context
-from inferbridge.bridge.errors import invalid
+from inferbridge.bridge.errors import BridgeError, Code, invalid
 from inferbridge.bridge.registry import Endpoint, GrpcHalf, RestHalf
 
 MOST_ANSWERS = 128
 """Answers of one prompt that are asked for one by one; the limit of the OpenAI API."""
+
+
+def lose_lacking(request: Any, context: Context) -> None:
+    """What the runtime's dialect has no place for is a loss: its server would skip the field and answer without it."""
+    for field in msgspec.structs.fields(request):
+        if field.name not in context.profile.lacks:
+            continue
+        unsaid = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+        if (value := getattr(request, field.name)) is not False and value != unsaid:
+            context.lose(field.name, f"{context.profile.name} has no place for it")
+            setattr(request, field.name, unsaid)
+
+
+def name_adapter(request: Any, half: RestHalf | GrpcHalf, context: Context) -> Any:
+    """An adapter as the runtime's API names it: by an id beside the model's name, or as a model of its own.
+
+    An id that is not configured is refused: as a model's name it could be that of any model there.
+    """
+    known = context.setting.adapters
+    if not known or not hasattr(request, "adapter"):
+        return request
+    request = copy(request)
+    if "adapter" in half.fields and request.model in known and not request.adapter:
+        if "adapter" in context.profile.lacks:
+            raise invalid(f"adapter: {context.profile.name} has no adapters, so it has no model {request.model!r}")
+        request.adapter = known[request.model]
+        request.model = context.setting.default_model or request.model
+    elif "adapter" not in half.fields and request.adapter:
+        named = adapter_name(request.adapter, known)
+        if not named:
+            raise BridgeError(Code.NOT_FOUND, f"adapter: {request.adapter!r} is none of this upstream's adapters")
+        request.model, request.adapter = named, ""
+    return request
+
+
+def adapter_name(adapter: str, known: Mapping[str, str]) -> str:
+    """The first model name that means this adapter; empty for none."""
+    return next((name for name, known_as in known.items() if known_as == adapter), "")
 
 
 def write_defaults_out(request: Any, defaults: Mapping[str, Any], runtime: RestHalf | GrpcHalf) -> None:

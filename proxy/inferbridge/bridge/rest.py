@@ -2,7 +2,7 @@
 
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
@@ -102,16 +102,33 @@ def read_reply[T](decoder: msgspec.json.Decoder[T], text: bytes, context: Contex
             found = _UNKNOWN.search(str(error))
             if found is None:
                 raise invalid(str(error)) from None
-            _leave_out(tree, found[2] or "", found[1], context)
+            if _taken_out(tree, found) is not None:
+                context.note(found[1])
     raise invalid(f"more than {_MOST_UNKNOWN} fields that are not known")
 
 
-def _leave_out(tree: Any, path: str, name: str, context: Context) -> None:
+def read_known[T](call: HttpRequest, decode: Callable[[HttpRequest], T]) -> T:
+    """What `decode` makes of a request without the members that the schema does not know: to look at, not to send."""
+    for _ in range(_MOST_UNKNOWN):
+        try:
+            return decode(call)
+        except BridgeError as error:
+            found = _UNKNOWN.search(error.message)
+            if found is None:
+                raise
+            tree = msgspec.json.decode(bytes(body_of(call)))
+            _taken_out(tree, found)
+            headers = tuple(pair for pair in call.headers if pair[0] != "content-encoding")
+            call = HttpRequest(call.method, call.path, headers, (encode(tree),), call.variables)
+    raise invalid(f"more than {_MOST_UNKNOWN} fields that are not known")
+
+
+def _taken_out(tree: Any, unknown: re.Match[str]) -> Any:
+    """The value of an unknown member, which is then no longer in the tree."""
     holder = tree
-    for key, index in _STEP.findall(path):
+    for key, index in _STEP.findall(unknown[2] or ""):
         holder = holder[key] if key else holder[int(index)]
-    if holder.pop(name) is not None:
-        context.note(name)
+    return holder.pop(unknown[1])
 
 
 def read_tensors[T](decoder: msgspec.json.Decoder[T], source: TensorSource) -> T:

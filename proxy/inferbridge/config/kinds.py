@@ -138,6 +138,10 @@ class Measure:
         reader.problems.add(node.mark, f"{where}{shown} {wrong}")
         return None
 
+    def written(self, value: float) -> str | int:
+        """A value as a configuration says it."""
+        return int(value) if self.units is _SIZES else f"{value:.6f}".rstrip("0").rstrip(".") + "s"
+
     def _exact(self, value: float) -> float:
         return int(value) if self.units is _SIZES else value
 
@@ -219,6 +223,23 @@ class ListOf[T]:
     def schema(self) -> Schema:
         item = self.item.schema()
         return {"anyOf": [item, {"type": "array", "items": item, "minItems": 1}]}
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """A map from names to names; one without a value means the same name."""
+
+    def read(self, reader: SettingsReader, node: Node, where: str) -> dict[str, str] | None:
+        before, read = len(reader.problems), Text(name).read
+        found: dict[str, str] = {}
+        for key, mark, child in reader.entries(node, where):
+            same = isinstance(child, Scalar) and child.value is None
+            meant = read(reader, Scalar(key, key, mark) if same else child, f"{where}.{key}")
+            found[key] = meant or ""
+        return found if len(reader.problems) == before else None
+
+    def schema(self) -> Schema:
+        return {"type": "object", "additionalProperties": {"type": ["string", "null"], "minLength": 1}}
 
 
 @dataclass(frozen=True, slots=True)

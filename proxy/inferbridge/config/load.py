@@ -85,8 +85,15 @@ def _check(settings: Settings, tree: Node, problems: Problems) -> None:
         if address.port and settings.listen.count(address) > 1:
             problems.add(_place(tree, "listen"), f"{address} is listed twice")
     _check_auth(settings, tree, problems)
-    if settings.tls.passphrase is not None and settings.tls.certificate is None:
-        problems.add(_place(tree, "tls"), "tls needs a certificate for its passphrase")
+    if settings.admin.listen in settings.listen and settings.admin.listen.port:
+        problems.add(
+            _place(tree, "admin"),
+            f"admin.listen {settings.admin.listen} is where clients connect: it needs a port of its own",
+        )
+    if settings.tls.certificate is None:
+        for name in ("key", "passphrase"):
+            if getattr(settings.tls, name) is not None:
+                problems.add(_place(tree, "tls"), f"tls needs a certificate for its {name}")
 
 
 def _check_auth(settings: Settings, tree: Node, problems: Problems) -> None:

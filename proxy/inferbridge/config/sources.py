@@ -35,6 +35,7 @@ class Flags:
     allow_unauthenticated: bool | None = None
     log_level: str | None = None
     log_format: str | None = None
+    admin: str | None = None
 
 
 def environment_names() -> dict[str, Key]:
@@ -129,6 +130,7 @@ def flags_tree(flags: Flags, problems: Problems) -> Node:
         ("--allow-unauthenticated", ("allow_unauthenticated",), _one(flags.allow_unauthenticated)),
         ("--log-level", ("log", "level"), _one(flags.log_level)),
         ("--log-format", ("log", "format"), _one(flags.log_format)),
+        ("--admin", ("admin", "listen"), _one(flags.admin)),
         *_limits(flags.limit, problems),
     ]
     tree: Node = MapNode((), Mark("flags", OUTSIDE, OUTSIDE))

@@ -3,7 +3,7 @@
 from inferbridge.config.auth import AUTH, secret
 from inferbridge.config.kinds import Choice, Count, Field, FilePath, ListOf, Record, Switch, Text, duration, size
 from inferbridge.config.upstreams import Upstreams, parse_listener
-from inferbridge.config.values import ListenerTls, Log, Settings
+from inferbridge.config.values import Admin, ListenerTls, Log, Settings
 from inferbridge.gateway.limits import Limits
 
 _MOST = 1 << 40
@@ -46,7 +46,8 @@ SETTINGS = Record(
             Record(
                 ListenerTls,
                 {
-                    "certificate": Field(FilePath(), "PEM file with private key and certificate chain."),
+                    "certificate": Field(FilePath(), "PEM file with certificate chain and private key."),
+                    "key": Field(FilePath(), "PEM file with the private key, when it is not in certificate."),
                     "passphrase": Field(Text(secret), "Passphrase of the private key."),
                     "client_ca": Field(FilePath(), "PEM file of the authorities that sign clients' certificates."),
                     "client_certificate": Field(
@@ -69,6 +70,19 @@ SETTINGS = Record(
                 "log",
             ),
             "Lines on stderr.",
+        ),
+        "admin": Field(
+            Record(
+                Admin,
+                {
+                    "listen": Field(
+                        Text(parse_listener, r":[0-9]+$"),
+                        "Where to listen, host:port, without TLS; nowhere unless given.",
+                    ),
+                },
+                "admin",
+            ),
+            "A port of its own for health, metrics, versions and these settings without their secrets.",
         ),
     },
     "the configuration",

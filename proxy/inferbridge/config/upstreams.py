@@ -1,12 +1,12 @@
 """Reads upstreams: `runtime=URL` in one text, or a map with every setting."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from inferbridge.auth.settings import UpstreamCredentials
 from inferbridge.config.auth import Credentials
-from inferbridge.config.kinds import Field, FilePath, ListOf, Record, Schema, SettingsReader, Text, name, scalar
+from inferbridge.config.kinds import Field, FilePath, ListOf, Names, Record, Schema, SettingsReader, Text, name, scalar
 from inferbridge.config.upstream_tls import UPSTREAM_TLS
 from inferbridge.config.values import Listener, Upstream
 from inferbridge.upstream.address import Address, parse_address
@@ -82,6 +82,7 @@ class _Written:
     default_model: str = ""
     chat_template: Path | None = None
     credentials: UpstreamCredentials = field(default_factory=UpstreamCredentials)
+    adapters: Mapping[str, str] = field(default_factory=dict)
 
 
 UPSTREAM = Record(
@@ -102,6 +103,11 @@ UPSTREAM = Record(
         "chat_template": Field(
             FilePath(),
             "The model's chat template (a .jinja file or tokenizer_config.json), for chats to a runtime of prompts.",
+        ),
+        "adapters": Field(
+            Names(),
+            "LoRA adapters: the model name that a client gives, and the id that the runtime knows it by, the same"
+            " unless given.",
         ),
         "credentials": Field(Credentials(), "As whom it is called; as nobody unless given."),
     },
@@ -133,6 +139,7 @@ class Upstreams:
                     item.default_model,
                     item.chat_template,
                     item.credentials,
+                    item.adapters,
                 )
         return tuple(found.values())
 
@@ -183,6 +190,9 @@ def _consistent(reader: SettingsReader, node: Node, item: _Written) -> bool:
         found.append(("tls", "verify is false, so ca would have no effect; remove one of them"))
     elif tls is not None and (problem := _unusable(tls)):
         found.append(("tls", problem))
+    if item.adapters and not item.default_model and "*" in item.models:
+        unnamed = "adapters need default_model or models beside them: who names no model of these must not be answered"
+        found.append(("adapters", unnamed))
     for key, message in found:
         reader.problems.add(_mark(node, key), message)
     return not found

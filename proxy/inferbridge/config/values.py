@@ -1,7 +1,9 @@
 """Settings as values: what the proxy is told, checked and complete."""
 
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from glob import escape
 from pathlib import Path
 from typing import Literal
 
@@ -49,6 +51,16 @@ class Upstream:
     """Makes prompts of chats for a runtime that takes none."""
     credentials: UpstreamCredentials = field(default_factory=UpstreamCredentials)
     """As whom we call it."""
+    adapters: Mapping[str, str] = field(default_factory=dict)
+    """Model names that are LoRA adapters, and the ids that the runtime knows them by."""
+
+    @property
+    def served(self) -> tuple[str, ...]:
+        """Globs of all that it serves by name; with adapters that is never just any name."""
+        if not self.adapters:
+            return self.models
+        base = (escape(self.default_model),) if "*" in self.models else self.models
+        return (*base, *map(escape, self.adapters))
 
     @property
     def protocol(self) -> Literal["rest", "grpc"]:
@@ -61,13 +73,15 @@ class ListenerTls:
     """How clients see us over TLS."""
 
     certificate: Path | None = None
-    """PEM with private key and chain."""
+    """PEM with the chain, the listener's own certificate first, and the private key unless `key` holds it."""
     passphrase: Secret | None = None
     """Of the private key."""
     client_ca: Path | None = None
     """PEM file of the authorities that sign clients' certificates; None asks clients for none."""
     client_certificate: Literal["require", "request"] = "require"
     """Whether a client without a certificate is refused in the handshake. A bad one always is."""
+    key: Path | None = None
+    """PEM with the private key, when it is not in `certificate`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +90,13 @@ class Log:
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """The port for probes, metrics and people; there is none unless it is given."""
+
+    listen: Listener | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +113,7 @@ class Settings:
     auth: AuthSettings | None = None
     """None: nobody is authenticated."""
     log: Log = Log()
+    admin: Admin = Admin()
 
     @property
     def policy(self) -> Policy:

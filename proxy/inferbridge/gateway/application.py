@@ -30,7 +30,7 @@ class RequestHead:
     peer: str = ""
     """Address of the client, host:port."""
     certificate: ClientCertificate | None = None
-    """The client's, verified in the handshake."""
+    """The client's, verified in the handshake; the same object for every call of a connection."""
     identity: Identity = ANONYMOUS
     """Who calls; the guard finds out, and takes the credential out of `headers`."""
     token: Secret | None = None

@@ -20,6 +20,7 @@ from inferbridge.config.sources import Flags
 from inferbridge.config.values import Settings, Upstream
 from inferbridge.gateway.connect.calls import ConnectGateway
 from inferbridge.gateway.connect.methods import methods_of
+from inferbridge.gateway.counters import NO_COUNTERS, Counters
 from inferbridge.gateway.guard import Access, Guard
 from inferbridge.gateway.local.health import ServiceStates
 from inferbridge.gateway.local.messages import grpc_services
@@ -48,8 +49,13 @@ def settings(file: Path | None, environment: Mapping[str, str] | None = None, fl
     return load_settings(file, environment or {}, flags or Flags(), RUNTIMES)
 
 
-def application(settings: Settings) -> Guard:
+def application(settings: Settings, counters: Counters = NO_COUNTERS) -> Guard:
     """The application, guarded; its pools connect on their first call. ValueError or OSError for a file of secrets."""
+    return guard(settings, service(settings, counters), counters)
+
+
+def guard(settings: Settings, application: GatewayService, counters: Counters = NO_COUNTERS) -> Guard:
+    """What clients reach of an application. ValueError or OSError for a file of secrets that cannot be used."""
     auth = settings.auth or OPEN
     reader = Reader(auth.headers, tuple(filter(None, (auth.forward.subject, auth.forward.groups))))
     access = Access(
@@ -59,24 +65,27 @@ def application(settings: Settings) -> Guard:
         auth.realm,
         Failures(auth.failures_per_minute),
         settings.limits.body_bytes,
+        counters,
     )
-    return Guard(service(settings), access)
+    return Guard(application, access)
 
 
-def service(settings: Settings) -> GatewayService:
+def service(settings: Settings, counters: Counters = NO_COUNTERS) -> GatewayService:
     """What the guard stands before."""
     targets = [target for upstream in settings.upstreams for target in _targets(upstream, settings)]
     apis = [api for api in APIS.values() if _is_served(api, targets)]
     served = [api for api in apis if "grpc" in protocols(api)]
     rest_apis = [(api, rest_methods(api.name)) for api in apis if api.rest_methods]
     sets = [*(descriptor_set(api.name) for api in served), *(rest_descriptor_set(api.name) for api, _ in rest_apis)]
-    local = LocalServices(sets, _states(_served_services(targets)))
+    probes = _probes(targets)
+    local = LocalServices(sets, _states(_served_services(targets), probes))
     authorizer = Authorizer(settings.auth.rules if settings.auth else ())
-    service = GatewayService(targets, APIS, settings.policy, settings.limits, local, authorizer)
+    service = GatewayService(targets, APIS, settings.policy, settings.limits, local, authorizer, counters)
     own = (*(methods(api.name) for api in served), *(made for _, made in rest_apis))
     known = methods_of((Methods(grpc_services()), *_variants(served, targets), *own), _idempotent(served).__contains__)
-    service.connect = ConnectGateway(known, settings.limits, service.open)
-    service.rest_services = RestServices(rest_apis, settings.limits, service.open)
+    service.connect = ConnectGateway(known, settings.limits, service.open, service.lost_in_message)
+    service.upstreams = Readiness({one.name: [probes[one.name]] if one.name in probes else [] for one in targets})
+    service.rest_services = RestServices(rest_apis, settings.limits, service.open, service.losses.in_answer)
     return service
 
 
@@ -132,13 +141,18 @@ def _served_services(targets: Sequence[Target]) -> dict[str, list[Target]]:
     return found
 
 
-def _states(services: Mapping[str, Sequence[Target]]) -> ServiceStates:
-    """The readiness of services is that of the upstreams which serve them."""
+def _probes(targets: Iterable[Target]) -> dict[str, Probe]:
+    """One for each upstream that can be asked, by its name."""
     probes: dict[str, Probe] = {}
-    for target in (target for found in services.values() for target in found):
+    for target in targets:
         probe = Probe.of(target, APIS[target.profile.api])
         if probe is not None:
             probes.setdefault(target.name, probe)
+    return probes
+
+
+def _states(services: Mapping[str, Sequence[Target]], probes: Mapping[str, Probe]) -> ServiceStates:
+    """The readiness of services is that of the upstreams which serve them."""
     readiness = Readiness(
         {name: [probes[target.name] for target in found if target.name in probes] for name, found in services.items()}
     )
@@ -148,9 +162,14 @@ def _states(services: Mapping[str, Sequence[Target]]) -> ServiceStates:
 def _targets(upstream: Upstream, settings: Settings) -> list[Target]:
     pool = open_pool(str(upstream.url), limits=settings.limits, tls=upstream.tls)
     template = ChatTemplate.load(upstream.chat_template) if upstream.chat_template is not None else None
-    setting = Setting(operations=operations, chat_template=template, default_model=upstream.default_model)
+    setting = Setting(
+        operations=operations,
+        chat_template=template,
+        default_model=upstream.default_model,
+        adapters=upstream.adapters,
+    )
     outgoing = Outgoing(upstream.credentials, settings.auth.forward if settings.auth else None)
     return [
-        Target(upstream.name, profile, upstream.protocol, pool, upstream.models, setting, outgoing)
+        Target(upstream.name, profile, upstream.protocol, pool, upstream.served, setting, outgoing)
         for profile in PROFILES[upstream.runtime]
     ]

@@ -92,8 +92,8 @@ class DuplexExchange:
         """Find the runtime, if that can be done without a message."""
         try:
             route = self._route = self._service.route(self._head)
-            if len(route.targets) == 1 or all(target.serves_all for target in route.targets):
-                self._go(route, choose(route.targets, lambda: self._model(route, b"")))
+            if all(target.serves_all for target in route.targets):
+                self._go(route, route.targets[0])
         except BridgeError as error:
             self._fail(error)
 

@@ -6,16 +6,16 @@
                                               └─no─▶ 401 / UNAUTHENTICATED, before the body is read
 
 What goes on is a head without credentials, so nothing behind the guard can forward one by mistake. It is made once for
-each head that a client repeats, and anew when its identity changes.
+each head that a client repeats, and anew when its identity changes. Only refusals are told to the application with the
+head as it came; it answers them, and sends nothing on.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from inferbridge.auth.authenticator import CannotAuthenticate, Chain, Unauthenticated
+from inferbridge.auth.authenticator import CannotAuthenticate, Chain, Question, Unauthenticated
 from inferbridge.auth.failures import Failures
 from inferbridge.auth.identity import ANONYMOUS, Identity, Presented
 from inferbridge.auth.presented import Reader, without_secrets
@@ -23,6 +23,7 @@ from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.framing import too_large
 from inferbridge.bridge.values import Buffer
 from inferbridge.gateway.application import Application, RequestHead, RequestSink, Responder
+from inferbridge.gateway.counters import NO_COUNTERS, Counters
 
 _log = logging.getLogger(__name__)
 
@@ -48,19 +49,22 @@ class Access:
     failures: Failures = field(default_factory=Failures)
     body_bytes: int = 32 << 20
     """Of a call whose caller is still being asked about."""
+    counters: Counters = NO_COUNTERS
 
 
 class _Caller:
     """What was made of one head."""
 
-    __slots__ = ("head", "presented", "wrong")
+    __slots__ = ("admitted", "head", "presented", "wrong")
 
     def __init__(self, head: RequestHead, presented: Presented, wrong: BridgeError | None) -> None:
         self.head = head
-        """Stripped; with the identity that was last found."""
+        """As it came."""
         self.presented = presented
         self.wrong = wrong
         """Why the head shows no credential that could be looked at."""
+        self.admitted: RequestHead | None = None
+        """Stripped, with the identity that was last found."""
 
 
 class _Refused:
@@ -82,6 +86,11 @@ class Guard:
     def __init__(self, application: Guarded, access: Access) -> None:
         self._application = application
         self._access = access
+
+    @property
+    def access(self) -> Access:
+        """Who is let in."""
+        return self._access
 
     def open(self, head: RequestHead, responder: Responder) -> RequestSink:
         """A call begins."""
@@ -114,43 +123,61 @@ class Guard:
             presented = reader.read(head.headers, head.certificate)
         except BridgeError as error:
             wrong = error
-        stripped = head.derived(headers=reader.stripped(head.headers), target=without_secrets(head.target))
-        return _Caller(stripped, presented, wrong)
+        return _Caller(head, presented, wrong)
 
     def admit(self, caller: _Caller, identity: Identity, responder: Responder) -> RequestSink:
         """Let a call go on as that of `identity`."""
-        if caller.head.identity is not identity:
-            token = caller.presented.token
-            caller.head = caller.head.derived(identity=identity, token=token.secret if token else None)
-        return self._application.open(caller.head, responder)
+        self._access.counters.auth(identity.method, "allowed", "")
+        admitted = caller.admitted
+        if admitted is None or admitted.identity is not identity:
+            admitted = caller.admitted = self._stripped(caller, identity)
+        return self._application.open(admitted, responder)
 
-    def _ask(self, caller: _Caller, found: Awaitable[Identity], responder: Responder) -> RequestSink:
+    def _stripped(self, caller: _Caller, identity: Identity) -> RequestHead:
+        head, token = caller.head, caller.presented.token
+        return RequestHead(
+            head.method,
+            without_secrets(head.target),
+            head.authority,
+            self._access.reader.stripped(head.headers),
+            head.version,
+            head.tls,
+            head.peer,
+            head.certificate,
+            identity,
+            token.secret if token is not None else None,
+        )
+
+    def _ask(self, caller: _Caller, found: Question, responder: Responder) -> RequestSink:
         if self._access.failures.exceeded(_host(caller.head)):
-            if asyncio.iscoroutine(found):
-                found.close()
+            found.withdraw()
             raise _too_many(self._access.failures.seconds_left(_host(caller.head)))
         waiting = _Waiting(self, caller, responder, self._access.body_bytes)
         waiting.begin(found)
         return waiting
 
-    def turn_away(self, caller: _Caller, responder: Responder, error: BridgeError) -> RequestSink:
+    def turn_away(
+        self, caller: _Caller, responder: Responder, error: Unauthenticated | CannotAuthenticate
+    ) -> RequestSink:
         """Answer what is not let in, unless what it calls is public."""
         if self._access.public and not self._access.public.isdisjoint(self._application.purposes(caller.head)):
             return self.admit(caller, ANONYMOUS, responder)
         self._application.refuse(self._told(caller, error), caller.head, responder)
         return _Refused()
 
-    def _told(self, caller: _Caller, error: BridgeError) -> BridgeError:
-        """The error as the client gets it; the log has the reason."""
-        host = _host(caller.head)
-        if not isinstance(error, Unauthenticated):
-            _log.error("cannot authenticate %s: %s", host, getattr(error, "detail", error.message))
+    def _told(self, caller: _Caller, error: Unauthenticated | CannotAuthenticate) -> BridgeError:
+        """The error as the client gets it; log and counter have the reason."""
+        host, access = _host(caller.head), self._access
+        if isinstance(error, CannotAuthenticate):
+            access.counters.auth(error.method, "error", "")
+            _log.error("cannot authenticate %s: %s", host, error.detail)
             return error
+        access.counters.auth(error.method, "denied", error.reason)
         _log.warning("refused %s: %s%s", host, error.reason, f" ({error.detail})" if error.detail else "")
         if error.reason != "missing":
-            self._access.failures.count(host)
-            if self._access.failures.exceeded(host):
-                return _too_many(self._access.failures.seconds_left(host))
+            access.failures.count(host)
+            if access.failures.exceeded(host):
+                return _too_many(access.failures.seconds_left(host))
         error.headers = self._challenges(error)
         return error
 
@@ -179,23 +206,28 @@ class _Waiting:
         self._caller = caller
         self._responder = responder
         self._limit = limit
-        self._task: asyncio.Task[None] | None = None
+        self._question: asyncio.Future[Identity] | None = None
         self._sink: RequestSink | None = None
         self._held: list[Buffer] = []
         self._size = 0
         self._complete = False
 
-    def begin(self, question: Awaitable[Identity]) -> None:
+    def begin(self, question: Question) -> None:
         """Ask. An HTTP/2 client is kept from sending more meanwhile."""
         self._responder.hold()
-        self._task = asyncio.ensure_future(self._ask(question))
+        self._method = question.method
+        self._question = asyncio.ensure_future(question.answer)
+        self._question.add_done_callback(self._answered)
 
-    async def _ask(self, question: Awaitable[Identity]) -> None:
+    def _answered(self, question: asyncio.Future[Identity]) -> None:
+        if question.cancelled():
+            return
         guard, caller, responder = self._guard, self._caller, self._responder
         try:
             try:
-                sink = guard.admit(caller, await question, responder)
+                sink = guard.admit(caller, question.result(), responder)
             except (Unauthenticated, CannotAuthenticate) as error:
+                error.method = self._method
                 sink = guard.turn_away(caller, responder, error)
             self._go_on(sink)
         except BridgeError as error:
@@ -248,5 +280,5 @@ class _Waiting:
         self._sink, self._held = _Refused(), []
 
     def _stop(self) -> None:
-        if self._task is not None and not self._task.done():
-            self._task.cancel()
+        if self._question is not None:
+            self._question.cancel()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import httptools
 
+from inferbridge.auth.identity import ClientCertificate
 from inferbridge.bridge.errors import BridgeError, Code, invalid
 from inferbridge.gateway import fields
 from inferbridge.gateway.application import RequestHead
@@ -39,6 +40,8 @@ class Peer:
     address: str = ""
     """host:port"""
     tls: bool = False
+    certificate: ClientCertificate | None = None
+    """Verified by TLS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,7 @@ class HeadReader:
             version=version,
             tls=self._peer.tls,
             peer=self._peer.address,
+            certificate=self._peer.certificate,
         )
         keep_alive = _keep_alive(connection, version) if connection else version == "1.1"
         return Http1Request(head, _body_length(special, version), keep_alive, _expects(special), block)

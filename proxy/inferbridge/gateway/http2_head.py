@@ -37,6 +37,7 @@ def request_head(raw: RawFields, limits: Limits, peer: Peer) -> RequestHead:
         version="2",
         tls=peer.tls,
         peer=peer.address,
+        certificate=peer.certificate,
     )
     _check_sizes(raw, target, limits, head)
     return head

@@ -6,11 +6,13 @@ which one they take.
 """
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from inferbridge.auth.rules import Asked
 from inferbridge.bridge.bridge import Bridge
 from inferbridge.bridge.errors import invalid
+from inferbridge.bridge.outgoing import adapter_name
 from inferbridge.bridge.values import GrpcRequest, HttpRequest
 from inferbridge.gateway.route import Route
 
@@ -19,14 +21,20 @@ MODEL_HEADER = "mm-model-id"
 
 
 def inspect(call: HttpRequest | GrpcRequest, bridge: Bridge, route: Route, size: int) -> None:
-    """Raise unless the call may be sent: Forbidden, or INVALID_ARGUMENT for a model with two names."""
-    asked = read(call, bridge, route, size)
-    route.permit.check(asked)
+    """Raise unless the call may be sent: Forbidden, or INVALID_ARGUMENT for a model with two names.
 
-
-def read(call: HttpRequest | GrpcRequest, bridge: Bridge, route: Route, size: int) -> Asked:
-    """What a call of `size` bytes asks for."""
+    A LoRA adapter that is named beside the model must be allowed as the model that it is to clients of other APIs.
+    """
     request = bridge.read(call)
+    asked = _asked(request, bridge, route, size)
+    route.permit.check(asked)
+    adapter = getattr(request, "adapter", "")
+    if adapter:
+        known = bridge.setting.adapters
+        route.permit.check(replace(asked, model=adapter_name(adapter, known) or adapter))
+
+
+def _asked(request: Any, bridge: Bridge, route: Route, size: int) -> Asked:
     tokens = getattr(request, "max_tokens", None)
     if tokens is None:
         tokens = bridge.client.half.defaults.get("max_tokens")

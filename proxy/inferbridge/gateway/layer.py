@@ -17,6 +17,7 @@ from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layer import CommandGenerator, Layer
 
+from inferbridge.auth.identity import ClientCertificate
 from inferbridge.gateway.application import Application
 from inferbridge.gateway.connection import ClientConnection
 from inferbridge.gateway.http1_head import Peer
@@ -46,12 +47,15 @@ class GatewayLayer(Layer):
         limits: Limits,
         inject: Inject,
         take_over: TakeOver | None = None,
+        certificate: Callable[[], ClientCertificate | None] = lambda: None,
     ) -> None:
+        """`certificate` is asked after the handshake for what TLS has verified of the client."""
         super().__init__(context)
         self._application = application
         self._limits = limits
         self._inject = inject
         self._take_over = take_over
+        self._certificate = certificate
         self._connection: ClientConnection | None = None
         self._awaits_turn = False
         self._closing = False
@@ -89,7 +93,8 @@ class GatewayLayer(Layer):
     def _connect(self) -> ClientConnection:
         client = self.context.client
         host, port, *_ = client.peername or ("", 0)
-        peer = Peer(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", tls=bool(client.tls))
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        peer = Peer(address, tls=bool(client.tls), certificate=self._certificate())
         connection = ClientConnection(self._application, self._limits, self._wake, peer, client.alpn)
         if self._take_over is not None and not client.tls:
             self._take_over(connection, self._wake)

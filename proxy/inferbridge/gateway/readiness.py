@@ -103,7 +103,7 @@ class _Answer(Collected):
 
 
 class Readiness:
-    """Services by name, and the upstreams that serve them: one that is ready is enough."""
+    """Services (or upstreams) by name, and the upstreams that serve them: one that is ready is enough."""
 
     def __init__(self, served: Mapping[str, Sequence[Probe]]) -> None:
         self._served = served

@@ -37,6 +37,8 @@ class Route:
     """What the body still has to decide."""
     named_model: str = ""
     """The model that metadata names, beside path and body."""
+    sources: tuple[Target, ...] = ()
+    """The upstreams whose answers make the client's together, where it lists models."""
 
     @property
     def inspects(self) -> bool:

@@ -5,8 +5,7 @@ others are collected, translated and sent. Whatever fails is answered in the cli
 head of a call alone is worked out once and remembered with the head (`Route`).
 """
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 
@@ -41,20 +40,22 @@ from inferbridge.gateway.answers import (
 )
 from inferbridge.gateway.application import RequestHead, RequestSink, Responder
 from inferbridge.gateway.connect.calls import ConnectGateway
+from inferbridge.gateway.counters import NO_COUNTERS, Counters
 from inferbridge.gateway.duplex import DuplexExchange, duplex_rpcs
 from inferbridge.gateway.inspection import MODEL_HEADER, inspect, refuse_repeated_names
 from inferbridge.gateway.limiting import LimitedCall, RefusedCall, booking
 from inferbridge.gateway.limits import Limits
+from inferbridge.gateway.listing import Listing, sources
 from inferbridge.gateway.local.services import HEALTH, REFLECTIONS, LocalServices
+from inferbridge.gateway.losses import Losses
 from inferbridge.gateway.metering import Metering
+from inferbridge.gateway.readiness import Readiness
 from inferbridge.gateway.reframing import ReframedAnswer
 from inferbridge.gateway.rest_services.calls import RestServices
 from inferbridge.gateway.route import Route, translated
 from inferbridge.gateway.targets import Target, able, choose, owner
 from inferbridge.gateway.translating import Cancellable, StreamedAnswer, WholeAnswer
 from inferbridge.upstream.api import Receiver, UpstreamRequest
-
-log = logging.getLogger(__name__)
 
 _REMEMBERED_PATHS = 1024
 _HEALTH = frozenset({"server_ready"})
@@ -85,14 +86,18 @@ class GatewayService:
         limits: Limits,
         local: LocalServices | None = None,
         authorizer: Authorizer | None = None,
+        counters: Counters = NO_COUNTERS,
         limiter: RateLimiter | None = None,
     ) -> None:
+        self.losses = Losses(counters, targets, apis)
         self.local = local
         """What the gateway answers itself."""
         self.connect: ConnectGateway | None = None
         """Makes gRPC calls of plain JSON."""
         self.rest_services: RestServices | None = None
         """Makes REST calls of gRPC, for APIs that are REST alone."""
+        self.upstreams = Readiness({})
+        """Whether upstreams are ready, by their names."""
         self.targets = targets
         self.policy = policy
         self.limits = limits
@@ -209,13 +214,14 @@ class GatewayService:
         deadline = None if text is None else parse_timeout(text)
         timeout = limits.call_seconds if deadline is None else min(limits.call_seconds, deadline)
         crossing = crossing_headers(head.headers)
+        targets = tuple(able(self.targets, self._apis, match, "grpc" if grpc else "rest"))
         endpoint = match.endpoint
         permit = self._authorizer.permit(head.identity, match.api.name, endpoint.name, endpoint.operation)
         body_limit = limits.message_bytes + PREFIX_BYTES if grpc else limits.body_bytes
         return Route(
             "grpc" if grpc else "rest",
             match,
-            tuple(able(self.targets, self._apis, match, "grpc" if grpc else "rest")),
+            targets,
             timeout,
             body_limit if permit.body_limit is None else min(body_limit, permit.body_limit),
             crossing,
@@ -224,6 +230,7 @@ class GatewayService:
             "events" if grpc else _form(match, head),
             permit,
             header(head.headers, MODEL_HEADER) or "",
+            sources(match, targets, self.targets, hides=permit.inspects),
         )
 
     def bridge(self, match: Match, protocol: str, target: Target) -> Bridge:
@@ -245,8 +252,14 @@ class GatewayService:
             ends.append(End(api, endpoint, half))
         if not ends:
             raise BridgeError(Code.UNIMPLEMENTED, f"{target.name} does not speak {match.endpoint.name}")
-        setting = replace(target.setting, client_api=match.api.name)
+        losses = self.losses.over_bridge(match, target)
+        setting = replace(target.setting, client_api=match.api.name, on_losses=losses)
         return Bridge(client, ends[0], ends[-1], target.profile, self.policy, setting)
+
+    def lost_in_message(self, rpc: str, names: Collection[str]) -> None:
+        """Fields of the answer to a gRPC call that cannot be written in the client's form."""
+        match = self._rpc(rpc)
+        self.losses.in_answer(match.api, match.endpoint, names)
 
 
 def _form(match: Match, head: RequestHead) -> StreamForm:
@@ -326,6 +339,9 @@ class Exchange:
         if route.inspects:
             bridge = self._service.bridge(route.match, route.protocol, route.targets[0])
             inspect(self._client_call(route), bridge, route, self._size)
+        if route.sources:
+            self._list(route)
+            return
         target = choose(route.targets, self._model)
         if target.same_binding(route.match, route.protocol) and not self._needs_translation(target):
             if route.permit.inspects and route.protocol == "rest" and "model" not in route.match.variables:
@@ -337,6 +353,19 @@ class Exchange:
             self._call = _cancellable(call, target, route.match.endpoint)
         else:
             self._translate(route, target)
+
+    def _list(self, route: Route) -> None:
+        service = self._service
+        listing = Listing(
+            route,
+            self._client_call(route),
+            partial(service.bridge, route.match, route.protocol),
+            self._head,
+            self._responder,
+            service.limits.reply_bytes,
+        )
+        self._done, self._chunks = True, []
+        self._call = listing.begin()
 
     def _passing(self, route: Route, target: Target) -> Receiver:
         """What hands the runtime's answer on, and counts its tokens where they matter."""
@@ -359,10 +388,11 @@ class Exchange:
         if self._used is not None:
             bridge = self._service.metering.over(bridge, self._used)
         crossing = bridge.request(self._client_call(route))
-        if crossing.context.losses:
-            lost = ", ".join(dict.fromkeys(crossing.context.losses))
-            log.warning("%s to %s: dropped %s", route.match.endpoint.name, target.name, lost)
         limits = self._service.limits
+        if not crossing.legs:
+            self._done, self._chunks = True, []
+            answer(bridge.write_reply(crossing, ()), self._responder)
+            return
         if crossing.is_simple:
             receiver = OneAnswer(bridge, crossing, self._responder, limits)
             self._done, self._chunks = True, []
@@ -380,7 +410,13 @@ class Exchange:
         )
 
     def _needs_translation(self, target: Target) -> bool:
-        """A REST runtime without the binary tensor extension cannot take the call of a client that uses it."""
+        """Whether bytes that are the runtime's own dialect would still be misunderstood there.
+
+        A REST runtime without the binary tensor extension cannot take the call of a client that uses it, and a runtime
+        that knows adapters by their ids would not look for one under the model's name.
+        """
+        if target.setting.adapters and target.names_adapters_apart(self.route.match):
+            return self._model() in target.setting.adapters
         if target.protocol == "grpc" or target.profile.binary_tensors:
             return False
         uses = header(self._head.headers, HEADER_LENGTH) is not None or header(self._head.headers, "content-encoding")

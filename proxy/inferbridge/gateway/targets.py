@@ -87,6 +87,16 @@ class Target:
         """Whether it takes this model."""
         return self.serves_all or any(fnmatchcase(model, glob) for glob in self.models)
 
+    @property
+    def takes_unnamed(self) -> bool:
+        """Whether a call that names no model has one here."""
+        return self.serves_all or bool(self.setting.default_model)
+
+    def names_adapters_apart(self, match: Match) -> bool:
+        """Whether its own API has a place for an adapter beside the model's name."""
+        half = half_of(match.api, match.endpoint.name, self.protocol, self.profile.variant)
+        return half is not None and "adapter" in half.fields
+
     def serving(self, apis: Mapping[str, Api], match: Match) -> tuple[Endpoint, ...]:
         """Its endpoints that serve a client's, for one answer and for a stream; none when it cannot."""
         api = apis.get(self.profile.api)
@@ -120,15 +130,18 @@ def owner(matches: Sequence[Match], targets: Sequence[Target], apis: Mapping[str
 
 
 def choose(targets: Sequence[Target], model_of: Callable[[], str]) -> Target:
-    """The first of some able targets that takes the model.
+    """The first of some able targets that takes the model; a call that names none goes where one is meant by default.
 
     `model_of` reads the model from the call; it is only asked when the choice depends on it.
     """
     if len(targets) == 1 and targets[0].serves_all:
         return targets[0]
-    if not all(target.serves_all for target in targets):
-        model = model_of()
-        targets = [target for target in targets if target.serves(model)]
-        if not targets:
-            raise BridgeError(Code.NOT_FOUND, f"no upstream serves the model {model!r}")
-    return targets[0]
+    if all(target.serves_all for target in targets):
+        return targets[0]
+    model = model_of()
+    if not model:
+        return next((target for target in targets if target.takes_unnamed), targets[0])
+    for target in targets:
+        if target.serves(model):
+            return target
+    raise BridgeError(Code.NOT_FOUND, f"no upstream serves the model {model!r}")

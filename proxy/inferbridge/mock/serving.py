@@ -1,13 +1,12 @@
 """Mocked runtimes on sockets: one port for each that the spec names, all in one event loop."""
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from inferbridge.bridge.context import RuntimeProfile
 from inferbridge.bridge.matching import protocols
-from inferbridge.gateway.connection import ClientConnection
+from inferbridge.gateway import listening as sockets
 from inferbridge.mock.exchange import Observer
 from inferbridge.mock.runtime import NO_SCENARIO, MockRuntime
 from inferbridge.mock.script import Scenario
@@ -26,62 +25,14 @@ class Doors:
     grpc: int | None = None
 
 
-class _Connection(asyncio.Protocol):
-    """One client connection of either version of HTTP, without TLS."""
-
-    def __init__(self, runtime: MockRuntime) -> None:
-        self._client = ClientConnection(runtime, runtime.limits, self._wake)
-        self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client has connected."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        """Bytes of the client."""
-        self._client.receive(data)
-        output = self._client.take_output()
-        if self._transport is None or self._transport.is_closing():
-            return
-        if output:
-            self._transport.write(output)
-        if self._client.closing:
-            self._transport.close()
-
-    def _wake(self) -> None:
-        self._loop.call_soon(self.data_received, b"")
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """The connection is gone."""
-        self._client.lost()
-
-    def close(self) -> None:
-        """End the connection after what was written."""
-        if self._transport is not None:
-            self._transport.close()
-
-
 @asynccontextmanager
 async def listening(runtime: MockRuntime, host: str, port: int) -> AsyncIterator[int]:
     """Serve one mock; the value is its port."""
-    connections: set[_Connection] = set()
-
-    def connect() -> _Connection:
-        connection = _Connection(runtime)
-        connections.add(connection)
-        return connection
-
-    server = await asyncio.get_running_loop().create_server(connect, host, port)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        runtime.close()
-        server.close()
-        for connection in connections:
-            connection.close()
-        await server.wait_closed()
+    async with sockets.listening(runtime, runtime.limits, host, port) as bound:
+        try:
+            yield bound
+        finally:
+            runtime.close()
 
 
 @asynccontextmanager

@@ -14,8 +14,9 @@ def main() -> None:
     def perform(call: dict[str, Any]) -> Any:
         if call.pop("call") != "embed":
             raise ValueError("this client embeds")
+        caller = client.with_options(api_key=call.pop("api_key")) if "api_key" in call else client
         try:
-            made = client.embeddings.create(**call)
+            made = caller.embeddings.create(**call)
         except APIStatusError as error:
             raise ServerError(f"{error.status_code} {type(error).__name__}", error.message) from None
         return {

@@ -40,6 +40,10 @@ class Rule:
     def received_request(self, request: Any, context: Context) -> None:
         """After a client's request was decoded."""
 
+    def empty_reply(self, request: Any, context: Context) -> Any | None:
+        """The reply to a request of no items, where the API has such a thing; None: the runtime is asked."""
+        return None
+
     def sent_request(self, request: Any, context: Context) -> Any:
         """Before a request to a runtime is encoded; gives the request to encode, a copy where something changes."""
         return request

@@ -35,6 +35,10 @@ class Caikit(Tgis):
             setattr(request, name, getattr(request, name) or None)
         check_details(request)
 
+    def empty_reply(self, request: Any, context: Context) -> Any | None:
+        """There are no batches."""
+        return None
+
     def sent_request(self, request: Any, context: Context) -> Any:
         """Within the API a call stays as it was made."""
         return request if context.profile.api == context.client_api else super().sent_request(request, context)

@@ -2,7 +2,7 @@
 
 * Caikit answers for the models that it is asked for, and that one is missing is an error. Other APIs list all of them.
 * vLLM's list holds models that are ready; V2's repository also holds models that could be, and each of their versions.
-* TGIS tells the limits of its only model and not the model's name.
+* TGIS tells the limits of its only model and not the model's name; nor does it list adapters, which are configured.
 * Only V2 tells what the runtime is called, and caikit's version is that of its package.
 """
 
@@ -13,6 +13,8 @@ from inferbridge.bridge.context import Context
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.rules.base import Rule
 
+TELLS_OF_ONE = frozenset({"tgis_model_info"})
+"""Rules of endpoints that tell of one model, where others list all."""
 _READY, _UNAVAILABLE = "READY", "UNAVAILABLE"
 """States of V2's model repository."""
 
@@ -49,10 +51,7 @@ class CaikitModels(Rule):
 
     def sent_reply(self, reply: Any, request: Any, context: Context) -> None:
         """Every model that was asked for, or an error in caikit's words."""
-        known = {model.id for model in reply.models}
-        for name in request.models:
-            if name not in known:
-                raise BridgeError(Code.NOT_FOUND, f"Model {name} is not loaded")
+        demand_all(reply, request)
         for model in reply.models:
             if model.metadata is None and model.max_length is not None:
                 model.metadata = {"max_seq_length": model.max_length}
@@ -99,7 +98,13 @@ class TgisModelInfo(Rule):
                 Code.UNIMPLEMENTED,
                 f"{context.profile.name} does not tell its model's name: set `default_model` of this upstream",
             )
-        reply.models[0].id, reply.models[0].loaded = name, True
+        model = reply.models[0]
+        model.id, model.loaded = name, True
+        if not request.models:
+            reply.models += [
+                context.operations.Model(id=adapter, parent=name, loaded=True, max_length=model.max_length)
+                for adapter in context.setting.adapters
+            ]
 
     def sent_reply(self, reply: Any, request: Any, context: Context) -> None:
         """The first model; its limits are what the client asks for."""
@@ -127,6 +132,15 @@ class Version(Rule):
         reply.name = self._name
         reply.version = reply.version or packages.get(self._name, "")
         reply.packages = packages or {self._name: reply.version}
+
+
+def demand_all(reply: Any, request: Any) -> None:
+    """Only what was asked for by name, all of it, or an error in caikit's words; without names whatever there is."""
+    reply.models = _asked_for(reply.models, request)
+    known = {model.id for model in reply.models}
+    for name in request.models:
+        if name not in known:
+            raise BridgeError(Code.NOT_FOUND, f"Model {name} is not loaded")
 
 
 def _asked_for(models: list[Any], request: Any) -> list[Any]:

@@ -4,9 +4,11 @@
   are dropped, as the servers do it; an explicit temperature of 0 with SAMPLE is greedy.
 * Details of tokens need a list of tokens, and a choice needs two texts at least: the servers say so, and so do we where
   another API would not.
+* A batch may be empty, and so is its answer then; other APIs refuse that.
 * The adapter names the end token's text as the stop sequence of a text that ended by itself; it is none.
 * The seed that was drawn with comes back; a runtime that does not tell it used the one that was asked for.
-* In a stream the input's count, seed and tokens come in a first message of their own, without a generated count.
+* In a stream the input's count, seed and tokens come in a first message of their own, without a generated count;
+  IBM's server gives the tokens in a second one.
 """
 
 from collections.abc import Iterable
@@ -33,6 +35,10 @@ class Tgis(Rule):
             request.method, request.temperature = "greedy", None
         check_details(request)
 
+    def empty_reply(self, request: Any, context: Context) -> Any | None:
+        """An empty batch has an empty answer."""
+        return context.operations.GenerateReply() if not (request.prompts or context.stream) else None
+
     def sent_request(self, request: Any, context: Context) -> Any:
         """Greedy needs no sampling; an adapter's own default is never relied on."""
         if len(request.guided_choice) == 1:
@@ -53,7 +59,7 @@ class Tgis(Rule):
 
     def reader(self, request: Any, context: Context) -> MessageReader:
         """As in a whole reply."""
-        return _Reader()
+        return _Reader(bool(request.return_prompt_tokens))
 
     def sent_reply(self, reply: Any, request: Any, context: Context) -> None:
         """The seed is the request's, and the counts of a single text may be known as totals only."""
@@ -70,12 +76,31 @@ class Tgis(Rule):
 
 
 class _Reader(MessageReader):
-    """A runtime's messages."""
+    """A runtime's messages; `awaits_prompt` if the prompt's tokens were asked for, and are to be part of the first."""
+
+    def __init__(self, awaits_prompt: bool) -> None:
+        self._awaits_prompt = awaits_prompt
+        self._first: Any = None
 
     def read(self, message: Any) -> Iterable[Any]:
-        """The same message."""
+        """The same message, but for a first one that waits for the prompt's tokens in the second."""
         _without_end_token(message)
+        if self._first is not None:
+            return self._with_first(message)
+        if self._awaits_prompt and not message.prompt_details and message.finish_reason is None:
+            self._first = message
+            return ()
+        self._awaits_prompt = False
         return (message,)
+
+    def _with_first(self, message: Any) -> Iterable[Any]:
+        first, self._first, self._awaits_prompt = self._first, None, False
+        first.prompt_details, message.prompt_details = message.prompt_details, []
+        return (first, message) if _says_something(message) else (first,)
+
+    def finish(self) -> Iterable[Any]:
+        """The first message, where it was the only one."""
+        return () if self._first is None else (self._first,)
 
 
 def _without_end_token(said: Any) -> None:

@@ -32,6 +32,10 @@ class OpenAiTokenize(Rule):
 class TgisTokenize(Rule):
     """fmaas' Tokenize."""
 
+    def empty_reply(self, request: Any, context: Context) -> Any | None:
+        """An empty batch has an empty answer, as in fmaas' Generate."""
+        return context.operations.TokenizeReply() if not request.prompts else None
+
     def sent_reply(self, reply: Any, request: Any, context: Context) -> None:
         """The last tokens only, where the runtime has answered all."""
         last = request.truncate_tokens

@@ -4,7 +4,7 @@ It stands where a client's codec would, as the `Responder` of an ordinary gRPC c
 writer of the client's form.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 
 from google.protobuf.any_pb2 import Any
 from google.protobuf.empty_pb2 import Empty
@@ -32,7 +32,14 @@ _DETAILS_FIELD = 3
 class GrpcAnswer(Responder):
     """A gRPC answer on its way to a client that wants it otherwise; `cancel` ends the call when that cannot be."""
 
-    def __init__(self, form: Form, method: Method, responder: Responder, limit: int) -> None:
+    def __init__(
+        self,
+        form: Form,
+        method: Method,
+        responder: Responder,
+        limit: int,
+        on_losses: Callable[[Collection[str]], None],
+    ) -> None:
         self._form = form
         self._method = method
         self._responder = responder
@@ -42,6 +49,7 @@ class GrpcAnswer(Responder):
         self._headers: Headers = ()
         self._messages: MessageReader | None = None
         self._lost: dict[str, None] = {}
+        self._on_losses = on_losses
         self._done = False
         self.cancel: Callable[[], None] = lambda: None
 
@@ -64,8 +72,15 @@ class GrpcAnswer(Responder):
     def _text(self, message: Buffer) -> bytes:
         unknown: Unknown = []
         text = self._form.write(message, self._method.descriptor.output_type, self._limit, unknown)
-        self._lost |= dict.fromkeys(unknown_names(unknown))
+        if unknown:
+            self._lose(unknown_names(unknown))
         return text
+
+    def _lose(self, names: Iterable[str]) -> None:
+        new = dict.fromkeys(name for name in names if name not in self._lost)
+        self._lost |= new
+        if new:
+            self._on_losses(new)
 
     def end(self, trailers: Headers = ()) -> None:
         """The call's status."""

@@ -1,6 +1,7 @@
 """A call in Connect's form becomes a gRPC call of the gateway: transcoded, and opened like any other."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 
 from inferbridge.bridge.connect_messages import error_reply, parse_timeout
 from inferbridge.bridge.errors import BridgeError, Code, invalid
@@ -14,15 +15,18 @@ from inferbridge.gateway.connect.methods import Method
 from inferbridge.gateway.limits import Limits
 
 type Open = Callable[[RequestHead, Responder], RequestSink]
+type Lost = Callable[[str, Collection[str]], None]
+"""Is told the fields of a method's answer that cannot be written, each once."""
 
 
 class ConnectGateway:
     """Finds calls in Connect's form by path; `open_grpc` opens the gRPC calls that they become."""
 
-    def __init__(self, methods: Mapping[str, Method], limits: Limits, open_grpc: Open) -> None:
+    def __init__(self, methods: Mapping[str, Method], limits: Limits, open_grpc: Open, lost: Lost) -> None:
         self._methods = methods
         self._limits = limits
         self._open = open_grpc
+        self._lost = lost
 
     def method(self, head: RequestHead) -> Method | None:
         """The method that is called; None for what is no call of a known method, or is gRPC itself."""
@@ -34,7 +38,7 @@ class ConnectGateway:
         method = self.method(head)
         if method is None:
             return None
-        return lambda head, responder: ConnectCall(head, responder, method, self._limits, self._open)
+        return lambda head, responder: ConnectCall(head, responder, method, self._limits, self._open, self._lost)
 
     def refuse(self, error: BridgeError, head: RequestHead, responder: Responder) -> bool:
         """Answer an error in Connect's form, if the call has it."""
@@ -49,7 +53,7 @@ class ConnectCall:
     """Reads a call and sends it on as gRPC, message by message."""
 
     def __init__(
-        self, head: RequestHead, responder: Responder, method: Method, limits: Limits, open_grpc: Open
+        self, head: RequestHead, responder: Responder, method: Method, limits: Limits, open_grpc: Open, lost: Lost
     ) -> None:
         self._head = head
         self._method = method
@@ -64,7 +68,7 @@ class ConnectCall:
         except BridgeError as error:
             self._form, wrong = Form("unary", True), error
         self._body = body_of(head, self._form, limits)
-        self._answer = GrpcAnswer(self._form, method, responder, limits.reply_bytes)
+        self._answer = GrpcAnswer(self._form, method, responder, limits.reply_bytes, partial(lost, method.rpc))
         self._answer.cancel = self._stop
         if wrong is not None:
             self._fail(wrong)

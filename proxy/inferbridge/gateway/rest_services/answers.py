@@ -4,14 +4,14 @@ What the API's schema does not know of an answer cannot stand in a message: its 
 trailers, for a stream may say more of them at any time.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 from google.protobuf.descriptor import Descriptor
 
 from inferbridge.bridge import transcode
 from inferbridge.bridge.bridge import LOST_HEADER
-from inferbridge.bridge.context import Context, RuntimeProfile
+from inferbridge.bridge.context import Context, RuntimeProfile, printable
 from inferbridge.bridge.dialects import Dialect
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.event_stream import EventFraming, EventReader
@@ -34,6 +34,7 @@ class RestAnswer(Responder):
         framing: EventFraming | None,
         status_field: str,
         limits: Limits,
+        on_losses: Callable[[Collection[str]], None],
     ) -> None:
         self._responder = responder
         self._message = message
@@ -47,6 +48,7 @@ class RestAnswer(Responder):
         self._headers: Headers = ()
         self._body: list[Buffer] = []
         self._lost: dict[str, None] = {}
+        self._on_losses = on_losses
         self._begun = self._over = self._complete = False
         self.cancel: Callable[[], None] = lambda: None
 
@@ -101,7 +103,10 @@ class RestAnswer(Responder):
 
     def _send(self, text: Buffer) -> None:
         wire, lost = transcode.to_known_message(text, self._message, limit=self._limit)
-        self._lost |= dict.fromkeys(lost)
+        new = dict.fromkeys(name for name in map(printable, lost) if name not in self._lost)
+        self._lost |= new
+        if new:
+            self._on_losses(new)
         self._begin()
         self._responder.data(b"".join(frame(((wire,),))))
 

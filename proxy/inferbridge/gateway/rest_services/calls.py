@@ -1,7 +1,8 @@
 """A gRPC call of a service made for REST endpoints becomes the REST call that it stands for."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -23,6 +24,8 @@ from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.rest_services.answers import RestAnswer
 
 type Open = Callable[[RequestHead, Responder], RequestSink]
+type Lost = Callable[[Api, Endpoint, Collection[str]], None]
+"""Is told the fields of an endpoint's answer that no message has a place for, each once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +52,11 @@ class Service:
 class RestServices:
     """Finds calls by path; `open_rest` opens the REST calls that they become."""
 
-    def __init__(self, apis: Iterable[tuple[Api, Methods]], limits: Limits, open_rest: Open) -> None:
+    def __init__(self, apis: Iterable[tuple[Api, Methods]], limits: Limits, open_rest: Open, lost: Lost) -> None:
         """`apis` with the methods of each one's service."""
         self._limits = limits
         self._open = open_rest
+        self._lost = lost
         self._services: Mapping[str, Service] = {
             method.rpc: Service(method, api.endpoints[method.endpoint], api, methods.find(method.rpc))
             for api, methods in apis
@@ -68,20 +72,21 @@ class RestServices:
         service = self.service(head)
         if service is None:
             return None
-        return lambda head, responder: RestServiceCall(head, responder, service, self._limits, self._open)
+        return lambda head, responder: RestServiceCall(head, responder, service, self._limits, self._open, self._lost)
 
 
 class RestServiceCall:
     """Collects a call and sends it on as REST."""
 
     def __init__(
-        self, head: RequestHead, responder: Responder, service: Service, limits: Limits, open_rest: Open
+        self, head: RequestHead, responder: Responder, service: Service, limits: Limits, open_rest: Open, lost: Lost
     ) -> None:
         self._head = head
         self._responder = responder
         self._service = service
         self._limits = limits
         self._open = open_rest
+        self._lost = lost
         self._body: list[Buffer] = []
         self._size = 0
         self._call: RequestSink | None = None
@@ -116,6 +121,7 @@ class RestServiceCall:
             framing,
             service.method.status,
             self._limits,
+            partial(self._lost, service.api, service.endpoint),
         )
         call = self._call = self._open(head, answer)
         answer.cancel = call.on_cancel

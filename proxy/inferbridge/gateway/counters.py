@@ -1,0 +1,31 @@
+"""What the gateway counts. Who keeps the numbers, and who reads them, is not its concern."""
+
+from typing import Literal, Protocol
+
+type AuthResult = Literal["allowed", "denied", "error"]
+
+
+class Counters(Protocol):
+    """Takes counts. Every text comes from the specs or the configuration, never from a client."""
+
+    def lost_fields(self, operation: str, api: str, runtime: str, count: int) -> None:
+        """Fields that one call has lost: what was asked for, the client's API and the runtime that was to answer."""
+
+    def auth(self, method: str, result: AuthResult, reason: str) -> None:
+        """A client was authenticated by a method of ours, or not: `reason` is one of a few words, "" for none.
+
+        `error` is when nobody could tell, because what had to be asked did not answer.
+        """
+
+
+class NoCounters:
+    """Keeps no numbers."""
+
+    def lost_fields(self, operation: str, api: str, runtime: str, count: int) -> None:
+        """Not counted."""
+
+    def auth(self, method: str, result: AuthResult, reason: str) -> None:
+        """Not counted."""
+
+
+NO_COUNTERS = NoCounters()

@@ -1,0 +1,52 @@
+"""How a proxy is, for whoever decides to restart it or to send it traffic.
+
+It is alive while it answers at all, started once its listeners are bound, and ready while it is started and an
+upstream is ready. So an upstream that fails takes the traffic away and never the proxy down.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from inferbridge.gateway.readiness import Readiness
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Whether calls should be sent here, and if not, why."""
+
+    listening: tuple[str, ...]
+    """host:port of each listener."""
+    upstreams: dict[str, bool]
+    """Whether each of them is ready, by name."""
+
+    @property
+    def started(self) -> bool:
+        """The listeners are bound."""
+        return bool(self.listening)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """What keeps it from being ready."""
+        found = [] if self.started else ["the listeners are not bound yet"]
+        if not any(self.upstreams.values()):
+            found.append(f"no upstream is ready: {', '.join(self.upstreams)}")
+        return tuple(found)
+
+
+class Health:
+    """Knows the listeners, and asks the upstreams."""
+
+    def __init__(self, upstreams: Readiness, names: Sequence[str]) -> None:
+        """`upstreams` answers for each of `names`."""
+        self._upstreams = upstreams
+        self._names = names
+        self.listening: tuple[str, ...] = ()
+        """Set once the listeners are bound."""
+
+    def ask(self, then: Callable[[Report], None]) -> None:
+        """Call `then` with the report, at the latest when an upstream has taken too long."""
+
+        def report() -> None:
+            then(Report(self.listening, {name: self._upstreams.ready(name) for name in self._names}))
+
+        self._upstreams.refresh(self._names, report)
