@@ -41,7 +41,7 @@ class Responder(Protocol):
         """Send a piece of the body."""
 
     def message(self, data: Buffer) -> None:
-        """Send a piece of the body that the client waits for, at once where possible; others leave with what follows."""
+        """Send a piece of the body that the client waits for; it leaves at once where that is possible."""
         self.data(data)
 
     def end(self, trailers: Headers = ()) -> None:

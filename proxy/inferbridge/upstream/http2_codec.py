@@ -240,8 +240,8 @@ class Http2Codec:
             stream_id &= 0x7FFFFFFF
             if kind == frames.DATA:
                 after = position + frames.HEADER_BYTES + length
-                stream = self.streams.get(stream_id)
-                if not flags and 0 < length <= _SMALL and after <= end and stream is not None and self._is_plain(stream):
+                stream = self.streams.get(stream_id) if not flags and 0 < length <= _SMALL and after <= end else None
+                if stream is not None and self._is_plain(stream):
                     position = self._receive_run(data, position, after, stream)
                     continue
                 if flags & frames.PADDED and length and end - position == frames.HEADER_BYTES:
