@@ -46,8 +46,7 @@ class EventReader:
             self._begun, text, self._lead = True, text.removeprefix(_BOM), b""
         if not self._size and not self._name and text.startswith(_PLAIN) and text.endswith(b"\n\n"):
             found = text[len(_PLAIN) : -2].split(_BETWEEN)
-            plain = text.count(b"\n") == 2 * len(found) and b"\r" not in text
-            if plain and max(map(len, found)) <= self._limit:
+            if text.count(b"\n") == 2 * len(found) and b"\r" not in text and len(max(found, key=len)) <= self._limit:
                 self._after_cr = False
                 return [Event("message", data) for data in found]
         return self._read_lines(text)

@@ -6,8 +6,8 @@ new text is written between.
     data: {"id":"cmpl-1","choices":[{"index":0,"text":  "token"  }]}\\n\\n
     └──────────────────── before ─────────────────────┘         └─ after ─┘
 
-Where the text stands is found by encoding the message once more with a text that occurs nowhere else. An API that writes
-the text changed, twice or not at all has every message encoded in full.
+Where the text stands is found by encoding the message once more, with a text that occurs nowhere else. An API that
+writes the text changed, twice or not at all has every message encoded in full.
 """
 
 from collections.abc import Callable
