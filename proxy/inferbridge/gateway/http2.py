@@ -295,7 +295,7 @@ class Http2Codec:
             data = _taken(state.queue, room)
             state.queued -= len(data)
             if state.ending and not state.queue and not state.trailers:
-                connection.send_data(stream_id, data, end_stream=True)
+                connection.send_data(stream_id, memoryview(data), end_stream=True)
                 return True
             self._write_data(stream, data)
         return False
