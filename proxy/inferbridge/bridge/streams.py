@@ -135,7 +135,7 @@ class Sink(Protocol):
     """Errors are messages of the stream, even before the first one."""
 
     def write(self, messages: Iterable[Any]) -> Sequence[Buffer]:
-        """The client's messages, framed."""
+        """The client's messages, framed; they are used up by it."""
 
     def end(self) -> tuple[Sequence[Buffer], Headers]:
         """The mark of success and the trailers."""
