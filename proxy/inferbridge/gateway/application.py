@@ -52,6 +52,10 @@ class Responder(Protocol):
     def data(self, data: Buffer) -> None:
         """Send a piece of the body."""
 
+    def message(self, data: Buffer) -> None:
+        """Send a piece of the body that the client waits for; it leaves at once where that is possible."""
+        self.data(data)
+
     def end(self, trailers: Headers = ()) -> None:
         """End the answer; HTTP/1.1 clients get trailers only in a chunked body."""
 

@@ -81,6 +81,15 @@ class _Answer:
                 connection.fail(self._call, error)
             connection.output_ready()
 
+    def message(self, data: Buffer) -> None:
+        connection = self._connection
+        if connection is not None:
+            try:
+                connection.codec.send_data(self._call.stream, data)
+            except Exception as error:
+                connection.fail(self._call, error)
+            connection.output_complete()
+
     def whole(self, status: int, headers: Headers, chunks: Chunks) -> None:
         connection = self._connection
         if connection is not None:
