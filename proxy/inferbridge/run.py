@@ -109,9 +109,13 @@ async def _serve(settings: Settings, ready: Ready, warn: Callable[[list[str]], N
     metrics = Metrics(versions()) if settings.admin.listen is not None else None
     service = build.service(settings, metrics or NO_COUNTERS)
     guard = build.guard(settings, service, metrics or NO_COUNTERS)
-    warn(posture(settings, guard.access.chain.authenticators))
+
+    def bound(where: Bound) -> None:
+        ready(where)
+        warn(posture(settings, guard.access.chain.authenticators))
+
     try:
-        async with _observed(settings, service, metrics, ready) as started:
+        async with _observed(settings, service, metrics, bound) as started:
             await _run(settings, guard, client_tls, started)
     finally:
         await guard.close()

@@ -78,6 +78,10 @@ class LimitedCall(Responder):
         """A piece of the answer."""
         self._responder.data(data)
 
+    def message(self, data: Buffer) -> None:
+        """Whole messages of a streamed answer."""
+        self._responder.message(data)
+
     def end(self, trailers: Headers = ()) -> None:
         """The answer is complete."""
         self._finish()
