@@ -15,7 +15,7 @@ from inferbridge.auth.identity import Grant, Identity, Presented
 from inferbridge.auth.outgoing import Outgoing
 from inferbridge.auth.rules import Authorizer
 from inferbridge.auth.settings import Forwarding, Rule, UpstreamCredentials
-from inferbridge.bridge.context import Policy
+from inferbridge.bridge.context import Policy, Setting
 from inferbridge.bridge.errors import BridgeError
 from inferbridge.bridge.framing import frame
 from inferbridge.bridge.values import Headers, header, join
@@ -279,6 +279,18 @@ def test_the_model_must_be_the_same_wherever_it_is_named() -> None:
     assert gate.call("POST", INFER_RPC, message, (*GRPC, *GOOD, *named)).get("grpc-status") == "3"
     assert gate.runtime.sent == []
     assert gate.call("POST", INFER_RPC, message, (*GRPC, *GOOD, ("mm-model-id", "m"))).get("grpc-status") == "0"
+
+
+def test_metadata_is_no_cover_for_the_default_model() -> None:
+    """A call that names no model is for the upstream's default model, whatever its metadata says."""
+    runtime = Runtime(infer_reply)
+    setting = Setting(default_model="large")
+    one = Target("triton", PROFILES["triton"][0], "grpc", runtime, setting=setting)
+    gate = guarded(one, runtime, known(), rules=(Rule(allow=Grant(models=("small",))),))
+    message = b"".join(frame([wire.encode_ModelInferRequest(wire.ModelInferRequest())]))
+    for named, code in (((), "7"), ((("mm-model-id", "small"),), "3")):
+        assert gate.call("POST", INFER_RPC, message, (*GRPC, *GOOD, *named)).get("grpc-status") == code
+    assert runtime.sent == []
 
 
 CHAT = {"model": "small", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 5}
