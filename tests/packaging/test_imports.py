@@ -28,6 +28,9 @@ ALLOWED = {
     ),
     "inferbridge.config": (
         "inferbridge.config",
+        "inferbridge.auth.identity",
+        "inferbridge.auth.settings",
+        "inferbridge.secret",
         "inferbridge.bridge",
         "inferbridge.gateway.limits",
         "inferbridge.upstream.address",
