@@ -95,6 +95,28 @@ async def test_credentials_end_at_the_gateway(corner: Corner, upstream: str, tmp
     assert call.get("authorization") == "Bearer runtimes-own"
 
 
+OWN = {
+    "static": ("{static: runtimes-own, header: x-runtime-key}", ("x-runtime-key", "runtimes-own")),
+    "passthrough": ("{passthrough: true}", ("authorization", f"Bearer {KEY}")),
+    "passthrough elsewhere": ("{passthrough: true, header: x-api-key}", ("x-api-key", KEY)),
+}
+
+
+@corners
+@upstreams
+@pytest.mark.parametrize("own", OWN.values(), ids=OWN)
+async def test_a_runtime_gets_one_credential(
+    corner: Corner, upstream: str, own: tuple[str, tuple[str, str]], tmp_path: Path
+) -> None:
+    """A-03: the configured one, in the configured header; the client's own only where the upstream says so."""
+    auth = f"{AUTH}\nheaders: [authorization, api-key]"
+    async with running_gateway(tmp_path, upstream, auth, of_upstream=f"credentials: {own[0]}") as gateway:
+        for shown in (bearer(KEY), (("api-key", KEY), ("x-runtime-key", "mine"))):
+            assert (await gateway.call(corner, shown)).outcome == "ok"
+            headers = gateway.runtime.calls[-1].head.headers
+            assert [pair for pair in headers if pair[0] in ("authorization", "api-key", own[1][0])] == [own[1]]
+
+
 @corners
 @upstreams
 async def test_a_token_that_is_renewed_is_used(

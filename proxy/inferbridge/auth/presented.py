@@ -32,7 +32,7 @@ class Reader:
     headers: tuple[str, ...] = (AUTHORIZATION,)
     """Where credentials may stand."""
     forwarded: Collection[str] = ()
-    """Headers in which we tell runtimes who calls; nobody else may."""
+    """Headers in which we tell runtimes who calls, or as whom we call; nobody else may."""
 
     def read(self, headers: Headers, certificate: ClientCertificate | None = None) -> Presented:
         """What the client has shown; Unauthenticated for what is no credential, INVALID_ARGUMENT for two."""
