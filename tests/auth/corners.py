@@ -46,6 +46,8 @@ OUTCOMES = {
 """What happened to a call, as REST and as gRPC say it."""
 _BY_STATUS = {number: name for name, pair in OUTCOMES.items() for number in pair}
 KEYS = "keys: {file: keys.yaml}"
+PROMPT = "a b c"
+"""What the runtime answers, word for word."""
 NO_LIMIT = "failures_per_minute: 100000"
 
 
@@ -102,11 +104,13 @@ class Gateway:
     channel: grpc.aio.Channel
     tls: ssl.SSLContext | None = None
 
-    async def call(self, corner: Corner, metadata: Headers = (), model: str = "m", query: str = "") -> Reply:
+    async def call(
+        self, corner: Corner, metadata: Headers = (), model: str = "m", query: str = "", prompt: str = PROMPT
+    ) -> Reply:
         """A whole call."""
         if corner.rest:
-            return await self._http(rest_request(corner, metadata, model, query))
-        return await self._grpc(corner, metadata, model)
+            return await self._http(rest_request(corner, metadata, model, query, prompt))
+        return await self._grpc(corner, metadata, model, prompt)
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A connection of the client's own."""
@@ -124,8 +128,8 @@ class Gateway:
         finally:
             writer.close()
 
-    async def _grpc(self, corner: Corner, metadata: Headers, model: str) -> Reply:
-        call = self.begin(corner, metadata, model)
+    async def _grpc(self, corner: Corner, metadata: Headers, model: str, prompt: str) -> Reply:
+        call = self.begin(corner, metadata, model, prompt)
         texts = []
         try:
             async with asyncio.timeout(TIMEOUT):
@@ -135,11 +139,11 @@ class Gateway:
         said = "".join(texts) if await call.code() is grpc.StatusCode.OK else await call.details()
         return await _grpc_reply(call, said or "")
 
-    def begin(self, corner: Corner, metadata: Headers, model: str = "m") -> Any:
+    def begin(self, corner: Corner, metadata: Headers, model: str = "m", prompt: str = PROMPT) -> Any:
         """A gRPC call that goes on."""
         path = "/fmaas.GenerationService/" + ("GenerateStream" if corner.stream else "Generate")
         method = self.channel.unary_stream(path) if corner.stream else self.channel.unary_unary(path)
-        return method(grpc_request(corner, model), metadata=metadata)
+        return method(grpc_request(corner, model, prompt), metadata=metadata)
 
     async def code(self, rpc: str, metadata: Headers = ()) -> str:
         """The outcome of any gRPC call with an empty message."""
@@ -190,16 +194,16 @@ def http_request(line: str, headers: Headers, body: bytes) -> bytes:
     return f"{line} HTTP/1.1\r\n{''.join(f'{name}: {value}\r\n' for name, value in fields)}\r\n".encode() + body
 
 
-def rest_request(corner: Corner, headers: Headers, model: str = "m", query: str = "") -> bytes:
+def rest_request(corner: Corner, headers: Headers, model: str = "m", query: str = "", prompt: str = PROMPT) -> bytes:
     """A completion."""
-    asked = {"model": model, "prompt": "a b c", "max_tokens": 5, "temperature": 0, "stream": corner.stream}
+    asked = {"model": model, "prompt": prompt, "max_tokens": 5, "temperature": 0, "stream": corner.stream}
     content = (("Content-Type", "application/json"), *headers)
     return http_request(f"POST /v1/completions{query}", content, json.dumps(asked).encode())
 
 
-def grpc_request(corner: Corner, model: str = "m") -> bytes:
+def grpc_request(corner: Corner, model: str, prompt: str) -> bytes:
     """The message of the same."""
-    one = wire.GenerationRequest(text="a b c")
+    one = wire.GenerationRequest(text=prompt)
     if corner.stream:
         single = wire.SingleGenerationRequest(model_id=model, request=one)
         return b"".join(map(bytes, wire.encode_SingleGenerationRequest(single)))

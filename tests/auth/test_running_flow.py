@@ -33,6 +33,7 @@ pytestmark = pytest.mark.usefixtures("home")
 AUTH = f"authenticators: [{KEYS}]"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 in_rest = pytest.mark.parametrize("corner", [REST, SSE], ids=["REST", "SSE"])
+corners = pytest.mark.parametrize("corner", CORNERS, ids=[one.name for one in CORNERS])
 in_grpc = pytest.mark.parametrize("corner", [UNARY, STREAM], ids=["unary", "stream"])
 upstreams = pytest.mark.parametrize("upstream", ["rest", "grpc"])
 
@@ -101,6 +102,45 @@ async def test_nobody_sends_a_body_before_it_is_known_who_calls(corner: Corner, 
 def _held(answer: Any, hold: asyncio.Event) -> Any:
     answer.hold = hold
     return answer
+
+
+@corners
+@upstreams
+async def test_a_large_body_waits_whole(corner: Corner, upstream: str, tmp_path: Path) -> None:
+    """What a client sends while the API server is asked, more than every window holds, reaches the runtime whole."""
+    prompt = "x" * 1_000_000
+    async with running_backends(tmp_path, upstream) as backends:
+        gateway, api, hold = backends.gateway, backends.api, asyncio.Event()
+        api.server.behave = lambda request: _held(api.answer(request), hold)
+        call = asyncio.ensure_future(gateway.call(corner, bearer(backends.good("kubernetes")), prompt=prompt))
+        async with asyncio.timeout(TIMEOUT):
+            await api.server.arrived.wait()
+            assert gateway.runtime.calls == []
+            hold.set()
+            reply = await call
+        assert reply.outcome == "ok"
+        (found,) = gateway.runtime.calls
+        assert found.shows(prompt)
+
+
+@in_rest
+async def test_a_revoked_key_is_refused_on_an_open_connection(
+    corner: Corner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same head again, on the same connection, is looked at again. (A gRPC channel is one connection anyway.)"""
+    monkeypatch.setattr("inferbridge.auth.files.LOOK_SECONDS", 0.0)
+    again = rest_request(corner, bearer(KEY)).replace(b"Connection: close\r\n", b"")
+    async with running_gateway(tmp_path, "rest", AUTH) as gateway, asyncio.timeout(TIMEOUT):
+        reader, writer = await gateway.connect()
+        for _ in range(3):
+            writer.write(again)
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+            await reader.readuntil(b"0\r\n\r\n" if corner.stream else b'"completion_tokens":4}}')
+        write_keys(tmp_path, "disabled: true")
+        writer.write(again)
+        assert (await reader.readline()).startswith(b"HTTP/1.1 401")
+        writer.close()
+        assert len(gateway.runtime.calls) == 3
 
 
 async def revoked(gateway: Gateway, tmp_path: Path) -> None:
