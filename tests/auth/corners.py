@@ -116,9 +116,9 @@ class Gateway:
         """A connection of the client's own."""
         return await asyncio.open_connection("localhost", self.port, ssl=self.tls)
 
-    async def get(self, path: str, headers: Headers = (), method: str = "GET") -> Reply:
-        """The answer to any REST request without a body."""
-        return await self._http(http_request(f"{method} {path}", headers, b""))
+    async def get(self, path: str, headers: Headers = (), method: str = "GET", body: bytes = b"") -> Reply:
+        """The answer to any HTTP request."""
+        return await self._http(http_request(f"{method} {path}", headers, body))
 
     async def _http(self, request: bytes) -> Reply:
         reader, writer = await self.connect()
