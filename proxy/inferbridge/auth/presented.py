@@ -32,7 +32,8 @@ class Reader:
     """What counts as a credential, and which headers name a caller."""
 
     def __init__(self, headers: Collection[str] = (AUTHORIZATION,), forwarded: Collection[str] = ()) -> None:
-        """Credentials may stand in `headers`; in `forwarded` we tell runtimes who calls, and nobody else may."""
+        """Credentials may stand in `headers`; in `forwarded` we tell runtimes who calls, or as whom we call; nobody
+        else may."""
         self._headers = frozenset(headers)
         self._removed = _REMOVED | self._headers | frozenset(forwarded)
         # clients send one credential in many heads

@@ -67,7 +67,10 @@ class Responder(Protocol):
         self.end()
 
     def hold(self) -> None:
-        """Let the client send no more of its body than its window holds already (HTTP/2), until `resume`."""
+        """Let the client send no more of its body than its window holds already (HTTP/2), until `resume`.
+
+        One that waits for `100 Continue` goes on waiting.
+        """
         return  # nothing to do where the body is complete by then, which is usual
 
     def resume(self) -> None:
@@ -95,7 +98,7 @@ class Application(Protocol):
     """What a gateway serves."""
 
     def open(self, head: RequestHead, responder: Responder) -> RequestSink:
-        """A call begins. May answer at once; what raises here is answered by `refuse`."""
+        """A call begins. May answer at once; what raises here is our own fault: logged, and an internal error."""
 
     def refuse(self, error: BridgeError, head: RequestHead | None, responder: Responder) -> None:
         """Answer a request that could not be accepted, in the dialect the head asks for (None: unknown)."""

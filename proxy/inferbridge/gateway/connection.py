@@ -115,9 +115,9 @@ class _Answer:
 
     def resume(self) -> None:
         connection = self._connection
-        self._call.held = False
-        if connection is not None and self._call.owed:
-            connection.pay(self._call)
+        held, self._call.held = self._call.held, False
+        if connection is not None and held:
+            connection.let_on(self._call)
             connection.output_ready()
 
     def abort(self) -> None:
@@ -252,7 +252,8 @@ class ClientConnection:
             return
         if call.answer is answer:
             call.sink = sink
-            self.codec.proceed(event.stream)
+            if not call.held:
+                self.codec.proceed(event.stream)
         elif call.refused:  # failed while it was opened
             self._cancel_sink(sink)
 
@@ -267,6 +268,15 @@ class ClientConnection:
             call.owed += event.credit
         else:
             self.codec.acknowledge(event.stream, event.credit)
+
+    def let_on(self, call: _Call) -> None:
+        """The client that was held may go on: it waits for `100 Continue`, or for the credit that was held back."""
+        try:
+            self.codec.proceed(call.stream)
+        except Exception:
+            self._break()
+        if call.owed:
+            self.pay(call)
 
     def pay(self, call: _Call) -> None:
         """Give the client the credit that was held back."""
