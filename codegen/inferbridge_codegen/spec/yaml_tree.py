@@ -64,7 +64,6 @@ _CORE: tuple[tuple[re.Pattern[str], Callable[[str], Value]], ...] = (
     (re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"), lambda text: float(text.replace(".", ""))),
 )
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_CORE_TAG = "tag:yaml.org,2002:"
 
 
 class _RefusedError(Exception):
@@ -156,14 +155,15 @@ class _Builder:
 
     def _refuse(self, event: yaml.Event, mark: Mark, depth: int) -> None:
         if isinstance(event, yaml.AliasEvent):
-            raise _RefusedError(mark, f"alias *{event.anchor} is not allowed; write the value out")
-        anchor = getattr(event, "anchor", None)
-        if anchor:
-            raise _RefusedError(mark, f"anchor &{anchor} is not allowed; write the value out")
-        tag = getattr(event, "tag", None)
-        if tag:
-            shown = f"!!{tag.removeprefix(_CORE_TAG)}" if tag.startswith(_CORE_TAG) else tag
-            raise _RefusedError(mark, f"tag {shown!r} is not allowed")
+            raise _RefusedError(
+                mark, "an alias (*…) is not allowed; write the value out, or quote a text that begins with *"
+            )
+        if getattr(event, "anchor", None):
+            raise _RefusedError(
+                mark, "an anchor (&…) is not allowed; write the value out, or quote a text that begins with &"
+            )
+        if getattr(event, "tag", None):
+            raise _RefusedError(mark, "a tag (!…) is not allowed; quote a text that begins with !")
         if depth > MAX_DEPTH:
             raise _RefusedError(mark, f"nested more than {MAX_DEPTH} deep")
 
