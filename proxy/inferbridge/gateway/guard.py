@@ -98,11 +98,13 @@ class Guard:
             if caller.wrong is not None:
                 raise caller.wrong.with_traceback(None)  # raised for each call with this head
             found = self._access.chain.authenticate(caller.presented)
-            if isinstance(found, Identity):
-                return self.admit(caller, found, responder)
-            return self._ask(caller, found, responder)
         except (Unauthenticated, CannotAuthenticate) as error:
             return self.turn_away(caller, responder, error)
+        except BridgeError as error:
+            return self._reject(caller, responder, error)
+        if isinstance(found, Identity):
+            return self.admit(caller, found, responder)
+        return self._ask(caller, found, responder)
 
     def refuse(self, error: BridgeError, head: RequestHead | None, responder: Responder) -> None:
         """Answer a request that could not be accepted."""
@@ -134,7 +136,8 @@ class Guard:
     def _ask(self, caller: _Caller, found: Question, responder: Responder) -> RequestSink:
         if self._access.failures.exceeded(_host(caller.head)):
             found.withdraw()
-            raise _too_many(self._access.failures.seconds_left(_host(caller.head)))
+            error = _too_many(self._access.failures.seconds_left(_host(caller.head)))
+            return self._reject(caller, responder, error)
         waiting = _Waiting(self, caller, responder, self._access.body_bytes)
         waiting.begin(found)
         return waiting
@@ -145,7 +148,10 @@ class Guard:
         """Answer what is not let in, unless what it calls is public."""
         if self._access.public and not self._access.public.isdisjoint(self._application.purposes(caller.head)):
             return self.admit(caller, ANONYMOUS, responder)
-        self._application.refuse(self._told(caller, error), caller.head, responder)
+        return self._reject(caller, responder, self._told(caller, error))
+
+    def _reject(self, caller: _Caller, responder: Responder, error: BridgeError) -> RequestSink:
+        self._application.refuse(error, caller.head, responder)
         return _Refused()
 
     def _told(self, caller: _Caller, error: Unauthenticated | CannotAuthenticate) -> BridgeError:

@@ -87,7 +87,7 @@ def told(exception: BaseException) -> Iterator[str]:
         chain.append(error)
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     for number, one in enumerate(reversed(chain)):
-        yield from ["then:"] if number else []
+        yield "then:" if number else "Traceback (most recent call last), without what the errors say:"
         for lines in traceback.format_tb(one.__traceback__, -_FRAMES):
             yield from lines.splitlines()
         kind = type(one)
