@@ -29,9 +29,14 @@ def quoting(owner: type, name: str, word: str) -> None:
     setattr(owner, name, faulty)
 
 
-if __name__ == "__main__":
+def plant() -> None:
+    """Plant all faults."""
     quoting(Reader, "read", "explode-reading")
     quoting(Guard, "open", "explode-opening")
     quoting(Bridge, "request", "explode-crossing")
     quoting(Bridge, "reply", "explode-replying")
+
+
+if __name__ == "__main__":
+    plant()
     main()

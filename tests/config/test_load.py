@@ -144,8 +144,8 @@ def test_all_problems_are_reported_together(tmp_path: Path) -> None:
     )
     assert sorted(found) == [
         "environment variable INFERBRIDGE_LOSSY: lossy must be one of reject, allow; did you mean 'allow'?",
-        "flag --limit: there is no such limit; did you mean 'body_size'?",
         "flag --limit: must be name=value",
+        "flag --limit: there is no such limit; did you mean 'body_size'?",
         "inferbridge.yaml:1:1: the configuration has no key 'listn'; did you mean 'listen'?",
         "inferbridge.yaml:3:5: the runtime is not known; did you mean 'triton'? (known: mlserver, tgi, triton)",
         "inferbridge.yaml:4:30: upstream URL: expected http://, https://, grpc:// or grpcs:// and host:port",

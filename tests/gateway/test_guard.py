@@ -107,11 +107,7 @@ class Gateway:
             head = self.heads[self.heads.index(head)]
         else:
             self.heads.append(head)
-        try:
-            return self.guard.open(head, client)
-        except BridgeError as error:
-            self.guard.refuse(error, head, client)
-            return DEAF
+        return self.guard.open(head, client)
 
     def call(
         self, method: str, path: str, body: bytes = b"", headers: Headers = (), peer: str = "10.0.0.1:5"

@@ -19,6 +19,7 @@ MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 32
 _MAX_NUMBER = 400
 """Longest text read as a number; Python itself refuses integers of more than 4300 digits."""
+_WORD = re.compile(r"[a-z]+([_-][a-z]+)*|[0-9]{3}")
 type Value = str | int | float | bool | None
 
 
@@ -109,11 +110,17 @@ def _events(text: str, file: str) -> Iterator[yaml.Event]:
             yield loader.get_event()  # type: ignore[no-untyped-call]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark or loader.get_mark()
-        raise _RefusedError(_mark(mark, file), f"not valid YAML: {error.problem or error.context}") from None
+        raise _RefusedError(_mark(mark, file), f"not valid YAML: {_said(error)}") from None
     except (ValueError, OverflowError):
         # PyYAML trusts the digits of an escape and of a %YAML directive
         message = "not valid YAML: an escape or a version is out of range"
         raise _RefusedError(_mark(loader.get_mark(), file), message) from None
+
+
+def _said(error: yaml.MarkedYAMLError) -> str:
+    # what follows is a text that begins with !, which may be a password that somebody has not quoted
+    said, handle, _ = (error.problem or error.context or "").partition("tag handle")
+    return said + handle
 
 
 class _Position(Protocol):
@@ -181,9 +188,14 @@ class _Builder:
             if key.text == "<<":
                 raise _RefusedError(key.mark, "merge keys are not allowed; write the entries out")
             if key.text in seen:
-                raise _RefusedError(key.mark, f"key {key.text!r} is already defined at line {seen[key.text].line}")
+                raise _RefusedError(key.mark, f"{named_key(key.text)} is already defined at line {seen[key.text].line}")
             seen[key.text] = key.mark
             yield key.text, key.mark, self._node(next(self._events), depth + 1)
+
+
+def named_key(text: str, unnamed: str = "this key") -> str:
+    """A key in a message; one that looks like no word of ours is not repeated: a slip makes a key of a secret."""
+    return f"key {text!r}" if _WORD.fullmatch(text) else unnamed
 
 
 def _scalar(event: yaml.ScalarEvent, mark: Mark) -> Scalar:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from inferbridge_codegen.problems import Mark, Problems, suggestion
 from inferbridge_codegen.spec.shape import Reader
-from inferbridge_codegen.spec.yaml_tree import ListNode, MapNode, Node, Scalar
+from inferbridge_codegen.spec.yaml_tree import ListNode, MapNode, Node, Scalar, named_key
 
 type Schema = dict[str, object]
 _SIZES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
@@ -20,7 +20,6 @@ _DURATIONS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _SIZE = re.compile(rf"([0-9]{{1,15}}) ?({'|'.join(_SIZES)})")
 _DURATION = re.compile(rf"([0-9]{{1,12}}(?:\.[0-9]{{1,6}})?) ?({'|'.join(_DURATIONS)})")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_KEY = re.compile(r"[a-z]+(_[a-z]+)*")
 OUTSIDE = 0
 """Line number of a mark that is in no file: an environment variable or a flag."""
 
@@ -58,8 +57,7 @@ class SettingsReader(Reader):
 
     def unknown_key(self, mark: Mark, where: str, key: str, known: Collection[str]) -> None:
         """A key that is none of `known`; it is repeated only where it could be one."""
-        shown = f" {key!r}" if _KEY.fullmatch(key) else " of this name"
-        self.problems.add(mark, f"{where} has no key{shown}{suggestion(key, known)}")
+        self.problems.add(mark, f"{where} has no {named_key(key, 'such key')}{suggestion(key, known)}")
 
     def resolve(self, path: str, mark: Mark) -> Path:
         """A path: relative to the folder of the file it is written in, else to the working directory."""

@@ -175,5 +175,5 @@ class _Part(Collected):
 
 def _failure(reply: HttpReply | GrpcReply) -> str:
     if isinstance(reply, GrpcReply):
-        return f"it answered {reply.code.name}" if reply.code else ""
+        return f"it answered with the gRPC status {int(reply.code)}" if reply.code else ""
     return f"it answered {reply.status}" if reply.status >= 400 else ""

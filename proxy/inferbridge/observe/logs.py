@@ -9,6 +9,8 @@ warnings only our own loggers and mitmproxy's are heard.
 
 import json
 import logging
+import sys
+import threading
 import traceback
 from collections.abc import Iterator
 
@@ -20,10 +22,13 @@ LINE_CHARACTERS = 4096
 _CHAIN = 8
 """Exceptions that are told of one record."""
 _FRAMES = 50
+_DONE = "inferbridge_discreet"
+_OUTSIDE = "an error outside of any call"
+_log = logging.getLogger(__name__)
 
 
 def set_up(log: Log) -> None:
-    """Log to stderr as the settings say."""
+    """Log to stderr as the settings say, errors that nobody has caught too."""
     handler = logging.StreamHandler()
     text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     handler.setFormatter(JsonLines() if log.format == "json" else text)
@@ -31,6 +36,9 @@ def set_up(log: Log) -> None:
     level = logging.getLevelNamesMapping()[log.level.upper()]
     logging.basicConfig(level=max(logging.WARNING, level), handlers=[handler])
     logging.getLogger("inferbridge").setLevel(level)
+    sys.excepthook = lambda kind, error, trace: _log.critical("ended by an error", exc_info=error)
+    sys.unraisablehook = lambda raised: _log.error(_OUTSIDE, exc_info=raised.exc_value)
+    threading.excepthook = lambda raised: _log.error(_OUTSIDE, exc_info=raised.exc_value)
     # mitmproxy tells of every connection; that is debugging
     logging.getLogger("mitmproxy").setLevel(level if log.level == "debug" else max(logging.WARNING, level))
 
@@ -51,23 +59,28 @@ class Discreet(logging.Filter):
     """Makes records harmless before a handler formats them."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Every record passes, changed."""
-        exception = record.exc_info[1] if record.exc_info else None
+        """Every record passes, changed: once, whatever the number of handlers that get it."""
+        if not record.__dict__.get(_DONE):
+            self._change(record)
+            record.__dict__[_DONE] = True
+        return True
+
+    def _change(self, record: logging.LogRecord) -> None:
+        exception, message = record.exc_info[1] if record.exc_info else None, record.getMessage()
         if exception is not None:
             record.exc_text = "\n".join(told(exception))
-        record.msg, record.args, record.exc_info, record.stack_info = one_line(record.getMessage()), (), None, None
-        return True
+        if record.name == "asyncio" and (exception is not None or "\n" in message):
+            message = _OUTSIDE  # asyncio's own words quote tasks with their errors, and callbacks with what they got
+        record.msg, record.args, record.exc_info, record.stack_info = one_line(message), (), None, None
 
 
 class DiscreetMessages(Discreet):
     """The same for formatters that know nothing of `exc_text`, such as mitmproxy's."""
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Every record passes, changed."""
-        super().filter(record)
+    def _change(self, record: logging.LogRecord) -> None:
+        super()._change(record)
         if record.exc_text:
             record.msg, record.exc_text = f"{record.msg}\n{record.exc_text}", None
-        return True
 
 
 def one_line(text: str) -> str:
