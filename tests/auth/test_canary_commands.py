@@ -13,6 +13,8 @@ from auth.key_files import ID, KEY, entry
 from auth.test_canary import ROOT, found, output_in, program, request
 from gateway.serving import talk
 from gateway.tls_clients import server_certificate
+from inferbridge.auth.kubernetes import KubernetesAuthenticator
+from inferbridge.auth.settings import KubernetesSettings
 from inferbridge.cli import main
 from inferbridge.mock.serving import Doors, mocking
 
@@ -189,6 +191,13 @@ async def test_mitmproxy_shows_and_saves_no_secret(tmp_path: Path) -> None:
     assert "Traceback" in seen
     flows = (tmp_path / "flows").read_bytes().decode("latin-1") if (tmp_path / "flows").exists() else ""
     assert canaries.hits(seen + flows) == []
+
+
+def test_a_token_in_the_place_of_its_file_is_not_shown(tmp_path: Path) -> None:
+    """A cluster's token that was written where its file should be named is not repeated by what refuses it."""
+    with pytest.raises(ValueError, match="cannot read the file of `token`") as caught:
+        KubernetesAuthenticator(KubernetesSettings(api="https://localhost:1", token=tmp_path / S))
+    assert_unseen(str(caught.value))
 
 
 @pytest.mark.parametrize("right", [True, False])
