@@ -7,12 +7,8 @@ import asyncio
 import base64
 import json
 import logging
-import os
 import re
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +16,7 @@ import grpc.aio
 import pytest
 
 from auth.canaries import Canaries, forms
+from auth.canary_lab import SECONDS, proxy, request
 from auth.issuer import CLIENT, Issuer, running_issuer
 from auth.key_files import HASH, KEY, PLAIN, PLAIN_HASH
 from gateway.serving import talk
@@ -27,77 +24,9 @@ from inferbridge.mock.serving import Doors, mocking
 from inferbridge.observe.logs import Discreet
 from upstream.h1_server import Answer, Request, h1_server
 
-ROOT = Path(__file__).parents[2]
-FAULTY = Path(__file__).with_name("canary_proxy.py")
-SECONDS = 60
 LINE = 5000
 """Characters that no line of a log exceeds: the message's 4 096 and what stands around it."""
 _RAW = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-
-
-@dataclass
-class Proxy:
-    """A running proxy."""
-
-    process: asyncio.subprocess.Process
-    log: Path
-    port: int
-    admin: int
-
-    @property
-    def seen(self) -> str:
-        """All that it has written so far."""
-        return output_in(self.log)
-
-    async def pages(self) -> str:
-        """All that the admin port shows."""
-        paths = ("/metrics", "/config", "/version", "/readyz", "/nothing")
-        sent = [f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode() for path in paths]
-        return "".join([(await talk(self.admin, each)).decode() for each in sent])
-
-
-@asynccontextmanager
-async def program(
-    arguments: list[str], log: Path, environment: dict[str, str], *paths: str
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A program whose output, all of it, goes to a file."""
-    sources = os.pathsep.join([*(str(ROOT / name) for name in ("codegen", "proxy", "generated")), *paths])
-    known = os.environ | {"PYTHONPATH": sources, "PYTHONDEVMODE": "1", "HOME": str(log.parent)} | environment
-    with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, *arguments, cwd=log.parent, env=known, stdin=-3, stdout=output, stderr=output
-        )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        async with asyncio.timeout(SECONDS):
-            await process.wait()
-
-
-def output_in(log: Path) -> str:
-    """What a program has written so far."""
-    return log.read_text("utf-8", "replace")
-
-
-async def found(pattern: str, log: Path, process: asyncio.subprocess.Process) -> int:
-    """The port that a program says it listens on."""
-    async with asyncio.timeout(SECONDS):
-        while not (hit := re.search(pattern, output_in(log))):
-            assert process.returncode is None, output_in(log)
-            await asyncio.sleep(0.02)
-    return int(hit[1])
-
-
-@asynccontextmanager
-async def proxy(folder: Path, config: dict[str, Any], environment: dict[str, str]) -> AsyncIterator[Proxy]:
-    """A proxy with faults, at its most talkative."""
-    log, file = folder / "output.log", folder / "inferbridge.yaml"
-    file.write_text(json.dumps(config))
-    async with program([str(FAULTY), "proxy", "-c", str(file)], log, environment) as process:
-        admin = await found(r"admin port on http://127\.0\.0\.1:(\d+)", log, process)
-        yield Proxy(process, log, await found(r"listening on http://127\.0\.0\.1:(\d+)", log, process), admin)
 
 
 def runtime(canaries: Canaries) -> Any:
@@ -157,14 +86,6 @@ def config_of(
             "failures_per_minute": 60,
         },
     }  # fmt: skip
-
-
-def request(path: str, body: dict[str, Any] | bytes, *fields: str, key: str = PLAIN) -> bytes:
-    """A POST that ends its connection."""
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    own = [f"Authorization: Bearer {key}"] if key else []
-    lines = [f"POST {path} HTTP/1.1", "Host: a", "Connection: close", f"Content-Length: {len(content)}", *own, *fields]
-    return "\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape") + content
 
 
 def calls(canaries: Canaries, issuer: Issuer) -> dict[str, tuple[bytes, str]]:
@@ -285,7 +206,6 @@ async def test_no_secret_is_seen_anywhere(tmp_path: Path, form: str) -> None:
                     wrong[name] = (status, answer[:500])
             assert not wrong, "\n".join(f"{name}: {said}" for name, said in wrong.items())
             codes = await grpc_calls(running.port, canaries)
-            (tmp_path / "keys.yaml").write_text(f"keys:\n - {{id: {canaries['broken']}, hash: {canaries['hash']}}}\n")
             seen = await running.pages()
         seen += running.seen
     assert codes == [grpc.StatusCode.OK, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.INVALID_ARGUMENT]
@@ -325,7 +245,7 @@ async def test_what_clients_write_is_one_bounded_line_of_a_log(tmp_path: Path) -
     assert_tidy(seen)
 
 
-async def test_names_of_fields_that_are_dropped_are_one_line(tmp_path: Path) -> None:
+def test_names_of_fields_that_are_dropped_are_one_line() -> None:
     """The names that a client gives are told where they are dropped, so they are made harmless."""
     record = logging.makeLogRecord({"msg": "dropped %s", "args": (HOSTILE + "A" * 1_000_000,)})
     assert Discreet().filter(record)

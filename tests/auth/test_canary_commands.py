@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,16 @@ from click.testing import CliRunner
 from cryptography.hazmat.primitives import serialization
 
 from auth.canaries import Canaries
+from auth.canary_lab import ROOT, found, output_in, program, request
 from auth.key_files import ID, KEY, entry
-from auth.test_canary import ROOT, found, output_in, program, request
 from gateway.serving import talk
 from gateway.tls_clients import server_certificate
 from inferbridge.auth.kubernetes import KubernetesAuthenticator
 from inferbridge.auth.settings import KubernetesSettings
 from inferbridge.cli import main
+from inferbridge.config import Flags, load_settings
 from inferbridge.mock.serving import Doors, mocking
+from inferbridge.secret import Secret
 
 S = "Cnry.config.0000.yrnC"
 UPSTREAM = "upstreams: ['triton=grpc://127.0.0.1:1']\n"
@@ -80,6 +83,17 @@ def test_a_broken_configuration_shows_no_secret(tmp_path: Path, monkeypatch: pyt
     assert result.exit_code == 100, result.output
     assert "inferbridge.yaml:" in result.output
     assert_unseen(result.output)
+
+
+def test_settings_print_no_secret(tmp_path: Path) -> None:
+    """Settings that get into a traceback, an assertion or a debugger print their secrets as ***."""
+    upstream = f"{TRITON}, credentials: {{static: {S}}}}}"
+    text = f"upstreams: [{upstream}]\ntls: {{passphrase: {S}, certificate: x}}"
+    (tmp_path / "x").write_text("")
+    (tmp_path / "inferbridge.yaml").write_text(text)
+    settings = load_settings(tmp_path / "inferbridge.yaml", {}, Flags(), {"triton": ("rest", "grpc")})
+    assert settings.tls.passphrase == Secret(S)
+    assert_unseen(f"{settings!r} {settings} {asdict(settings)}")
 
 
 def assert_unseen(output: str) -> None:
