@@ -23,6 +23,7 @@ from inferbridge.gateway.http1_head import Peer
 from inferbridge.gateway.http2 import Http2Codec
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.sniff import detect
+from inferbridge.secret import path_of
 
 _log = logging.getLogger(__name__)
 
@@ -371,4 +372,6 @@ class ClientConnection:
 
 
 def _describe(call: _Call) -> str:
-    return f"{call.head.method} {call.head.target}" if call.head is not None else "request without a readable head"
+    if call.head is None:
+        return "request without a readable head"
+    return f"{call.head.method} {path_of(call.head.target)}"

@@ -102,11 +102,11 @@ class Guard:
             if caller.wrong is not None:
                 raise caller.wrong.with_traceback(None)  # raised for each call with this head
             found = self._access.chain.authenticate(caller.presented)
-            if isinstance(found, Identity):
-                return self.admit(caller, found, responder)
-            return self._ask(caller, found, responder)
+            if isinstance(found, Question):
+                return self._ask(caller, found, responder)
         except BridgeError as error:
             return self.turn_away(caller, responder, error)
+        return self.admit(caller, found, responder)
 
     def refuse(self, error: BridgeError, head: RequestHead | None, responder: Responder) -> None:
         """Answer a request that could not be accepted."""

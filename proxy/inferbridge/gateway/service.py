@@ -31,7 +31,7 @@ from inferbridge.bridge.rest import HEADER_LENGTH, JSON_HEADERS, body_of
 from inferbridge.bridge.routes import Match, Routes
 from inferbridge.bridge.values import Buffer, GrpcRequest, HttpRequest, header, join
 from inferbridge.gateway.answers import (
-    CREDENTIALS,
+    NOT_PASSED_ON,
     OneAnswer,
     PassthroughAnswer,
     answer,
@@ -443,7 +443,7 @@ class Exchange:
 
     def _passthrough(self, route: Route) -> UpstreamRequest:
         head = self._head
-        headers = tuple(pair for pair in head.headers if pair[0] not in CREDENTIALS)
+        headers = tuple(pair for pair in head.headers if pair[0] not in NOT_PASSED_ON)
         if self._used is not None:  # compressed, the copy that tells the tokens could not be read
             headers = tuple(pair for pair in headers if pair[0] != "accept-encoding")
         if route.form != "events":
