@@ -489,7 +489,7 @@ async def test_posture(make: Make, api: ApiServer) -> None:
 
 def readme(*words: str) -> str:
     """The YAML in README's section about Kubernetes that has all these words."""
-    text = (Path(__file__).parents[2] / "README.md").read_text().partition("\n## Kubernetes and OpenShift AI\n")[2]
+    text = (Path(__file__).parents[2] / "README.md").read_text().partition("\n### Kubernetes and OpenShift AI\n")[2]
     blocks = [part.partition("```")[0] for part in text.split("```yaml\n")[1:]]
     return next(block for block in blocks if all(word in block for word in words))
 

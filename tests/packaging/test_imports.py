@@ -20,6 +20,7 @@ ALLOWED = {
         "inferbridge.upstream",
         "inferbridge.bridge",
         "inferbridge.gateway.limits",
+        "inferbridge.secret",
         "h2",
         "hpack",
         "httptools",
