@@ -52,7 +52,7 @@ def load(config: Path | None, **flags: Any) -> Settings:
 
 def serve(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM."""
-    logs.set_up(settings.log)
+    logs.set_up(settings.log.level, settings.log.format)
     allocator.tune()
     gc.collect()
     gc.freeze()  # what was loaded stays; collections look only at what calls make

@@ -109,9 +109,8 @@ async def test_asyncio_quotes_no_errors(caplog: pytest.LogCaptureFixture) -> Non
 
 TALK = """
 import logging, os, threading
-from inferbridge.config import Log
 from inferbridge.observe import logs
-logs.set_up(Log("debug", "FORM"))
+logs.set_up("debug", "FORM")
 for name in ("inferbridge.x", "mitmproxy.x", "hpack.hpack", "other"):
     logging.getLogger(name).debug("from %s", name)
 logging.getLogger("other").warning("louder")

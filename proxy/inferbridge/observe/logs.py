@@ -13,8 +13,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
-
-from inferbridge.config import Log
+from typing import Literal
 
 MESSAGE_CHARACTERS = 2048
 """Of a message; with escapes it can become eight times as long, which is cut again."""
@@ -27,20 +26,20 @@ _OUTSIDE = "an error outside of any call"
 _log = logging.getLogger(__name__)
 
 
-def set_up(log: Log) -> None:
-    """Log to stderr as the settings say, errors that nobody has caught too."""
+def set_up(least: Literal["debug", "info", "warning", "error"], form: Literal["text", "json"]) -> None:
+    """Log to stderr what is at least so important, errors that nobody has caught too."""
     handler = logging.StreamHandler()
     text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    handler.setFormatter(JsonLines() if log.format == "json" else text)
+    handler.setFormatter(JsonLines() if form == "json" else text)
     handler.addFilter(Discreet())
-    level = logging.getLevelNamesMapping()[log.level.upper()]
+    level = logging.getLevelNamesMapping()[least.upper()]
     logging.basicConfig(level=max(logging.WARNING, level), handlers=[handler])
     logging.getLogger("inferbridge").setLevel(level)
     sys.excepthook = lambda kind, error, trace: _log.critical("ended by an error", exc_info=error)
     sys.unraisablehook = lambda raised: _log.error(_OUTSIDE, exc_info=raised.exc_value)
     threading.excepthook = lambda raised: _log.error(_OUTSIDE, exc_info=raised.exc_value)
     # mitmproxy tells of every connection; that is debugging
-    logging.getLogger("mitmproxy").setLevel(level if log.level == "debug" else max(logging.WARNING, level))
+    logging.getLogger("mitmproxy").setLevel(level if least == "debug" else max(logging.WARNING, level))
 
 
 class JsonLines(logging.Formatter):
