@@ -18,6 +18,7 @@ ALLOWED = {
     "inferbridge.bridge": ("inferbridge.bridge", "google.protobuf", "jinja2", "msgspec", "numpy", "orjson", "simdjson"),
     "inferbridge.upstream": (
         "inferbridge.upstream",
+        "inferbridge.secret",
         "inferbridge.bridge",
         "inferbridge.gateway.limits",
         "inferbridge.secret",

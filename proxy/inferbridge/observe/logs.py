@@ -26,20 +26,20 @@ _OUTSIDE = "an error outside of any call"
 _log = logging.getLogger(__name__)
 
 
-def set_up(level_name: str, form: Literal["text", "json"]) -> None:
-    """Log to stderr what is of this level at least, errors that nobody has caught too."""
+def set_up(least: Literal["debug", "info", "warning", "error"], form: Literal["text", "json"]) -> None:
+    """Log to stderr what is at least so important, errors that nobody has caught too."""
     handler = logging.StreamHandler()
     text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     handler.setFormatter(JsonLines() if form == "json" else text)
     handler.addFilter(Discreet())
-    level = logging.getLevelNamesMapping()[level_name.upper()]
+    level = logging.getLevelNamesMapping()[least.upper()]
     logging.basicConfig(level=max(logging.WARNING, level), handlers=[handler])
     logging.getLogger("inferbridge").setLevel(level)
     sys.excepthook = lambda kind, error, trace: _log.critical("ended by an error", exc_info=error)
     sys.unraisablehook = lambda raised: _log.error(_OUTSIDE, exc_info=raised.exc_value)
     threading.excepthook = lambda raised: _log.error(_OUTSIDE, exc_info=raised.exc_value)
     # mitmproxy tells of every connection; that is debugging
-    logging.getLogger("mitmproxy").setLevel(level if level == logging.DEBUG else max(logging.WARNING, level))
+    logging.getLogger("mitmproxy").setLevel(level if least == "debug" else max(logging.WARNING, level))
 
 
 class JsonLines(logging.Formatter):
