@@ -94,6 +94,19 @@ class RequestSink(Protocol):
         """The client went away or reset the call; nobody will read an answer."""
 
 
+class RefusedCall:
+    """What a client still sends for a call that has its answer already."""
+
+    def on_data(self, data: Buffer) -> None:
+        """Nobody reads it."""
+
+    def on_end(self) -> None:
+        """Nothing more to say."""
+
+    def on_cancel(self) -> None:
+        """Nothing to stop."""
+
+
 class Application(Protocol):
     """What a gateway serves."""
 

@@ -23,7 +23,7 @@ from inferbridge.auth.rules import Forbidden
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.framing import too_large
 from inferbridge.bridge.values import Buffer
-from inferbridge.gateway.application import Application, RequestHead, RequestSink, Responder
+from inferbridge.gateway.application import Application, RefusedCall, RequestHead, RequestSink, Responder
 from inferbridge.gateway.counters import NO_COUNTERS, Counters
 
 _log = logging.getLogger(__name__)
@@ -66,19 +66,6 @@ class _Caller:
         """Why the head shows no credential that could be looked at."""
         self.admitted: RequestHead | None = None
         """Stripped, with the identity that was last found."""
-
-
-class _Refused:
-    """Takes the rest of a call that has its answer."""
-
-    def on_data(self, data: Buffer) -> None:
-        """Nobody reads it."""
-
-    def on_end(self) -> None:
-        """Nothing more to say."""
-
-    def on_cancel(self) -> None:
-        """Nothing to stop."""
 
 
 class Guard:
@@ -163,7 +150,7 @@ class Guard:
         if self._access.public and not self._access.public.isdisjoint(self._application.purposes(caller.head)):
             return self.admit(caller, ANONYMOUS, responder)
         self._application.refuse(self._told(caller, error), caller.head, responder)
-        return _Refused()
+        return RefusedCall()
 
     def _told(self, caller: _Caller, error: BridgeError) -> BridgeError:
         """The error as the client gets it; log and counter have the reason."""
@@ -258,7 +245,7 @@ class _Waiting:
             sink.on_end()
 
     def _fail(self, error: BridgeError) -> None:
-        sink, self._sink = self._sink, _Refused()
+        sink, self._sink = self._sink, RefusedCall()
         self._held = []
         if sink is not None:
             sink.on_cancel()
@@ -287,7 +274,7 @@ class _Waiting:
         self._stop()
         if self._sink is not None:
             self._sink.on_cancel()
-        self._sink, self._held = _Refused(), []
+        self._sink, self._held = RefusedCall(), []
 
     def _stop(self) -> None:
         if self._question is not None:

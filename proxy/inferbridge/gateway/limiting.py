@@ -104,16 +104,3 @@ class LimitedCall(Responder):
         """The answer is cut."""
         self._finish()
         self._responder.abort()
-
-
-class RefusedCall:
-    """What a client still sends for a call that a limit did not let in."""
-
-    def on_data(self, data: Buffer) -> None:
-        """Nobody reads it."""
-
-    def on_end(self) -> None:
-        """Nothing more to say."""
-
-    def on_cancel(self) -> None:
-        """Nothing to stop."""

@@ -38,12 +38,12 @@ from inferbridge.gateway.answers import (
     crossing_headers,
     is_grpc,
 )
-from inferbridge.gateway.application import RequestHead, RequestSink, Responder
+from inferbridge.gateway.application import RefusedCall, RequestHead, RequestSink, Responder
 from inferbridge.gateway.connect.calls import ConnectGateway
 from inferbridge.gateway.counters import NO_COUNTERS, Counters
 from inferbridge.gateway.duplex import DuplexExchange, duplex_rpcs
 from inferbridge.gateway.inspection import MODEL_HEADER, inspect, refuse_repeated_names
-from inferbridge.gateway.limiting import LimitedCall, RefusedCall, booking
+from inferbridge.gateway.limiting import LimitedCall, booking
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.listing import Listing, sources
 from inferbridge.gateway.local.services import HEALTH, REFLECTIONS, LocalServices
