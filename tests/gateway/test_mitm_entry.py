@@ -1,7 +1,8 @@
 """The script for mitmproxy's own tools reads its option and builds the application, or stops mitmproxy."""
 
+import logging
 import runpy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -43,6 +44,15 @@ class Build:
 
     def application(self, settings: Settings) -> Application:
         return Echo()
+
+
+@pytest.fixture(autouse=True)
+def log_handlers() -> Iterator[None]:
+    """The entry makes all log handlers discreet; pytest's own must tell other tests everything again."""
+    before = [(handler, list(handler.filters)) for handler in logging.getLogger().handlers]
+    yield
+    for handler, filters in before:
+        handler.filters[:] = filters
 
 
 @pytest.fixture
