@@ -98,11 +98,11 @@ def test_a_line_is_bounded(text: str) -> None:
 async def test_asyncio_quotes_no_errors(caplog: pytest.LogCaptureFixture) -> None:
     """What asyncio says of a lost task or a callback's fault holds neither the error nor the arguments."""
     loop = asyncio.get_running_loop()
-    caplog.handler.addFilter(DiscreetMessages())
-    loop.call_soon(lambda text: int(text), SECRET)
-    loop.call_exception_handler({"message": "lost", "task": SECRET, "exception": failing(ValueError(SECRET))})
-    loop.call_exception_handler({"message": "lost", "source": SECRET})
-    await asyncio.sleep(0)
+    with caplog.filtering(DiscreetMessages()):
+        loop.call_soon(lambda text: int(text), SECRET)
+        loop.call_exception_handler({"message": "lost", "task": SECRET, "exception": failing(ValueError(SECRET))})
+        loop.call_exception_handler({"message": "lost", "source": SECRET})
+        await asyncio.sleep(0)
     assert caplog.text.count("an error outside of any call") == 3
     assert SECRET not in caplog.text
 
