@@ -19,12 +19,14 @@ from inferbridge.bridge import allocator
 from inferbridge.config import EXIT_CODE, Flags, Listener, Log, Settings, SettingsError
 from inferbridge.config.showing import shown
 from inferbridge.gateway import build
+from inferbridge.gateway.application import Application
 from inferbridge.gateway.client_tls import ClientTls
 from inferbridge.gateway.counters import NO_COUNTERS
-from inferbridge.gateway.guard import Guard
 from inferbridge.gateway.listening import listening
+from inferbridge.gateway.recording import Observer, Recorder
 from inferbridge.gateway.service import GatewayService
 from inferbridge.observe import admin
+from inferbridge.observe.access_log import AccessLog
 from inferbridge.observe.health import Health
 from inferbridge.observe.metrics import Metrics
 from inferbridge.observe.versions import versions
@@ -110,11 +112,20 @@ async def _serve(settings: Settings, ready: Ready, warn: Callable[[list[str]], N
     service = build.service(settings, metrics or NO_COUNTERS)
     guard = build.guard(settings, service, metrics or NO_COUNTERS)
     warn(posture(settings, guard.access.chain.authenticators))
+    access_log = AccessLog(_to_stdout, asyncio.get_running_loop().call_soon) if settings.access_log.enabled else None
+    observers: list[Observer] = [one for one in (access_log,) if one is not None]
     try:
         async with _observed(settings, service, metrics, ready) as started:
-            await _run(settings, guard, client_tls, started)
+            await _run(settings, Recorder(guard, observers), client_tls, started)
     finally:
         await guard.close()
+        if access_log is not None:
+            access_log.flush()
+
+
+def _to_stdout(lines: bytes) -> None:
+    sys.stdout.buffer.write(lines)
+    sys.stdout.buffer.flush()
 
 
 @asynccontextmanager
@@ -137,9 +148,9 @@ async def _observed(
         yield started
 
 
-async def _run(settings: Settings, guard: Guard, client_tls: ClientTls | None, ready: Ready) -> None:
+async def _run(settings: Settings, application: Application, client_tls: ClientTls | None, ready: Ready) -> None:
     await addon.run(
-        guard,
+        application,
         [(listener.host, listener.port) for listener in settings.listen],
         settings.limits,
         client_tls,

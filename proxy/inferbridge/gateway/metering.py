@@ -26,6 +26,7 @@ from inferbridge.bridge.streams import GrpcSource, RestSource, Source
 from inferbridge.bridge.values import Buffer, GrpcReply, GrpcRequest, Headers, HttpReply, HttpRequest, header
 from inferbridge.gateway.answers import Collected
 from inferbridge.gateway.limits import Limits
+from inferbridge.gateway.record import CallRecord
 from inferbridge.upstream.api import Receiver
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,19 @@ class Usage(NamedTuple):
 type Used = Callable[[Usage], None]
 """Hears what a call used, as it becomes known."""
 type Complain = Callable[[str], None]
+
+
+def noted(record: CallRecord | None, used: Used | None) -> Used | None:
+    """As `used`, and the record of a call that somebody will read hears of it too."""
+    if record is None or not record.observed:
+        return used
+
+    def note(usage: Usage) -> None:
+        record.use(usage.prompt_tokens, usage.completion_tokens)
+        if used is not None:
+            used(usage)
+
+    return note
 
 
 class Metering:

@@ -99,6 +99,7 @@ class TranslatedAnswer(ABC):
         self.crossing = crossing
         self.limits = limits
         self._responder = responder
+        self._record = responder.record
         self._open = len(crossing.legs)
         self._unfinished = set(range(len(crossing.legs)))
 
@@ -151,10 +152,15 @@ class TranslatedAnswer(ABC):
         try:
             step()
         except BridgeError as error:
-            self.fail(not_the_clients(error))
+            self._mistranslated(not_the_clients(error))
         except Exception:
             log.exception("translating an answer failed")
-            self.fail(BridgeError(Code.INTERNAL, "internal error"))
+            self._mistranslated(BridgeError(Code.INTERNAL, "internal error"))
+
+    def _mistranslated(self, error: BridgeError) -> None:
+        if self._record is not None:
+            self._record.failed(error, "TE")
+        self.fail(error)
 
     def fail(self, error: BridgeError) -> None:
         """End the call with an error."""
