@@ -113,7 +113,8 @@ async def _serve(settings: Settings, ready: Ready, warn: Callable[[list[str]], N
     guard = build.guard(settings, service, metrics or NO_COUNTERS)
     warn(posture(settings, guard.access.chain.authenticators))
     access_log = AccessLog(_to_stdout, asyncio.get_running_loop().call_soon) if settings.access_log.enabled else None
-    observers: list[Observer] = [one for one in (access_log,) if one is not None]
+    wanted: tuple[Observer | None, ...] = (access_log, metrics.calls if metrics is not None else None)
+    observers = [one for one in wanted if one is not None]
     try:
         async with _observed(settings, service, metrics, ready) as started:
             await _run(settings, Recorder(guard, observers), client_tls, started)
