@@ -60,7 +60,7 @@ def test_whatever_was_sent_a_line_is_one_bounded_line() -> None:
     written: list[bytes] = []
     log = AccessLog(written.append, lambda flush: None)
     identity = Identity(HOSTILE, method="jwt", key_id=HOSTILE)
-    record = CallRecord(request_id="1", method=HOSTILE, losses=HOSTILE, identity=identity, peer="a:1", began=1, ended=2)
+    record = CallRecord(request_id="1", method="POST", losses=HOSTILE, identity=identity, peer="a:1", began=1, ended=2)
     record.failed(invalid(HOSTILE))
     record.model = bounded(HOSTILE)
     log.ended(record)

@@ -1,8 +1,8 @@
 """Prints what the record of a call costs: nothing for anybody, with the access log, with the metrics, with both.
 
-Run with `PYTHONPATH=codegen:proxy:generated:tests python tests/perf/record.py`. Costs are CPU microseconds on top of the
-same call without a recorder, in this process and in memory: a unary REST call to a gRPC runtime, and one message of a
-stream. Exits 1 when both together cost more than 15 for a call or 1 for a message.
+Run with `PYTHONPATH=codegen:proxy:generated:tests python tests/perf/record.py`. Costs are CPU microseconds on top of
+the same call without a recorder, in this process and in memory: a unary REST call to a gRPC runtime, and one message
+of a stream. Exits 1 when both together cost more than 15 for a call or 1 for a message.
 """
 
 import asyncio
@@ -30,8 +30,8 @@ from inferbridge_generated.registry import APIS
 from inferbridge_generated.runtimes import PROFILES
 from inferbridge_generated.tgis import wire as tgis
 
-ROUNDS = 15
-CALLS = 300
+ROUNDS = 150
+CALLS = 20
 MESSAGES = 500
 MOST_CALL, MOST_MESSAGE = 15.0, 1.0
 GRPC: Headers = (("content-type", "application/grpc"),)

@@ -21,6 +21,7 @@ from inferbridge.bridge.values import (
 )
 from inferbridge.gateway.application import RequestHead, Responder
 from inferbridge.gateway.limits import Limits
+from inferbridge.gateway.spending import said
 
 log = logging.getLogger(__name__)
 
@@ -141,6 +142,7 @@ class OneAnswer(Collected):
     def __init__(self, bridge: Bridge, crossing: Crossing, responder: Responder, limits: Limits) -> None:
         super().__init__(crossing.call, limits.reply_bytes)
         self._record = responder.record
+        self._said = said(responder.record, bridge)
         self._bridge = bridge
         self._crossing = crossing
         self._responder = responder
@@ -150,6 +152,8 @@ class OneAnswer(Collected):
         bridge, crossing = self._bridge, self._crossing
         try:
             read = bridge.read_reply(crossing, crossing.legs[0], self.collected(trailers))
+            if self._said is not None:
+                self._said.reply(0, read)
             reply = bridge.write_reply(crossing, (read,))
         except BridgeError as error:
             reply = self._error(error)

@@ -7,6 +7,8 @@
 All other bodies are one message.
 """
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Protocol
 
 from inferbridge.bridge.values import Buffer
@@ -68,11 +70,13 @@ class Events:
 
     def feed(self, data: Buffer) -> int:
         """The events that end."""
-        text = bytes(data)
-        if not self._tail and text[:1] == b":":
-            return 0
+        text = data if type(data) is bytes else bytes(data)
         if self._tail:
             text = self._tail + text
+        elif text[:1] == b":":
+            return 0
+        elif text.endswith(b"\n\n") and b"\r" not in text:
+            return text.count(b"\n\n")
         found = text.count(b"\n\n") + text.count(b"\n\r\n")
         self._tail = b"" if text.endswith((b"\n\n", b"\n\r\n")) else text[-2:]
         return found
@@ -97,12 +101,18 @@ class Lines:
 
 def counter(content_type: str) -> Counter | None:
     """What counts the messages of a body of this type; None where it is one message."""
+    kind = _kind(content_type)
+    return None if kind is None else kind()
+
+
+@lru_cache(256)
+def _kind(content_type: str) -> Callable[[], Counter] | None:
     if content_type.startswith(("application/grpc", "application/connect+")):
-        return Frames()
+        return Frames
     if content_type.startswith("text/event-stream"):
-        return Events()
+        return Events
     if content_type.startswith("application/x-ndjson"):
-        return Lines()
+        return Lines
     return None
 
 

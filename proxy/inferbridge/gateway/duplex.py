@@ -150,8 +150,8 @@ class DuplexExchange:
         bridge = self._service.bridge(route.match, route.protocol, target)
         limits = self._service.limits
         if not (target.same_binding(route.match, route.protocol) and target.is_duplex):
-            if (used := noted(self._record, booking(self._lease))) is not None:
-                bridge = self._service.metering.over(bridge, used)
+            if (used := booking(self._lease)) is not None:
+                bridge = self._service.metering.over(bridge, noted(self._record, used))
             self._onward = Turns(bridge, self._head, route, target, self._responder, limits, self._lease)
         elif route.inspects:
             self._onward = InspectedPassage(self._head, route, target, self._responder, bridge, limits)

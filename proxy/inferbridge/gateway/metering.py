@@ -27,11 +27,11 @@ from inferbridge.bridge.values import Buffer, GrpcReply, GrpcRequest, Headers, H
 from inferbridge.gateway.answers import Collected
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.record import CallRecord
+from inferbridge.gateway.spending import COUNTS, counts_tokens, total
 from inferbridge.upstream.api import Receiver
 
 log = logging.getLogger(__name__)
 
-_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 _CONTENT = ("text", "reasoning", "tool_calls")
 _LENIENT = Policy(lossy=True)
 
@@ -48,15 +48,15 @@ type Used = Callable[[Usage], None]
 type Complain = Callable[[str], None]
 
 
-def noted(record: CallRecord | None, used: Used | None) -> Used | None:
+def noted(record: CallRecord | None, used: Used) -> Used:
     """As `used`, and the record of a call that somebody will read hears of it too."""
     if record is None or not record.observed:
         return used
+    record.metered = True
 
     def note(usage: Usage) -> None:
         record.use(usage.prompt_tokens, usage.completion_tokens)
-        if used is not None:
-            used(usage)
+        used(usage)
 
     return note
 
@@ -70,14 +70,14 @@ class Metering:
 
     def over(self, bridge: Bridge, used: Used) -> Bridge:
         """The bridge, for one call whose tokens are counted."""
-        if not _counts_tokens(bridge):
+        if not counts_tokens(bridge):
             return bridge
         parts = {part.name: getattr(bridge, part.name) for part in fields(bridge)}
         return _MeteredBridge(**parts, used=used, complain=self._complain(bridge))
 
     def beside(self, receiver: Receiver, bridge: Bridge, used: Used) -> Receiver:
         """The receiver of a call that is passed through; `bridge` is one from the binding that both ends speak."""
-        if not _counts_tokens(bridge):
+        if not counts_tokens(bridge):
             return receiver
         return _Overheard(receiver, _Copy(bridge, used, self._complain(bridge), self._limits))
 
@@ -93,13 +93,6 @@ class Metering:
         return complain
 
 
-def _counts_tokens(bridge: Bridge) -> bool:
-    """Whether answers of the operation have places for numbers of tokens."""
-    operation = "".join(part.capitalize() for part in bridge.client.endpoint.operation.split("_"))
-    reply = getattr(bridge.setting.operations, f"{operation}Reply", None)
-    return reply is not None and not set(_COUNTS).isdisjoint(reply.__struct_fields__)
-
-
 class Tally:
     """The tokens of one answer of a runtime."""
 
@@ -112,12 +105,12 @@ class Tally:
 
     def reply(self, reply: Any) -> None:
         """All of a whole answer."""
-        prompt, completion, total = (_total(reply, name) for name in _COUNTS)
-        if prompt is None and completion is None and total is None:
+        prompt, completion, both = (total(reply, name) for name in COUNTS)
+        if prompt is None and completion is None and both is None:
             self._complain("a whole answer says no numbers of tokens")
             completion = sum(_least(choice) for choice in getattr(reply, "choices", ()))
         if prompt is None:
-            prompt = (total or 0) - (completion or 0)
+            prompt = (both or 0) - (completion or 0)
         self._tell(prompt, completion or 0)
 
     def message(self, message: Any) -> None:
@@ -139,16 +132,6 @@ class Tally:
             after = self._told
             more = Usage(after.prompt_tokens - before.prompt_tokens, after.completion_tokens - before.completion_tokens)
             self._used(more)
-
-
-def _total(reply: Any, name: str) -> int | None:
-    """What the whole says, or all of its texts together; None where neither says it."""
-    total: int | None = getattr(reply, name, None)
-    if total is not None:
-        return total
-    said = [getattr(choice, name, None) for choice in getattr(reply, "choices", ())]
-    known = [count for count in said if count is not None]
-    return sum(known) if known else None
 
 
 def _least(said: Any) -> int:

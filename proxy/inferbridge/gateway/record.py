@@ -4,6 +4,7 @@ It travels as the attribute `record` of the call's `Responder`, which wrappers h
 also decides when a call has ended. Times are readings of `clock`, 0.0 for what has not happened.
 """
 
+from collections.abc import Callable
 from time import perf_counter
 from typing import Literal
 
@@ -47,6 +48,8 @@ class CallRecord(Struct, kw_only=True):
     request_id: str = ""
     own_id: bool = False
     """The id was made here: the client sent none, or one that is not acceptable."""
+    hostile_id: bool = False
+    """The client sent one that is not acceptable, or several."""
     trace_id: str = ""
     """Of the client's `traceparent`, as is `span_id`."""
     span_id: str = ""
@@ -93,6 +96,10 @@ class CallRecord(Struct, kw_only=True):
     """gRPC messages, events or lines of a stream, or one body."""
     tokens_in: int | None = None
     tokens_out: int | None = None
+    spent: Callable[[], tuple[int, int] | None] | None = None
+    """Asked at the end for the tokens of prompts and texts, unless they are `metered`; None when nobody said any."""
+    metered: bool = False
+    """Tokens are counted in as they come."""
     streamed: bool = False
     """The answer is a stream by its kind, however much of it there is."""
     gaps: list[int] | None = None

@@ -19,13 +19,12 @@ import logging
 import re
 from bisect import bisect_left
 from collections.abc import Sequence
+from random import getrandbits
 from time import time
 from typing import Protocol
-from uuid import uuid4
 
 from msgspec import Struct
 
-from inferbridge.auth.identity import ANONYMOUS
 from inferbridge.bridge.bridge import LOST_HEADER
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.framing import unquote_message
@@ -41,7 +40,10 @@ _log = logging.getLogger(__name__)
 REQUEST_ID = "x-request-id"
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _TRACE = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
-_STATUS = re.compile(r"[0-9]{1,3}")
+_RANDOM, _VERSION_4 = ~(0xF << 76 | 0b11 << 62), 4 << 76 | 0b10 << 62
+"""The bits of a UUID that are random, and those that are not (RFC 9562)."""
+_STATUS = {str(number): number for number in range(100)}
+"""What `grpc-status` may say, and more."""
 _VERSIONS = {"1.0": "HTTP/1.0", "1.1": "HTTP/1.1", "2": "HTTP/2"}
 _UPSTREAM_FLAGS: dict[Code, Flag] = {Code.DEADLINE_EXCEEDED: "UT", Code.RESOURCE_EXHAUSTED: "LR"}
 _LAST_GAP = len(GAP_SECONDS)
@@ -63,9 +65,12 @@ class _Known(Struct, frozen=True):
     protocol: str
     request_id: str
     """The client's; empty where a new one is needed."""
+    hostile_id: bool
+    """What the client has sent as one must go no further."""
     trace_id: str
     span_id: str
     content_type: str
+    method: str
 
     @classmethod
     def of(cls, head: RequestHead) -> "_Known":
@@ -77,24 +82,29 @@ class _Known(Struct, frozen=True):
 
     @classmethod
     def _read(cls, head: RequestHead) -> "_Known":
+        ids = [value for name, value in head.headers if name == REQUEST_ID]
+        acceptable = ids[0] if len(ids) == 1 and _ID.fullmatch(ids[0]) else ""
         trace = _TRACE.fullmatch(header(head.headers, "traceparent") or "")
         if trace is not None and trace[0].startswith("00-") and len(trace[0]) != 55:
             trace = None
         return cls(
             "gRPC" if is_grpc(head) else _VERSIONS.get(head.version, ""),
-            _acceptable([value for name, value in head.headers if name == REQUEST_ID]),
+            acceptable,
+            bool(ids) and not acceptable,
             trace[1] if trace is not None else "",
             trace[2] if trace is not None else "",
             header(head.headers, "content-type") or "",
+            bounded(head.method),
         )
 
 
-def _acceptable(ids: Sequence[str]) -> str:
-    """The id that a client has sent; empty for none, for several and for one that could do harm."""
-    return ids[0] if len(ids) == 1 and _ID.fullmatch(ids[0]) else ""
+_NOTHING = _Known("", "", False, "", "", "", "")
 
 
-_NOTHING = _Known("", "", "", "", "")
+def new_id() -> str:
+    """A random UUID (version 4), made for speed: an id is no secret."""
+    digits = f"{getrandbits(128) & _RANDOM | _VERSION_4:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 class Recorder:
@@ -124,17 +134,18 @@ class Recorder:
 
     def _begin(self, head: RequestHead | None, known: _Known) -> CallRecord:
         record = CallRecord(
-            request_id=known.request_id or str(uuid4()),
+            request_id=known.request_id or new_id(),
             own_id=not known.request_id,
+            hostile_id=known.hostile_id,
             trace_id=known.trace_id,
             span_id=known.span_id,
             protocol=known.protocol,
+            method=known.method,
+            peer=head.peer if head is not None else "",
             observed=bool(self._observers),
             began_at=time(),
             began=clock(),
         )
-        if head is not None:
-            record.peer, record.method, record.identity = head.peer, head.method, ANONYMOUS
         for observer in self._observers:
             try:
                 observer.began(record)
@@ -164,7 +175,7 @@ class RecordedCall(Responder):
         self._sink: RequestSink | None = None
         self._begun = False
         self._last = 0.0
-        """When the last piece of a stream was sent."""
+        """When the last piece of a streamed answer was sent."""
 
     def open(self, application: Application, head: RequestHead) -> RequestSink:
         """Begin the call; one that raises is refused by the connection, or cut if its answer has begun."""
@@ -190,6 +201,10 @@ class RecordedCall(Responder):
     def _end(self) -> None:
         record, self._sink = self.record, None  # they hold each other: leave nothing to the garbage collector
         if not record.ended:
+            if record.spent is not None and (spent := record.spent()) is not None:
+                record.use(*spent)
+            if record.gaps is not None:
+                record.gap_seconds = self._last - record.first_byte
             record.ended = clock()
             self._recorder.end(record)
 
@@ -198,7 +213,7 @@ class RecordedCall(Responder):
     def on_data(self, data: Buffer) -> None:
         """A piece of the body."""
         record = self.record
-        record.bytes_in += octets(data)
+        record.bytes_in += len(data) if type(data) is bytes else octets(data)
         if self._asked is not None:
             record.messages_in += self._asked.feed(data)
         if self._sink is not None:
@@ -236,8 +251,10 @@ class RecordedCall(Responder):
         record, found = self.record, dict(headers)
         record.status = status
         self._told = counter(found.get("content-type", ""))
-        record.streamed = (self._told is not None and not record.is_grpc) or record.streamed
-        self._outcome(found)
+        if self._told is not None:
+            record.streamed = record.streamed or not record.is_grpc
+        if "grpc-status" in found or LOST_HEADER in found:
+            self._outcome(found)
         if REQUEST_ID in found:
             headers = tuple(pair for pair in headers if pair[0] != REQUEST_ID)
         return (*headers, (REQUEST_ID, record.request_id))
@@ -247,37 +264,33 @@ class RecordedCall(Responder):
         record = self.record
         if LOST_HEADER in found:
             record.losses = found[LOST_HEADER]
-        status = found.get("grpc-status")
-        if status is not None and _STATUS.fullmatch(status):
-            record.grpc_status = int(status)
-            if record.grpc_status and not record.error:
+        status = _STATUS.get(found.get("grpc-status", ""))
+        if status is not None:
+            record.grpc_status = status
+            if status and not record.error:
                 record.error = bounded(unquote_message(found.get("grpc-message", "")))
 
     def data(self, data: Buffer) -> None:
         """A piece of the answer."""
         record, now = self.record, clock()
-        record.bytes_out += octets(data)
+        record.bytes_out += len(data) if type(data) is bytes else octets(data)
         if self._told is not None:
             record.messages_out += self._told.feed(data)
-        if self._last:
-            self._gap(record, now - self._last)
-        elif not record.first_byte:
-            record.first_byte = now
-        if record.streamed:
+        if record.gaps is not None:
+            record.gaps[bisect_left(GAP_SECONDS, now - self._last)] += 1
             self._last = now
+        elif not record.first_byte:
+            record.first_byte = self._last = now
+            if record.streamed:
+                record.gaps = [0] * (_LAST_GAP + 1)
         self._responder.data(data)
-
-    def _gap(self, record: CallRecord, seconds: float) -> None:
-        if record.gaps is None:
-            record.gaps = [0] * (_LAST_GAP + 1)
-        record.gaps[bisect_left(GAP_SECONDS, seconds)] += 1
-        record.gap_seconds += seconds
 
     def end(self, trailers: Headers = ()) -> None:
         """The answer is complete."""
         if trailers:
             self._outcome(dict(trailers))
-        self._counted()
+        if self._told is None and self.record.bytes_out:
+            self.record.messages_out = 1
         self._responder.end(trailers)
         self._end()
 
@@ -286,18 +299,15 @@ class RecordedCall(Responder):
         record = self.record
         headers = self._headed(status, headers)
         for chunk in chunks:
-            record.bytes_out += octets(chunk)
+            record.bytes_out += len(chunk) if type(chunk) is bytes else octets(chunk)
             if self._told is not None:
                 record.messages_out += self._told.feed(chunk)
         if record.bytes_out:
             record.first_byte = clock()
-        self._counted()
+            if self._told is None:
+                record.messages_out = 1
         self._responder.whole(status, headers, chunks)
         self._end()
-
-    def _counted(self) -> None:
-        if self._told is None and self.record.bytes_out:
-            self.record.messages_out = 1
 
     def hold(self) -> None:
         """The application wants no more of the body for now."""
@@ -326,15 +336,18 @@ class RecordedReceiver:
     def on_head(self, status: int, headers: Headers) -> None:
         """Status and headers."""
         record = self._record
-        record.upstream_head = record.upstream_head or clock()
-        record.upstream_status = max(status, record.upstream_status or 0)
+        if not record.upstream_head:
+            record.upstream_head = clock()
+        if status > (record.upstream_status or 0):
+            record.upstream_status = status
         self._outcome(headers)
         self._receiver.on_head(status, headers)
 
     def on_end(self, trailers: Headers) -> None:
         """The answer is complete."""
         self._record.upstream_ended = clock()
-        self._outcome(trailers)
+        if trailers:
+            self._outcome(trailers)
         self._receiver.on_end(trailers)
 
     def on_failure(self, error: BridgeError) -> None:
@@ -344,6 +357,6 @@ class RecordedReceiver:
         self._receiver.on_failure(error)
 
     def _outcome(self, fields: Headers) -> None:
-        status = header(fields, "grpc-status")
-        if status is not None and _STATUS.fullmatch(status):
-            self._record.upstream_grpc_status = max(int(status), self._record.upstream_grpc_status or 0)
+        record, status = self._record, _STATUS.get(header(fields, "grpc-status") or "")
+        if status is not None and status >= (record.upstream_grpc_status or 0):
+            record.upstream_grpc_status = status

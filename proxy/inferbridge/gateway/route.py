@@ -44,6 +44,8 @@ class Route:
     """The model that metadata names, beside path and body."""
     path: str = ""
     """The endpoint's, as the specs have it: a template, or the gRPC method."""
+    model: str = ""
+    """That the path names, for the record."""
     sources: tuple[Target, ...] = ()
     """The upstreams whose answers make the client's together, where it lists models."""
 
@@ -66,16 +68,14 @@ def template(match: Match, protocol: str) -> str:
 def note_route(record: CallRecord, route: Route) -> None:
     """Tell the record of a call where it goes."""
     endpoint = route.match.endpoint
-    record.routed(route.match.api.name, endpoint.operation, route.path)
-    record.streamed = record.is_grpc and endpoint.mode == "stream"
-    if "model" in route.match.variables:
-        record.model = bounded(route.match.variables["model"])
+    record.path = record.path or route.path
+    record.api, record.operation, record.model = route.match.api.name, endpoint.operation, route.model
+    record.streamed = endpoint.mode == "stream" and record.is_grpc
 
 
 def note_model(record: CallRecord, request: Any) -> None:
-    """Tell the record of a call which model it asks for, if it names one."""
-    model = getattr(request, "model", None)
-    if model:
+    """Tell the record of a call which model it asks for, if it names one and that is not known yet."""
+    if not record.model and (model := getattr(request, "model", None)):
         record.model = bounded(str(model))
 
 

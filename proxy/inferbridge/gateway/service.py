@@ -240,6 +240,7 @@ class GatewayService:
             permit,
             header(head.headers, MODEL_HEADER) or "",
             template(match, "grpc" if grpc else "rest"),
+            bounded(match.variables.get("model", "")),
             sources(match, targets, self.targets, hides=permit.inspects),
         )
 
@@ -390,7 +391,7 @@ class Exchange:
         receiver = self._handing_on(route)
         if self._used is None:
             return receiver
-        used = noted(self._record, self._used) or self._used
+        used = noted(self._record, self._used)
         bridge = self._service.bridge(route.match, route.protocol, target)
         return self._service.metering.beside(receiver, bridge, used)
 
@@ -412,8 +413,8 @@ class Exchange:
 
     def _translate(self, route: Route, target: Target) -> None:
         bridge = self._bridge = self._service.bridge(route.match, route.protocol, target)
-        if (used := noted(self._record, self._used)) is not None:
-            bridge = self._service.metering.over(bridge, used)
+        if self._used is not None:
+            bridge = self._service.metering.over(bridge, noted(self._record, self._used))
         crossing = bridge.request(self._client_call(route))
         if self._record is not None:
             note_model(self._record, crossing.request)

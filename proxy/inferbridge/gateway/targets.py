@@ -97,7 +97,8 @@ class Target:
     ) -> tuple[UpstreamRequest, Receiver]:
         """The request with the call's id, and the receiver of an answer that the record tells of."""
         record.upstream, record.runtime, record.upstream_protocol = self.name, self.profile.name, self.protocol
-        record.upstream_began = record.upstream_began or clock()
+        if not record.upstream_began:
+            record.upstream_began = clock()
         record.upstream_ended = 0.0
         own: Headers = ((REQUEST_ID, record.request_id),) if record.own_id else ()
         other = _OTHER_IDS.get(self.profile.api)
@@ -105,7 +106,7 @@ class Target:
             own = (*own, (other, record.request_id))
         if own:
             kept = request.headers
-            if record.own_id and header(kept, REQUEST_ID) is not None:  # the client's is not acceptable
+            if record.hostile_id:
                 kept = tuple(pair for pair in kept if pair[0] != REQUEST_ID)
             request = structs.replace(request, headers=kept, own=own)
         return request, RecordedReceiver(receiver, record)

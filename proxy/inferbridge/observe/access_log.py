@@ -90,7 +90,7 @@ def line_of(record: CallRecord) -> AccessLine:
         span_id=record.span_id or None,
         client_address=record.peer or None,
         protocol=record.protocol or None,  # type: ignore[arg-type]  # the recorder knows no others
-        method=bounded(record.method) or None,
+        method=record.method or None,
         path=record.path or None,
         operation=record.operation or None,
         api=record.api or None,
@@ -109,21 +109,21 @@ def line_of(record: CallRecord) -> AccessLine:
         messages_out=record.messages_out,
         tokens_in=record.tokens_in,
         tokens_out=record.tokens_out,
-        duration_ms=round(record.duration * 1000, 3),
+        duration_ms=int(record.duration * 1e6) / 1000,
         ttft_ms=_milliseconds(record.ttft),
         upstream_ms=_milliseconds(record.upstream_seconds),
         overhead_ms=_milliseconds(record.overhead),
         auth_method=identity.method,
         auth_subject=bounded(identity.subject) or "anonymous",
-        auth_key_id=bounded(identity.key_id) or None,
+        auth_key_id=bounded(identity.key_id) if identity.key_id else None,
         flags=record.flags,
-        losses=bounded(record.losses) or None,
+        losses=bounded(record.losses) if record.losses else None,
         error=record.error or None,
     )
 
 
 def _milliseconds(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds * 1000, 3)
+    return None if seconds is None else int(seconds * 1e6) / 1000  # `round` takes four times as long
 
 
 _second: tuple[int, str] = (0, "1970-01-01T00:00:00")
@@ -132,10 +132,10 @@ _second: tuple[int, str] = (0, "1970-01-01T00:00:00")
 
 def _timestamp(seconds: float) -> str:
     global _second
-    whole, milliseconds = divmod(int(seconds * 1000), 1000)
+    whole = int(seconds)
     if whole != _second[0]:
         _second = (whole, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)))
-    return f"{_second[1]}.{milliseconds:03d}Z"
+    return f"{_second[1]}.{int((seconds - whole) * 1000):03d}Z"
 
 
 class AccessLog:

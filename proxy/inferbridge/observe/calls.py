@@ -94,7 +94,10 @@ class CallMetrics:
         self._duration = Histogram(DURATION, registry)
         self._overhead = Histogram(OVERHEAD, registry)
         gauge = Gauge(IN_FLIGHT.name, IN_FLIGHT.help, IN_FLIGHT.labels, registry=registry)
-        self._in_flight = {False: gauge.labels("rest"), True: gauge.labels("grpc")}
+        self._rest = self._grpc = 0
+        """Calls in flight."""
+        gauge.labels("rest").set_function(lambda: self._rest)
+        gauge.labels("grpc").set_function(lambda: self._grpc)
         self._ttft = Histogram(TTFT, registry)
         self._gaps = Histogram(GAPS, registry)
         self._tokens = Count(TOKENS, registry)
@@ -105,11 +108,11 @@ class CallMetrics:
 
     def began(self, record: CallRecord) -> None:
         """One more is in flight."""
-        self._in_flight[record.is_grpc].inc()
+        self._in_flight(record, 1)
 
     def ended(self, record: CallRecord) -> None:
         """Count all that the record says."""
-        self._in_flight[record.is_grpc].dec()
+        self._in_flight(record, -1)
         direction, operation = record.direction, record.operation or _NONE
         runtime, model = record.runtime or _NONE, self._model(record)
         code = _NONE if record.status is None else str(record.status)
@@ -125,6 +128,12 @@ class CallMetrics:
             self._tokens.add(model, "output", count=record.tokens_out or 0)
         if record.flags:
             self._flags(record, operation)
+
+    def _in_flight(self, record: CallRecord, more: int) -> None:
+        if record.is_grpc:
+            self._grpc += more
+        else:
+            self._rest += more
 
     def _model(self, record: CallRecord) -> str:
         """The label for its model."""

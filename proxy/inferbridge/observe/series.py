@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from prometheus_client import CollectorRegistry, Counter
-from prometheus_client.metrics_core import HistogramMetricFamily
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
@@ -33,22 +33,27 @@ class Metric:
     """Upper ends of a histogram's, without the last one, which has no end."""
 
 
-class Count:
-    """A counter that keeps a bounded number of label sets."""
+class Count(Collector):
+    """A counter that keeps a bounded number of label sets; why it is our own, see `Histogram`."""
 
     def __init__(self, metric: Metric, registry: CollectorRegistry) -> None:
-        self._counter = Counter(metric.name, metric.help, metric.labels, registry=registry)
-        self._most = metric.series
-        self._children: dict[tuple[str, ...], Counter] = {}
+        self._metric = metric
+        self._children: dict[tuple[str, ...], int] = {}
+        registry.register(self)
 
     def add(self, *labels: str, count: int = 1) -> None:
         """Add to the counter with these labels."""
-        child = self._children.get(labels)
-        if child is None:
-            if len(self._children) >= self._most:
-                labels = (OTHER,) * len(labels)
-            child = self._children[labels] = self._counter.labels(*labels)
-        child.inc(count)
+        children = self._children
+        if labels not in children and len(children) >= self._metric.series:
+            labels = (OTHER,) * len(labels)
+        children[labels] = children.get(labels, 0) + count
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        """What a scraper reads."""
+        family = CounterMetricFamily(self._metric.name, self._metric.help, labels=self._metric.labels)
+        for labels, count in self._children.items():
+            family.add_metric(labels, count)
+        yield family
 
 
 class _Buckets:
@@ -105,4 +110,4 @@ class Histogram(Collector):
         below = 0
         for end, count in zip((*self._metric.buckets, float("inf")), child.counts, strict=True):
             below += count
-            yield floatToGoString(end), below
+            yield floatToGoString(end), below  # type: ignore[no-untyped-call]  # it has no types
