@@ -73,9 +73,9 @@ class Events:
         text = data if type(data) is bytes else bytes(data)
         if self._tail:
             text = self._tail + text
-        elif text[:1] == b":":
+        elif text.startswith(b":"):
             return 0
-        elif text.endswith(b"\n\n") and b"\r" not in text:
+        elif text.endswith(b"\n\n") and b"\r" not in text:  # the usual piece
             return text.count(b"\n\n")
         found = text.count(b"\n\n") + text.count(b"\n\r\n")
         self._tail = b"" if text.endswith((b"\n\n", b"\n\r\n")) else text[-2:]

@@ -106,6 +106,11 @@ class Guard:
             return self._ask(caller, found, responder)
         except (Unauthenticated, CannotAuthenticate) as error:
             return self.turn_away(caller, responder, error)
+        except BridgeError as error:  # two credentials, or too many bad ones: the client's to know
+            if responder.record is not None:
+                responder.record.failed(error, "UAEX")
+            self._application.refuse(error, caller.head, responder)
+            return _Refused()
 
     def refuse(self, error: BridgeError, head: RequestHead | None, responder: Responder) -> None:
         """Answer a request that could not be accepted."""
