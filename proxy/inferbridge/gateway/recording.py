@@ -40,8 +40,6 @@ _log = logging.getLogger(__name__)
 REQUEST_ID = "x-request-id"
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _TRACE = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
-_RANDOM, _VERSION_4 = ~(0xF << 76 | 0b11 << 62), 4 << 76 | 0b10 << 62
-"""The bits of a UUID that are random, and those that are not (RFC 9562)."""
 _STATUS = {str(number): number for number in range(100)}
 """What `grpc-status` may say, and more."""
 _VERSIONS = {"1.0": "HTTP/1.0", "1.1": "HTTP/1.1", "2": "HTTP/2"}
@@ -103,8 +101,8 @@ _NOTHING = _Known("", "", False, "", "", "", "")
 
 def new_id() -> str:
     """A random UUID (version 4), made for speed: an id is no secret."""
-    digits = f"{getrandbits(128) & _RANDOM | _VERSION_4:032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    low, high = 0x4000 | getrandbits(12), 0x8000 | getrandbits(14)  # version and variant (RFC 9562)
+    return "%08x-%04x-%04x-%04x-%012x" % (getrandbits(32), getrandbits(16), low, high, getrandbits(48))  # noqa: UP031 - faster
 
 
 class Recorder:

@@ -33,7 +33,7 @@ _DOTTED = {
 }
 
 
-class AccessLine(Struct, kw_only=True, forbid_unknown_fields=True, rename=_DOTTED):
+class AccessLine(Struct, forbid_unknown_fields=True, rename=_DOTTED):
     """One call."""
 
     ts: Annotated[str, Meta(pattern=r"^[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-6][0-9]\.[0-9]{3}Z$")]
@@ -81,44 +81,44 @@ class AccessLine(Struct, kw_only=True, forbid_unknown_fields=True, rename=_DOTTE
 def line_of(record: CallRecord) -> AccessLine:
     """What the log says of a call that has ended."""
     identity = record.identity
-    return AccessLine(
-        ts=_timestamp(record.began_at),
-        level="warning" if record.flags or record.error else "info",
-        event="access",
-        request_id=record.request_id,
-        trace_id=record.trace_id or None,
-        span_id=record.span_id or None,
-        client_address=record.peer or None,
-        protocol=record.protocol or None,  # type: ignore[arg-type]  # the recorder knows no others
-        method=record.method or None,
-        path=record.path or None,
-        operation=record.operation or None,
-        api=record.api or None,
-        direction=record.direction,
-        runtime=record.runtime or None,
-        model=record.model or None,
-        status=record.status,
-        grpc_status=record.grpc_status,
-        upstream=record.upstream or None,
-        upstream_protocol=record.upstream_protocol or None,  # type: ignore[arg-type]  # as above
-        upstream_status=record.upstream_status,
-        upstream_grpc_status=record.upstream_grpc_status,
-        bytes_in=record.bytes_in,
-        bytes_out=record.bytes_out,
-        messages_in=record.messages_in,
-        messages_out=record.messages_out,
-        tokens_in=record.tokens_in,
-        tokens_out=record.tokens_out,
-        duration_ms=int(record.duration * 1e6) / 1000,
-        ttft_ms=_milliseconds(record.ttft),
-        upstream_ms=_milliseconds(record.upstream_seconds),
-        overhead_ms=_milliseconds(record.overhead),
-        auth_method=identity.method,
-        auth_subject=bounded(identity.subject) or "anonymous",
-        auth_key_id=bounded(identity.key_id) if identity.key_id else None,
-        flags=record.flags,
-        losses=bounded(record.losses) if record.losses else None,
-        error=record.error or None,
+    return AccessLine(  # in the order of its fields: by name it takes thirty times as long
+        _timestamp(record.began_at),
+        "warning" if record.flags or record.error else "info",
+        "access",
+        record.request_id,
+        record.trace_id or None,
+        record.span_id or None,
+        record.peer or None,
+        record.protocol or None,  # type: ignore[arg-type]  # the recorder knows no others
+        record.method or None,
+        record.path or None,
+        record.operation or None,
+        record.api or None,
+        record.direction,
+        record.runtime or None,
+        record.model or None,
+        record.status,
+        record.grpc_status,
+        record.upstream or None,
+        record.upstream_protocol or None,  # type: ignore[arg-type]  # as above
+        record.upstream_status,
+        record.upstream_grpc_status,
+        record.bytes_in,
+        record.bytes_out,
+        record.messages_in,
+        record.messages_out,
+        record.tokens_in,
+        record.tokens_out,
+        int(record.duration * 1e6) / 1000,
+        _milliseconds(record.ttft),
+        _milliseconds(record.upstream_seconds),
+        _milliseconds(record.overhead),
+        identity.method,
+        bounded(identity.subject) or "anonymous",
+        bounded(identity.key_id) if identity.key_id else None,
+        record.flags,
+        bounded(record.losses) if record.losses else None,
+        record.error or None,
     )
 
 
