@@ -12,6 +12,7 @@ from mitmproxy.addonmanager import Loader
 
 from inferbridge.addon import GatewayAddon
 from inferbridge.gateway.client_tls import ClientTls
+from inferbridge.observe.logs import DiscreetMessages
 from inferbridge.own_specs import use_environments
 
 _log = logging.getLogger(__name__)
@@ -25,7 +26,10 @@ class Entry(GatewayAddon):
         self._path = ""
 
     def load(self, loader: Loader) -> None:
-        """Declare the option."""
+        """Declare the option, and see to it that mitmproxy's own handlers show no secrets of ours."""
+        for handler in logging.getLogger().handlers:
+            if not any(isinstance(one, DiscreetMessages) for one in handler.filters):
+                handler.addFilter(DiscreetMessages())
         loader.add_option("inferbridge_config", str, "", "Configuration file of inferbridge.")
 
     def configure(self, updated: set[str]) -> None:

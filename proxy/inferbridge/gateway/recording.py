@@ -270,11 +270,18 @@ class RecordedCall(Responder):
 
     def data(self, data: Buffer) -> None:
         """A piece of the answer."""
-        record = self.record
-        if not record.observed:
-            self._responder.data(data)
-            return
-        now = clock()
+        if self.record.observed:
+            self._note(data)
+        self._responder.data(data)
+
+    def message(self, data: Buffer) -> None:
+        """Whole messages of a stream."""
+        if self.record.observed:
+            self._note(data)
+        self._responder.message(data)
+
+    def _note(self, data: Buffer) -> None:
+        record, now = self.record, clock()
         record.bytes_out += len(data) if type(data) is bytes else octets(data)
         if self._told is not None:
             record.messages_out += self._told.feed(data)
@@ -285,7 +292,6 @@ class RecordedCall(Responder):
             record.first_byte = self._last = now
             if record.streamed:
                 record.gaps = [0] * (_LAST_GAP + 1)
-        self._responder.data(data)
 
     def end(self, trailers: Headers = ()) -> None:
         """The answer is complete."""

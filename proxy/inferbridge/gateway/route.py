@@ -1,6 +1,6 @@
 """Where a call goes, and its requests as the pools of runtimes take them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from inferbridge.auth.rules import EVERYTHING, Permit
@@ -48,11 +48,12 @@ class Route:
     """That the path names, for the record."""
     sources: tuple[Target, ...] = ()
     """The upstreams whose answers make the client's together, where it lists models."""
+    inspects: bool = field(init=False)
+    """The body is to be read before anything is sent."""
 
-    @property
-    def inspects(self) -> bool:
-        """Whether the body is to be read before anything is sent."""
-        return self.permit.inspects or bool(self.named_model)
+    def __post_init__(self) -> None:
+        # asked for each call with the head, which is many
+        object.__setattr__(self, "inspects", self.permit.inspects or bool(self.named_model))
 
 
 def template(match: Match, protocol: str) -> str:

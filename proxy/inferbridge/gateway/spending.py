@@ -5,8 +5,7 @@ from typing import Any
 
 from inferbridge.bridge.bridge import Bridge
 from inferbridge.gateway.record import CallRecord
-
-COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
+from inferbridge.gateway.usage import COUNTS, total
 
 
 def counts_tokens(bridge: Bridge) -> bool:
@@ -19,16 +18,6 @@ def _has_counts(operation: str, operations: Any) -> bool:
     name = "".join(part.capitalize() for part in operation.split("_"))
     reply = getattr(operations, f"{name}Reply", None)
     return reply is not None and not set(COUNTS).isdisjoint(reply.__struct_fields__)
-
-
-def total(reply: Any, name: str) -> int | None:
-    """What the whole says, or all of its texts together; None where neither says it."""
-    whole: int | None = getattr(reply, name, None)
-    if whole is not None:
-        return whole
-    said = [getattr(choice, name, None) for choice in getattr(reply, "choices", ())]
-    known = [count for count in said if count is not None]
-    return sum(known) if known else None
 
 
 class Said:

@@ -153,16 +153,19 @@ class TranslatedAnswer(ABC):
             return
         try:
             step()
-        except BridgeError as error:
-            self._mistranslated(not_the_clients(error))
-        except Exception:
-            log.exception("translating an answer failed")
-            self._mistranslated(BridgeError(Code.INTERNAL, "internal error"))
+        except Exception as error:
+            self.broken(error)
 
-    def _mistranslated(self, error: BridgeError) -> None:
+    def broken(self, error: Exception) -> None:
+        """What a step raised ends the call."""
+        if isinstance(error, BridgeError):
+            told = not_the_clients(error)
+        else:
+            log.error("translating an answer failed", exc_info=error)
+            told = BridgeError(Code.INTERNAL, "internal error")
         if self._record is not None:
-            self._record.failed(error, "TE")
-        self.fail(error)
+            self._record.failed(told, "TE")
+        self.fail(told)
 
     def fail(self, error: BridgeError) -> None:
         """End the call with an error."""
@@ -243,7 +246,7 @@ class StreamedAnswer(TranslatedAnswer):
         if data:
             self._begin()
             self._pulse.heard()
-            self._responder.data(data)
+            self._responder.message(data)
 
     def _begin(self) -> None:
         if not self._begun:
@@ -321,7 +324,12 @@ class _StreamedLeg:
 
     def on_data(self, data: Buffer) -> None:
         """Some of the stream."""
-        self._answer.guarded(lambda: self._answer.take_messages(self._number, self._source.feed(data)))
+        answer = self._answer
+        if not answer.legs.over:
+            try:  # as `guarded`, without its price for each message
+                answer.take_messages(self._number, self._source.feed(data))
+            except Exception as error:
+                answer.broken(error)
 
     def on_end(self, trailers: Headers) -> None:
         """The stream is complete."""
