@@ -183,6 +183,7 @@ def translate(client: str, runtime: str, reply: bool, lossy: bool, nan: str) -> 
 )
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
 @click.option("--log-format", metavar="FORMAT", help="text or json.")
+@click.option("--access-log", is_flag=True, default=None, help="Write a JSON line for each call to stdout.")
 @click.option("--admin", metavar="HOST:PORT", help="Where to serve health and metrics; nowhere unless given.")
 @click.option("--check", is_flag=True, help="Check the configuration and exit.")
 def proxy(config: Path | None, check: bool, **flags: Any) -> None:

@@ -17,12 +17,14 @@ from inferbridge.bridge import allocator
 from inferbridge.config import EXIT_CODE, Flags, Listener, Settings, SettingsError
 from inferbridge.config.showing import shown
 from inferbridge.gateway import build
+from inferbridge.gateway.application import Application
 from inferbridge.gateway.client_tls import ClientTls
 from inferbridge.gateway.counters import NO_COUNTERS
-from inferbridge.gateway.guard import Guard
 from inferbridge.gateway.listening import listening
+from inferbridge.gateway.recording import Observer, Recorder
 from inferbridge.gateway.service import GatewayService
 from inferbridge.observe import admin, logs
+from inferbridge.observe.access_log import AccessLog
 from inferbridge.observe.health import Health
 from inferbridge.observe.metrics import Metrics
 from inferbridge.observe.versions import versions
@@ -84,6 +86,9 @@ async def _serve(settings: Settings, ready: Ready, warn: Callable[[list[str]], N
     metrics = Metrics(versions()) if settings.admin.listen is not None else None
     service = build.service(settings, metrics or NO_COUNTERS)
     guard = build.guard(settings, service, metrics or NO_COUNTERS)
+    access_log = AccessLog(_to_stdout, asyncio.get_running_loop().call_soon) if settings.access_log.enabled else None
+    wanted: tuple[Observer | None, ...] = (access_log, metrics.calls if metrics is not None else None)
+    observers = [one for one in wanted if one is not None]
 
     def bound(where: Bound) -> None:
         ready(where)
@@ -91,9 +96,16 @@ async def _serve(settings: Settings, ready: Ready, warn: Callable[[list[str]], N
 
     try:
         async with _observed(settings, service, metrics, bound) as started:
-            await _run(settings, guard, client_tls, started)
+            await _run(settings, Recorder(guard, observers), client_tls, started)
     finally:
         await guard.close()
+        if access_log is not None:
+            access_log.flush()
+
+
+def _to_stdout(lines: bytes) -> None:
+    sys.stdout.buffer.write(lines)
+    sys.stdout.buffer.flush()
 
 
 @asynccontextmanager
@@ -116,9 +128,9 @@ async def _observed(
         yield started
 
 
-async def _run(settings: Settings, guard: Guard, client_tls: ClientTls | None, ready: Ready) -> None:
+async def _run(settings: Settings, application: Application, client_tls: ClientTls | None, ready: Ready) -> None:
     await addon.run(
-        guard,
+        application,
         [(listener.host, listener.port) for listener in settings.listen],
         settings.limits,
         client_tls,

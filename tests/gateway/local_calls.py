@@ -8,6 +8,7 @@ from inferbridge.bridge.values import Buffer, Chunks, Headers, header
 from inferbridge.gateway.application import RequestHead, RequestSink, Responder
 from inferbridge.gateway.local.messages import message_class
 from inferbridge.gateway.local.services import LocalServices
+from inferbridge.gateway.record import CallRecord
 
 GRPC: Headers = (("content-type", "application/grpc"), ("te", "trailers"))
 
@@ -20,6 +21,7 @@ class Recorder(Responder):
     body: bytes = b""
     trailers: Headers = ()
     ended: bool = False
+    record: CallRecord | None = None
 
     def head(self, status: int, headers: Headers) -> None:
         assert not self.ended

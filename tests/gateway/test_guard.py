@@ -20,6 +20,7 @@ from inferbridge.bridge.errors import BridgeError
 from inferbridge.bridge.framing import frame
 from inferbridge.bridge.values import Headers, header, join
 from inferbridge.gateway.application import RequestHead, RequestSink
+from inferbridge.gateway.connection import ClientConnection
 from inferbridge.gateway.guard import Access, Guard
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.local.health import ServiceStates
@@ -213,6 +214,14 @@ def test_two_credentials_are_one_too_many() -> None:
     client = gateway(known()).call("POST", PATH, INFER, (*GOOD, *BAD))
     assert client.status == 400
     assert "good-token" not in client.body.decode()
+
+
+def test_a_client_on_a_connection_hears_of_its_two_credentials() -> None:
+    """Through the codec too: what the guard refuses is the client's mistake, never a fault of ours."""
+    connection = ClientConnection(gateway(known()).guard, Limits(), lambda: None)
+    fields = b"authorization: Bearer good-token\r\nauthorization: Bearer bad\r\ncontent-length: 2\r\n"
+    connection.receive(b"POST /v2/models/m/infer HTTP/1.1\r\nhost: a\r\n" + fields + b"\r\n{}")
+    assert connection.take_output().startswith(b"HTTP/1.1 400 ")
 
 
 def test_a_backend_that_is_down_is_503_and_never_open() -> None:

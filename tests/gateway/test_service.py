@@ -12,6 +12,7 @@ from inferbridge.bridge.framing import frame, unframe
 from inferbridge.bridge.values import Buffer, Chunks, Headers, header, join
 from inferbridge.gateway.application import RequestHead, Responder
 from inferbridge.gateway.limits import Limits
+from inferbridge.gateway.record import CallRecord
 from inferbridge.gateway.service import GatewayService
 from inferbridge.gateway.targets import Target
 from inferbridge.upstream.api import Receiver, UpstreamRequest
@@ -35,6 +36,7 @@ class Client(Responder):
     ended: bool = False
     aborted: bool = False
     held: bool = False
+    record: CallRecord | None = None
 
     def head(self, status: int, headers: Headers) -> None:
         self.status, self.headers = status, headers
@@ -280,7 +282,7 @@ def test_a_fault_of_ours_while_answering_is_an_error(monkeypatch: pytest.MonkeyP
     def fail(*arguments: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("inferbridge.bridge.bridge.Bridge.reply", fail)
+    monkeypatch.setattr("inferbridge.bridge.bridge.Bridge.write_reply", fail)
     client = call(gateway, "POST", "/v2/models/m/infer", INFER)
     assert (client.status, json.loads(client.body)) == (500, {"error": "internal error"})
 

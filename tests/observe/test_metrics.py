@@ -8,16 +8,55 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families as text_families
 
-from inferbridge.observe import metrics as module
-from inferbridge.observe.metrics import AUTH, METRICS, OTHER, Metric, Metrics, markdown_table
+from inferbridge.bridge.errors import Code
+from inferbridge.gateway.record import CallRecord
+from inferbridge.observe import calls, metrics
+from inferbridge.observe.metrics import AUTH, METRICS, Metrics, markdown_table
+from inferbridge.observe.series import OTHER, Metric
 from inferbridge.observe.versions import Versions, spec_hash, versions
 from packaging_sources import ROOT
 
+SAMPLES = {"histogram": ("_bucket", "_count", "_sum")}
 VERSIONS = Versions("1.2.3", "3.13.1", "12.2.1", "0123456789abcdef")
 NAME = re.compile(r"inferbridge_[a-z0-9]+(_[a-z0-9]+)*")
 LABEL = re.compile(r"[a-z]+(_[a-z]+)*")
 RESERVED_LABELS = {"job", "instance", "le", "quantile"}
-ENDINGS = {"counter": "_total", "info": "_info", "gauge": ""}
+ENDINGS = {"counter": "_total", "info": "_info", "gauge": "", "histogram": "_seconds"}
+
+_WAY = ("direction", "grpc-rest"), ("operation", "generate")
+_WRONG = ("direction", "rest-none"), ("operation", "infer")
+RUNTIME, NO_RUNTIME = ("runtime", "tgis"), ("runtime", "none")
+NO_CODE, NO_MODEL = ("code", "none"), ("model", "none")
+CALLS_COUNTED = {
+    (
+        "inferbridge_requests_total",
+        ("code", "200"),
+        _WAY[0],
+        ("grpc_code", "OK"),
+        ("model", "m"),
+        _WAY[1],
+        RUNTIME,
+    ): 1.0,
+    ("inferbridge_requests_total", NO_CODE, _WRONG[0], ("grpc_code", "none"), NO_MODEL, _WRONG[1], NO_RUNTIME): 2.0,
+    ("inferbridge_request_duration_seconds_count", *_WAY, RUNTIME): 1.0,
+    ("inferbridge_request_duration_seconds_sum", *_WAY, RUNTIME): 2.5,
+    ("inferbridge_request_duration_seconds_count", *_WRONG, NO_RUNTIME): 2.0,
+    ("inferbridge_request_duration_seconds_sum", *_WRONG, NO_RUNTIME): 2.0,
+    ("inferbridge_overhead_seconds_count", *_WAY): 1.0,
+    ("inferbridge_overhead_seconds_sum", *_WAY): 0.75,
+    ("inferbridge_in_flight", ("protocol", "grpc")): 1.0,
+    ("inferbridge_in_flight", ("protocol", "rest")): 0.0,
+    ("inferbridge_ttft_seconds_count", ("model", "m")): 1.0,
+    ("inferbridge_ttft_seconds_sum", ("model", "m")): 1.0,
+    ("inferbridge_inter_message_seconds_count", ("model", "m")): 2.0,
+    ("inferbridge_inter_message_seconds_sum", ("model", "m")): 200.0,
+    ("inferbridge_tokens_total", ("model", "m"), ("type", "input")): 7.0,
+    ("inferbridge_tokens_total", ("model", "m"), ("type", "output")): 11.0,
+    ("inferbridge_stream_messages_total", ("operation", "generate"), ("side", "answer")): 3.0,
+    ("inferbridge_stream_messages_total", ("operation", "generate"), ("side", "request")): 1.0,
+    ("inferbridge_translation_errors_total", ("operation", "infer"), ("reason", "invalid_argument")): 1.0,
+    ("inferbridge_limits_rejected_total", ("limit", "rate")): 1.0,
+}
 
 
 def counted() -> Metrics:
@@ -26,6 +65,19 @@ def counted() -> Metrics:
     made.lost_fields("generate", "openai", "tgis", 2)
     made.lost_fields("generate", "openai", "tgis", 1)
     made.auth("api_key", "denied", "unknown_key")
+    call = CallRecord(protocol="gRPC", operation="generate", runtime="tgis", model="m", upstream_protocol="rest")
+    call.status, call.grpc_status, call.streamed, call.messages_in, call.messages_out = 200, 0, True, 1, 3
+    call.began, call.received, call.upstream_began, call.first_byte = 1.0, 1.25, 1.5, 2.0
+    call.upstream_ended, call.ended, call.gaps, call.gap_seconds = 3.0, 3.5, [0] * 15 + [2], 200.0
+    call.use(7, 11)
+    made.calls.began(call)
+    made.calls.began(call)
+    made.calls.ended(call)
+    wrong = CallRecord(operation="infer", began=1.0, ended=2.0)
+    for flag in ("TE", "RL"):
+        wrong.code, wrong.flags = Code.INVALID_ARGUMENT, (flag,)
+        made.calls.began(wrong)
+        made.calls.ended(wrong)
     made.upstream_up("triton", True)
     made.upstream_up('od"d\n', False)
     return made
@@ -45,12 +97,18 @@ def test_names_follow_the_conventions(metric: Metric) -> None:
 def test_the_text_has_help_and_type_for_every_metric_and_no_other() -> None:
     """In the text format each metric of the table stands once with its HELP and TYPE, and nothing else does."""
     text = counted().text().decode()
-    kinds = {"counter": "counter", "gauge": "gauge", "info": "gauge"}  # the text format knows no info
+    kinds = {
+        "counter": "counter",
+        "gauge": "gauge",
+        "histogram": "histogram",
+        "info": "gauge",
+    }  # the text format knows no info
     for metric in METRICS:
         assert text.count(f"# HELP {metric.name} {metric.help}\n") == 1
-        assert text.count(f"# TYPE {metric.name} {kinds[metric.kind]}\n") == 1
+        assert text.count(f"# TYPE {metric.name} {kinds.get(metric.kind, metric.kind)}\n") == 1
     assert text.count("# TYPE ") == len(METRICS)
-    assert {line.partition("{")[0] for line in text.splitlines() if line[0] != "#"} == {one.name for one in METRICS}
+    names = {line.partition("{")[0] for line in text.splitlines() if line[0] != "#"}
+    assert names == {one.name + ending for one in METRICS for ending in SAMPLES.get(one.kind, ("",))}
 
 
 @pytest.mark.parametrize("read", [text_families, openmetrics_families])
@@ -58,15 +116,25 @@ def test_both_formats_say_what_was_counted(read: Callable[[str], object]) -> Non
     """A parser of either format finds each number with the labels of the table, whatever stands in a label."""
     made = counted()
     text = (made.text() if read is text_families else made.openmetrics()).decode()
-    samples = [one for family in read(text) for one in family.samples if not one.name.endswith("_created")]  # type: ignore[attr-defined]  # families of metrics
+    samples = [
+        one
+        for family in read(text)  # type: ignore[attr-defined]  # families of metrics
+        for one in family.samples
+        if not one.name.endswith(("_created", "_bucket"))
+    ]
     assert {(one.name, *sorted(one.labels.items())): one.value for one in samples} == {
         ("inferbridge_build_info", ("spec_hash", "0123456789abcdef"), ("version", "1.2.3")): 1.0,
         ("inferbridge_lost_fields_total", ("api", "openai"), ("operation", "generate"), ("runtime", "tgis")): 3.0,
         ("inferbridge_auth_total", ("method", "api_key"), ("reason", "unknown_key"), ("result", "denied")): 1.0,
+        **CALLS_COUNTED,
         ("inferbridge_upstream_up", ("upstream", "triton")): 1.0,
         ("inferbridge_upstream_up", ("upstream", 'od"d\n')): 0.0,
     }
-    assert {one.name: set(one.labels) for one in samples} == {metric.name: set(metric.labels) for metric in METRICS}
+    assert {one.name: set(one.labels) for one in samples} == {
+        metric.name + ending: set(metric.labels)
+        for metric in METRICS
+        for ending in (("_count", "_sum") if metric.kind == "histogram" else ("",))
+    }
 
 
 def test_a_label_that_grows_ends_in_other() -> None:
@@ -97,7 +165,7 @@ def test_the_readme_lists_the_metrics() -> None:
 
 def test_every_metric_of_the_module_is_in_the_table() -> None:
     """A metric that is declared but left out of the table would be documented nowhere."""
-    declared = {value for value in vars(module).values() if isinstance(value, Metric)}
+    declared = {value for module in (calls, metrics) for value in vars(module).values() if isinstance(value, Metric)}
     assert declared == set(METRICS)
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import structs
+
 from inferbridge.bridge.chat_template import ChatTemplate
 from inferbridge.bridge.context import Policy, Setting
 from inferbridge.bridge.errors import BridgeError, Code
@@ -106,9 +108,7 @@ class _Watched:
     watch: Watch | None
 
     def send(self, request: UpstreamRequest, receiver: Receiver, timeout: float | None = None) -> Call:
-        request = UpstreamRequest(
-            request.method, request.path, (*request.headers, *self.headers), request.chunks, request.idempotent
-        )
+        request = structs.replace(request, headers=(*request.headers, *self.headers))
         both = receiver if self.watch is None else _Both(self.watch(request), receiver)
         return self.pool.send(request, both, timeout)
 

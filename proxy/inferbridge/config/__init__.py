@@ -2,10 +2,11 @@
 
 from inferbridge.config.load import EXIT_CODE, SettingsError, load_settings, parse_upstream
 from inferbridge.config.sources import Flags, environment_names
-from inferbridge.config.values import Admin, Listener, ListenerTls, Log, Settings, Upstream
+from inferbridge.config.values import AccessLog, Admin, Listener, ListenerTls, Log, Settings, Upstream
 
 __all__ = [
     "EXIT_CODE",
+    "AccessLog",
     "Admin",
     "Flags",
     "Listener",

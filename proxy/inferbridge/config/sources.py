@@ -35,6 +35,7 @@ class Flags:
     allow_unauthenticated: bool | None = None
     log_level: str | None = None
     log_format: str | None = None
+    access_log: bool | None = None
     admin: str | None = None
 
 
@@ -130,6 +131,7 @@ def flags_tree(flags: Flags, problems: Problems) -> Node:
         ("--allow-unauthenticated", ("allow_unauthenticated",), _one(flags.allow_unauthenticated)),
         ("--log-level", ("log", "level"), _one(flags.log_level)),
         ("--log-format", ("log", "format"), _one(flags.log_format)),
+        ("--access-log", ("access_log", "enabled"), _one(flags.access_log)),
         ("--admin", ("admin", "listen"), _one(flags.admin)),
         *_limits(flags.limit, problems),
     ]

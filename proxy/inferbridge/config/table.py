@@ -3,7 +3,7 @@
 from inferbridge.config.auth import AUTH, secret
 from inferbridge.config.kinds import Choice, Count, Field, FilePath, ListOf, Record, Switch, Text, duration, size
 from inferbridge.config.upstreams import Upstreams, parse_listener
-from inferbridge.config.values import Admin, ListenerTls, Log, Settings
+from inferbridge.config.values import AccessLog, Admin, ListenerTls, Log, Settings
 from inferbridge.gateway.limits import Limits
 
 _MOST = 1 << 40
@@ -70,6 +70,10 @@ SETTINGS = Record(
                 "log",
             ),
             "Lines on stderr.",
+        ),
+        "access_log": Field(
+            Record(AccessLog, {"enabled": Field(Switch(), "Whether there is one.")}, "access_log"),
+            "One JSON line for each call on stdout, whatever became of it.",
         ),
         "admin": Field(
             Record(

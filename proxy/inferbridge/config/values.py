@@ -93,6 +93,13 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
+class AccessLog:
+    """One JSON line for each call on stdout."""
+
+    enabled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Admin:
     """The port for probes, metrics and people; there is none unless it is given."""
 
@@ -113,6 +120,7 @@ class Settings:
     auth: AuthSettings | None = None
     """None: nobody is authenticated."""
     log: Log = Log()
+    access_log: AccessLog = AccessLog()
     admin: Admin = Admin()
 
     @property

@@ -21,6 +21,7 @@ from inferbridge.bridge.values import (
 )
 from inferbridge.gateway.application import RequestHead, Responder
 from inferbridge.gateway.limits import Limits
+from inferbridge.gateway.spending import said
 from inferbridge.secret import CREDENTIAL_HEADERS
 
 log = logging.getLogger(__name__)
@@ -142,21 +143,32 @@ class OneAnswer(Collected):
 
     def __init__(self, bridge: Bridge, crossing: Crossing, responder: Responder, limits: Limits) -> None:
         super().__init__(crossing.call, limits.reply_bytes)
+        self._record = responder.record
+        self._said = said(responder.record, bridge)
         self._bridge = bridge
         self._crossing = crossing
         self._responder = responder
 
     def on_end(self, trailers: Headers) -> None:
         """The answer is complete."""
+        bridge, crossing = self._bridge, self._crossing
         try:
-            reply = self._bridge.reply(self._crossing, self.collected(trailers))
+            read = bridge.read_reply(crossing, crossing.legs[0], self.collected(trailers))
+            if self._said is not None:
+                self._said.reply(0, read)
+            reply = bridge.write_reply(crossing, (read,))
         except BridgeError as error:
-            reply = self._bridge.error(error)
+            reply = self._error(error)
         except Exception:
             # fail closed: a fault of ours must reach the client as an error, and no other call
             log.exception("translating an answer failed")
-            reply = self._bridge.error(BridgeError(Code.INTERNAL, "internal error"))
+            reply = self._error(BridgeError(Code.INTERNAL, "internal error"))
         answer(reply, self._responder)
+
+    def _error(self, error: BridgeError) -> HttpReply | GrpcReply:
+        if self._record is not None:
+            self._record.failed(error, "TE")
+        return self._bridge.error(error)
 
     def on_failure(self, error: BridgeError) -> None:
         """The call failed on the way."""

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from inferbridge.auth.identity import ANONYMOUS, ClientCertificate, Identity
 from inferbridge.bridge.errors import BridgeError
 from inferbridge.bridge.values import Buffer, Chunks, Headers
+from inferbridge.gateway.record import CallRecord
 from inferbridge.secret import Secret
 
 
@@ -45,6 +46,9 @@ class RequestHead:
 
 class Responder(Protocol):
     """How the application answers one call."""
+
+    record: CallRecord | None = None
+    """What is known of the call, where somebody keeps it; whoever wraps a responder hands it on."""
 
     def head(self, status: int, headers: Headers) -> None:
         """Send status and headers; the codec adds what framing needs."""

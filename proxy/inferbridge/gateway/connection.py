@@ -22,6 +22,7 @@ from inferbridge.gateway.http1 import Http1Codec
 from inferbridge.gateway.http1_head import Peer
 from inferbridge.gateway.http2 import Http2Codec
 from inferbridge.gateway.limits import Limits
+from inferbridge.gateway.record import CallRecord
 from inferbridge.gateway.sniff import detect
 from inferbridge.secret import path_of
 
@@ -34,7 +35,7 @@ _BARE_ERROR_BODY = b"internal error\n"
 class _Call:
     """One request and its answer; what the application holds is the `_Answer`."""
 
-    __slots__ = ("answer", "head", "held", "owed", "refused", "sink", "stream")
+    __slots__ = ("answer", "head", "held", "owed", "record", "refused", "sink", "stream")
 
     def __init__(self, stream: int, head: RequestHead | None) -> None:
         self.stream = stream
@@ -47,6 +48,14 @@ class _Call:
         """The application wants no more of the body for now."""
         self.owed = 0
         """Credit that the client gets when it may go on."""
+        self.record: CallRecord | None = None
+        """The application's, the same for every answer that is tried."""
+
+    def failing(self, error: BridgeError) -> None:
+        """It is given up, and not because the client has left."""
+        if self.record is not None:
+            self.record.failing = True
+            self.record.failed(error)
 
 
 class _Answer:
@@ -58,6 +67,15 @@ class _Answer:
         self._connection: ClientConnection | None = connection
         self._call = call
         self.started = False
+
+    @property
+    def record(self) -> CallRecord | None:
+        """That of the call."""
+        return self._call.record
+
+    @record.setter
+    def record(self, record: CallRecord | None) -> None:
+        self._call.record = record
 
     def mute(self) -> None:
         """The application may go on talking; nobody listens."""
@@ -296,9 +314,13 @@ class ClientConnection:
                 self.fail(call, error)
 
     def _on_refused(self, event: ProtocolRefused) -> None:
-        if call := self._calls.get(event.stream):
-            self._cancel(call)
-        call = self._calls[event.stream] = _Call(event.stream, event.head)
+        before = self._calls.get(event.stream)
+        call = _Call(event.stream, event.head)
+        if before is not None:
+            before.failing(event.error)
+            call.record = before.record
+            self._cancel(before)
+        self._calls[event.stream] = call
         self._refuse(call, event.error)
 
     def _cancel(self, call: _Call) -> None:
@@ -344,13 +366,15 @@ class ClientConnection:
         if call.answer is not None:
             call.answer.mute()
         sink, call.sink = call.sink, None
+        told = BridgeError(Code.INTERNAL, "internal error")
+        call.failing(told)
         self._cancel_sink(sink)
         if started:
             self.cut(call)
         elif call.refused:
             self._bare_error(call)
         else:
-            self._refuse(call, BridgeError(Code.INTERNAL, "internal error"))
+            self._refuse(call, told)
 
     def _refuse(self, call: _Call, error: BridgeError) -> None:
         """Have the application say no; if it cannot even do that, say so without it."""

@@ -25,8 +25,8 @@ from inferbridge.gateway.application import RequestHead, Responder
 from inferbridge.gateway.inspection import inspect
 from inferbridge.gateway.limiting import booking
 from inferbridge.gateway.limits import Limits
-from inferbridge.gateway.metering import Metering
-from inferbridge.gateway.route import Route, translated
+from inferbridge.gateway.metering import Metering, noted
+from inferbridge.gateway.route import Route, note_model, note_route, translated, unrouted
 from inferbridge.gateway.targets import Target, choose
 from inferbridge.gateway.translating import Cancellable, StreamedAnswer
 from inferbridge.upstream.api import UpstreamRequest
@@ -81,6 +81,7 @@ class DuplexExchange:
         self._service = service
         self._lease = lease
         self._head = head
+        self._record = responder.record
         self._responder = responder
         self._route: Route | None = None
         self._onward: _Onward | None = None
@@ -92,6 +93,8 @@ class DuplexExchange:
         """Find the runtime, if that can be done without a message."""
         try:
             route = self._route = self._service.route(self._head)
+            if self._record is not None:
+                note_route(self._record, route)
             if all(target.serves_all for target in route.targets):
                 self._go(route, route.targets[0])
         except BridgeError as error:
@@ -148,7 +151,7 @@ class DuplexExchange:
         limits = self._service.limits
         if not (target.same_binding(route.match, route.protocol) and target.is_duplex):
             if (used := booking(self._lease)) is not None:
-                bridge = self._service.metering.over(bridge, used)
+                bridge = self._service.metering.over(bridge, noted(self._record, used))
             self._onward = Turns(bridge, self._head, route, target, self._responder, limits, self._lease)
         elif route.inspects:
             self._onward = InspectedPassage(self._head, route, target, self._responder, bridge, limits)
@@ -159,6 +162,8 @@ class DuplexExchange:
         if not self._done:
             self._done = True
             self._early = []
+            if self._record is not None:
+                self._record.failed(error, unrouted(error) if self._route is None else "TE")
             self._service.refuse(error, self._head, self._responder)
 
 
@@ -170,7 +175,7 @@ class Passage:
         receiver = self._receiver = PassthroughAnswer(responder, True, route.match.api.errors)
         headers = tuple(pair for pair in head.headers if pair[0] not in NOT_PASSED_ON)
         request = UpstreamRequest(head.method, head.target, headers)
-        self._call = target.begin(request, receiver, responder.resume, route.deadline, head)
+        self._call = target.begin(request, receiver, responder.resume, route.deadline, head, responder.record)
 
     def on_data(self, data: Buffer) -> None:
         """On to the runtime; the client waits when there is no room."""
@@ -225,6 +230,8 @@ class InspectedPassage(Passage):
     def _refuse(self, error: BridgeError) -> None:
         if not self._over:
             self._over = True
+            if self._responder.record is not None:
+                self._responder.record.failed(error, "TE")
             self.cancel()
             if self._receiver.begun:
                 self._responder.end(status_trailers(error))
@@ -287,9 +294,14 @@ class Turns:
     def _break(self, error: BridgeError) -> None:
         """What the client sends is no gRPC, so that nothing can follow."""
         running = self._running
+        self._failed(error)
         self._end(status_trailers(error))
         if running is not None:
             running.cancel()
+
+    def _failed(self, error: BridgeError) -> None:
+        if self._responder.record is not None:
+            self._responder.record.failed(error, "TE")
 
     def cancel(self) -> None:
         """No more answers are wanted."""
@@ -314,7 +326,10 @@ class Turns:
             if self._route.inspects:
                 inspect(call, self._bridge, self._route, len(message))
             crossing = self._bridge.request(call)
+            if self._responder.record is not None:
+                note_model(self._responder.record, crossing.request)
         except BridgeError as error:
+            self._failed(error)
             chunks, trailers = self._bridge.failure(error)
             self.head(200, GRPC_HEADERS)
             for chunk in chunks:
@@ -326,7 +341,7 @@ class Turns:
         turn = StreamedAnswer(self._bridge, crossing, _Turn(self, self._responder), self._limits)
         running = turn.begin(
             lambda leg, receiver: self._target.send(
-                translated(leg, self._route), receiver, self._route.timeout, self._head
+                translated(leg, self._route), receiver, self._route.timeout, self._head, self._responder.record
             )
         )
         self._running = running if self._busy else None
@@ -363,6 +378,7 @@ class _Turn(Responder):
     """Stands where the client would be, for the answer to one of its messages."""
 
     def __init__(self, turns: Turns, responder: Responder) -> None:
+        self.record = responder.record
         self._turns = turns
         self._responder = responder
 

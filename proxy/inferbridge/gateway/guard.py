@@ -116,6 +116,8 @@ class Guard:
     def admit(self, caller: _Caller, identity: Identity, responder: Responder) -> RequestSink:
         """Let a call go on as that of `identity`."""
         self._access.counters.auth(identity.method, "allowed", "")
+        if responder.record is not None:
+            responder.record.identity = identity
         admitted = caller.admitted
         if admitted is None or admitted.identity is not identity:
             admitted = caller.admitted = self._stripped(caller, identity)
@@ -149,7 +151,10 @@ class Guard:
         """Answer what is not let in, unless what it calls is public."""
         if self._access.public and not self._access.public.isdisjoint(self._application.purposes(caller.head)):
             return self.admit(caller, ANONYMOUS, responder)
-        self._application.refuse(self._told(caller, error), caller.head, responder)
+        told = self._told(caller, error)
+        if responder.record is not None:
+            responder.record.failed(told, "UAEX")
+        self._application.refuse(told, caller.head, responder)
         return RefusedCall()
 
     def _told(self, caller: _Caller, error: BridgeError) -> BridgeError:
@@ -249,6 +254,8 @@ class _Waiting:
         self._held = []
         if sink is not None:
             sink.on_cancel()
+        if self._responder.record is not None:
+            self._responder.record.failed(error)
         self._guard.refuse(error, self._caller.head, self._responder)
 
     def on_data(self, data: Buffer) -> None:

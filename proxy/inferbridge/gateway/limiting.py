@@ -29,6 +29,7 @@ class LimitedCall(Responder):
     """One call with a lease: the exchange's `Responder`, and the client's `RequestSink`."""
 
     def __init__(self, lease: Lease, responder: Responder) -> None:
+        self.record = responder.record
         self._lease = lease
         self._responder = responder
         self._sink: RequestSink | None = None

@@ -101,7 +101,9 @@ class Listing:
         timeout = min(self._route.timeout, ANSWER_SECONDS)
         targets: dict[Receiver, Target] = {part: part.target for part in self._parts}
         self._legs = Legs(
-            lambda leg, part: targets[part].send(translated(leg, self._route), part, timeout, self._caller)
+            lambda leg, part: targets[part].send(
+                translated(leg, self._route), part, timeout, self._caller, self._responder.record
+            )
         )
         self._legs.begin([(part.crossing.legs[0], part) for part in self._parts])
         return self._legs

@@ -22,12 +22,27 @@ from inferbridge.bridge.streams import GrpcSource, RestSource, Source
 from inferbridge.bridge.values import Buffer, GrpcReply, GrpcRequest, Headers, HttpReply, HttpRequest, header
 from inferbridge.gateway.answers import Collected
 from inferbridge.gateway.limits import Limits
-from inferbridge.gateway.usage import COUNTS, Complain, Tally, Used
+from inferbridge.gateway.record import CallRecord
+from inferbridge.gateway.spending import counts_tokens
+from inferbridge.gateway.usage import Complain, Tally, Usage, Used
 from inferbridge.upstream.api import Receiver
 
 log = logging.getLogger(__name__)
 
 _LENIENT = Policy(lossy=True)
+
+
+def noted(record: CallRecord | None, used: Used) -> Used:
+    """As `used`, and the record of a call that somebody will read hears of it too."""
+    if record is None or not record.observed:
+        return used
+    record.metered = True
+
+    def note(usage: Usage) -> None:
+        record.use(usage.prompt_tokens, usage.completion_tokens)
+        used(usage)
+
+    return note
 
 
 class Metering:
@@ -39,14 +54,14 @@ class Metering:
 
     def over(self, bridge: Bridge, used: Used) -> Bridge:
         """The bridge, for one call whose tokens are counted."""
-        if not _counts_tokens(bridge):
+        if not counts_tokens(bridge):
             return bridge
         parts = {part.name: getattr(bridge, part.name) for part in fields(bridge)}
         return _MeteredBridge(**parts, used=used, complain=self._complain(bridge))
 
     def beside(self, receiver: Receiver, bridge: Bridge, used: Used) -> Receiver:
         """The receiver of a call that is passed through; `bridge` is one from the binding that both ends speak."""
-        if not _counts_tokens(bridge):
+        if not counts_tokens(bridge):
             return receiver
         return _Overheard(receiver, _Copy(bridge, used, self._complain(bridge), self._limits))
 
@@ -60,13 +75,6 @@ class Metering:
                 log.warning("tokens of %s answering %s are not all counted: %s", bridge.profile.name, name, why)
 
         return complain
-
-
-def _counts_tokens(bridge: Bridge) -> bool:
-    """Whether answers of the operation have places for numbers of tokens."""
-    operation = "".join(part.capitalize() for part in bridge.client.endpoint.operation.split("_"))
-    reply = getattr(bridge.setting.operations, f"{operation}Reply", None)
-    return reply is not None and not set(COUNTS).isdisjoint(reply.__struct_fields__)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -77,6 +77,8 @@ class ReframedAnswer(PassthroughAnswer):
 
     def _fail(self, error: BridgeError) -> None:
         if not self._over:
+            if self._responder.record is not None:
+                self._responder.record.failed(error, "TE")
             self._finish(self._writer.encode_error(self._error(error, None)), ())
 
     def _finish(self, last: bytes, trailers: Headers) -> None:

@@ -1,15 +1,20 @@
 """Where a call goes, and its requests as the pools of runtimes take them."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from inferbridge.auth.rules import EVERYTHING, Permit
 from inferbridge.bridge.accept import StreamForm
 from inferbridge.bridge.bridge import Leg
+from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.framing import frame
 from inferbridge.bridge.routes import Match
 from inferbridge.bridge.values import Headers, HttpRequest
+from inferbridge.gateway.record import CallRecord, Flag, bounded
 from inferbridge.gateway.targets import Target
 from inferbridge.upstream.api import UpstreamRequest
+
+_NOWHERE = frozenset({Code.NOT_FOUND, Code.UNIMPLEMENTED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,10 @@ class Route:
     """What the body still has to decide."""
     named_model: str = ""
     """The model that metadata names, beside path and body."""
+    path: str = ""
+    """The endpoint's, as the specs have it: a template, or the gRPC method."""
+    model: str = ""
+    """That the path names, for the record."""
     sources: tuple[Target, ...] = ()
     """The upstreams whose answers make the client's together, where it lists models."""
     inspects: bool = field(init=False)
@@ -45,6 +54,35 @@ class Route:
     def __post_init__(self) -> None:
         # asked for each call with the head, which is many
         object.__setattr__(self, "inspects", self.permit.inspects or bool(self.named_model))
+
+
+def template(match: Match, protocol: str) -> str:
+    """The path that led to a match, as the specs have it."""
+    endpoint = match.endpoint
+    if protocol == "grpc" or endpoint.rest is None:
+        return endpoint.grpc.rpc if endpoint.grpc is not None else ""
+    paths = endpoint.rest.aliases if match.is_alias else endpoint.rest.paths
+    wanted = set(match.variables)
+    return next((path for path in paths if {part[1:-1] for part in path.split("/") if part[:1] == "{"} == wanted), "")
+
+
+def note_route(record: CallRecord, route: Route) -> None:
+    """Tell the record of a call where it goes."""
+    endpoint = route.match.endpoint
+    record.path = record.path or route.path
+    record.api, record.operation, record.model = route.match.api.name, endpoint.operation, route.model
+    record.streamed = endpoint.mode == "stream" and record.is_grpc
+
+
+def note_model(record: CallRecord, request: Any) -> None:
+    """Tell the record of a call which model it asks for, if it names one and that is not known yet."""
+    if not record.model and (model := getattr(request, "model", None)):
+        record.model = bounded(str(model))
+
+
+def unrouted(error: BridgeError) -> Flag | None:
+    """Why there is no route."""
+    return "NR" if error.code in _NOWHERE else None
 
 
 def translated(leg: Leg, route: Route) -> UpstreamRequest:

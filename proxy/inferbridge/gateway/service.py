@@ -6,6 +6,7 @@ head of a call alone is worked out once and remembered with the head (`Route`).
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache, partial
 
@@ -48,16 +49,19 @@ from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.listing import Listing, sources
 from inferbridge.gateway.local.services import HEALTH, REFLECTIONS, LocalServices
 from inferbridge.gateway.losses import Losses
-from inferbridge.gateway.metering import Metering
+from inferbridge.gateway.metering import Metering, noted
 from inferbridge.gateway.readiness import Readiness
+from inferbridge.gateway.record import bounded
 from inferbridge.gateway.reframing import ReframedAnswer
 from inferbridge.gateway.rest_services.calls import RestServices
-from inferbridge.gateway.route import Route, translated
+from inferbridge.gateway.route import Route, note_model, note_route, template, translated, unrouted
 from inferbridge.gateway.targets import Target, able, choose, owner
 from inferbridge.gateway.translating import Cancellable, StreamedAnswer, WholeAnswer
 from inferbridge.upstream.api import Receiver, UpstreamRequest
 
 _REMEMBERED_PATHS = 1024
+_SMALL_BODY = 16 << 10
+"""Bytes of a body that is read for its model's name alone."""
 _HEALTH = frozenset({"server_ready"})
 """Operations that anybody may call where health is public: a model's readiness tells which models there are."""
 
@@ -123,6 +127,8 @@ class GatewayService:
         """A call begins."""
         local = self.local.find(head) if self.local is not None else None
         if local is not None:
+            if responder.record is not None:
+                responder.record.routed("", "reflection" if "reflection" in head.target else "health", head.target)
             return local(head, responder)
         connect = self.connect.find(head) if self.connect is not None else None
         if connect is not None:
@@ -143,6 +149,9 @@ class GatewayService:
         try:
             lease = self._limiter.lease(head.identity, rates)
         except BridgeError as error:
+            if responder.record is not None:
+                note_route(responder.record, self.route(head))
+                responder.record.failed(error, "RL")
             self.refuse(error, head, responder)
             return RefusedCall()
         return LimitedCall(lease, responder).open(lambda answer: self._begin(head, answer, lease))
@@ -230,6 +239,8 @@ class GatewayService:
             "events" if grpc else _form(match, head),
             permit,
             header(head.headers, MODEL_HEADER) or "",
+            template(match, "grpc" if grpc else "rest"),
+            bounded(match.variables.get("model", "")),
             sources(match, targets, self.targets, hides=permit.inspects),
         )
 
@@ -279,7 +290,10 @@ def client_end(match: Match, protocol: str, variant: str) -> End:
 class Exchange:
     """One call in flight: collects the client's body and sends it on."""
 
-    __slots__ = ("_bridge", "_call", "_chunks", "_done", "_head", "_responder", "_route", "_service", "_size", "_used")
+    __slots__ = (
+        "_bridge", "_call", "_chunks", "_done", "_head", "_record", "_responder", "_route", "_service", "_size",
+        "_used",
+    )  # fmt: skip
 
     def __init__(
         self, service: GatewayService, head: RequestHead, responder: Responder, lease: Lease | None = None
@@ -287,6 +301,7 @@ class Exchange:
         self._service = service
         self._head = head
         self._responder = responder
+        self._record = responder.record
         self._chunks: list[Buffer] = []
         self._size = 0
         self._done = False
@@ -304,9 +319,12 @@ class Exchange:
     def begin(self) -> None:
         """Find the endpoint; a call without one is answered at once."""
         try:
-            self._route = self._service.route(self._head)
+            route = self._route = self._service.route(self._head)
         except BridgeError as error:
             self._fail(error)
+        else:
+            if self._record is not None:
+                note_route(self._record, route)
 
     # the client's body
 
@@ -348,8 +366,9 @@ class Exchange:
                 refuse_repeated_names(bytes(body_of(self._http_call(route))))
             receiver = self._passing(route, target)
             request = self._passthrough(route)
+            self._note_model(route)
             self._done, self._chunks = True, []
-            call = target.send(request, receiver, route.timeout, self._head)
+            call = target.send(request, receiver, route.timeout, self._head, self._record)
             self._call = _cancellable(call, target, route.match.endpoint)
         else:
             self._translate(route, target)
@@ -372,8 +391,17 @@ class Exchange:
         receiver = self._handing_on(route)
         if self._used is None:
             return receiver
+        used = noted(self._record, self._used)
         bridge = self._service.bridge(route.match, route.protocol, target)
-        return self._service.metering.beside(receiver, bridge, self._used)
+        return self._service.metering.beside(receiver, bridge, used)
+
+    def _note_model(self, route: Route) -> None:
+        """The model of a call whose body nobody reads, where a look at it costs little."""
+        record = self._record
+        if record is None or not record.observed or record.model or self._size > _SMALL_BODY:
+            return
+        with suppress(BridgeError):  # what is wrong with it is the runtime's to say
+            record.model = bounded(self._model())
 
     def _handing_on(self, route: Route) -> PassthroughAnswer:
         """As it is or in the framing that the client asks for."""
@@ -386,8 +414,10 @@ class Exchange:
     def _translate(self, route: Route, target: Target) -> None:
         bridge = self._bridge = self._service.bridge(route.match, route.protocol, target)
         if self._used is not None:
-            bridge = self._service.metering.over(bridge, self._used)
+            bridge = self._service.metering.over(bridge, noted(self._record, self._used))
         crossing = bridge.request(self._client_call(route))
+        if self._record is not None:
+            note_model(self._record, crossing.request)
         limits = self._service.limits
         if not crossing.legs:
             self._done, self._chunks = True, []
@@ -396,14 +426,15 @@ class Exchange:
         if crossing.is_simple:
             receiver = OneAnswer(bridge, crossing, self._responder, limits)
             self._done, self._chunks = True, []
-            self._call = target.send(translated(crossing.legs[0], route), receiver, route.timeout, self._head)
+            request = translated(crossing.legs[0], route)
+            self._call = target.send(request, receiver, route.timeout, self._head, self._record)
             return
         kind = partial(StreamedAnswer, form=route.form) if crossing.context.stream else WholeAnswer
         answer_of_all = kind(bridge, crossing, self._responder, limits)
         self._done, self._chunks = True, []
         self._call = answer_of_all.begin(
             lambda leg, receiver: _cancellable(
-                target.send(translated(leg, route), receiver, route.timeout, self._head),
+                target.send(translated(leg, route), receiver, route.timeout, self._head, self._record),
                 target,
                 crossing.runtime.endpoint,
             )
@@ -460,6 +491,8 @@ class Exchange:
             return
         self._done = True
         self._chunks = []
+        if self._record is not None:
+            self._record.failed(error, unrouted(error) if self._route is None else "TE")
         if self._bridge is not None:
             answer(self._bridge.error(error), self._responder)
         else:

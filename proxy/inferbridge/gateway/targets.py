@@ -14,8 +14,14 @@ from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.matching import half_of, serving
 from inferbridge.bridge.registry import Api, Endpoint
 from inferbridge.bridge.routes import Match
+from inferbridge.bridge.values import Headers, header
+from inferbridge.gateway.record import CallRecord, clock
+from inferbridge.gateway.recording import REQUEST_ID, RecordedReceiver
 from inferbridge.secret import Secret
 from inferbridge.upstream.api import Call, DuplexPool, GrowingCall, Pool, Receiver, UpstreamRequest
+
+_OTHER_IDS = {"tgis": "x-correlation-id"}
+"""Where the runtimes of an API look for a call's id, beside `x-request-id`."""
 
 
 class Caller(Protocol):
@@ -53,8 +59,17 @@ class Target:
     outgoing: Outgoing = field(default_factory=Outgoing)
     """As whom it is called."""
 
-    def send(self, request: UpstreamRequest, receiver: Receiver, timeout: float | None, caller: Caller) -> Call:
-        """Start a call for `caller`, see `Pool.send`."""
+    def send(
+        self,
+        request: UpstreamRequest,
+        receiver: Receiver,
+        timeout: float | None,
+        caller: Caller,
+        record: CallRecord | None = None,
+    ) -> Call:
+        """Start a call for `caller`, see `Pool.send`; `record` is that of the client's call it is made for."""
+        if record is not None:
+            request, receiver = self._noted(request, receiver, record)
         return self.pool.send(self._signed(request, caller), receiver, timeout)
 
     def begin(
@@ -64,15 +79,37 @@ class Target:
         drained: Callable[[], None],
         timeout: float | None,
         caller: Caller,
+        record: CallRecord | None = None,
     ) -> GrowingCall:
         """Start a call whose messages follow, see `DuplexPool.begin`; only where `is_duplex`."""
         assert isinstance(self.pool, DuplexPool)
+        if record is not None:
+            request, receiver = self._noted(request, receiver, record)
         return self.pool.begin(self._signed(request, caller), receiver, drained, timeout)
 
     @property
     def is_duplex(self) -> bool:
         """Whether request and answer of one call may be under way at once."""
         return isinstance(self.pool, DuplexPool)
+
+    def _noted(
+        self, request: UpstreamRequest, receiver: Receiver, record: CallRecord
+    ) -> tuple[UpstreamRequest, Receiver]:
+        """The request with the call's id, and the receiver of an answer that the record tells of."""
+        record.upstream, record.runtime, record.upstream_protocol = self.name, self.profile.name, self.protocol
+        if not record.upstream_began:
+            record.upstream_began = clock()
+        record.upstream_ended = 0.0
+        own: Headers = ((REQUEST_ID, record.request_id),) if record.own_id else ()
+        other = _OTHER_IDS.get(self.profile.api)
+        if other is not None and header(request.headers, other) is None:
+            own = (*own, (other, record.request_id))
+        if own:
+            kept = request.headers
+            if record.hostile_id:
+                kept = tuple(pair for pair in kept if pair[0] != REQUEST_ID)
+            request = structs.replace(request, headers=kept, own=own)
+        return request, RecordedReceiver(receiver, record)
 
     def _signed(self, request: UpstreamRequest, caller: Caller) -> UpstreamRequest:
         if self.outgoing.nothing:

@@ -22,6 +22,7 @@ from inferbridge.gateway.answers import Collected, answer
 from inferbridge.gateway.application import Responder
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.pulse import Pulse
+from inferbridge.gateway.spending import said
 from inferbridge.upstream.api import Receiver
 
 log = logging.getLogger(__name__)
@@ -99,6 +100,8 @@ class TranslatedAnswer(ABC):
         self.crossing = crossing
         self.limits = limits
         self._responder = responder
+        self._record = responder.record
+        self._said = said(responder.record, bridge)
         self._open = len(crossing.legs)
         self._unfinished = set(range(len(crossing.legs)))
 
@@ -156,10 +159,13 @@ class TranslatedAnswer(ABC):
     def broken(self, error: Exception) -> None:
         """What a step raised ends the call."""
         if isinstance(error, BridgeError):
-            self.fail(not_the_clients(error))
+            told = not_the_clients(error)
         else:
             log.error("translating an answer failed", exc_info=error)
-            self.fail(BridgeError(Code.INTERNAL, "internal error"))
+            told = BridgeError(Code.INTERNAL, "internal error")
+        if self._record is not None:
+            self._record.failed(told, "TE")
+        self.fail(told)
 
     def fail(self, error: BridgeError) -> None:
         """End the call with an error."""
@@ -182,12 +188,16 @@ class WholeAnswer(TranslatedAnswer):
 
     def take_reply(self, number: int, reply: Any) -> None:
         """Keep it until all are there."""
+        if self._said is not None:
+            self._said.reply(number, reply)
         self._replies[number] = reply
 
     def take_messages(self, number: int, messages: Iterable[Any]) -> None:
         """Fold them."""
         for message in messages:
             self.finished(number, message)
+            if self._said is not None:
+                self._said.message(number, message)
             self._folds[number].add(message)
 
     def complete(self) -> None:
@@ -210,16 +220,23 @@ class StreamedAnswer(TranslatedAnswer):
 
     def take_reply(self, number: int, reply: Any) -> None:
         """A whole answer is a stream of one delta."""
+        told, self._said = self._said, None  # its messages say the same again
+        if told is not None:
+            told.reply(number, reply)
         self.take_messages(number, self.bridge.unfold(reply))
+        self._said = told
 
     def take_messages(self, number: int, messages: Iterable[Any]) -> None:
         """Write them on; those before an error go out before it is told."""
         chunks: list[Buffer] = []
+        told = self._said
         try:
             for message in messages:
                 self.finished(number, message)
                 if number:
                     message.index += number
+                if told is not None:
+                    told.message(number, message)
                 chunks += self._sink.write((message,) if self._writer is None else self._writer.write(message))
         finally:
             self._send(chunks)

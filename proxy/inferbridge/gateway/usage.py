@@ -39,12 +39,12 @@ class Tally:
 
     def reply(self, reply: Any) -> None:
         """All of a whole answer."""
-        prompt, completion, total = (_total(reply, name) for name in COUNTS)
-        if prompt is None and completion is None and total is None:
+        prompt, completion, both = (total(reply, name) for name in COUNTS)
+        if prompt is None and completion is None and both is None:
             self._complain("a whole answer says no numbers of tokens")
             completion = sum(_least(choice) for choice in getattr(reply, "choices", ()))
         if prompt is None:
-            prompt = (total or 0) - (completion or 0)
+            prompt = (both or 0) - (completion or 0)
         self._tell(prompt, completion or 0)
 
     def message(self, message: Any) -> None:
@@ -68,11 +68,11 @@ class Tally:
             self._used(more)
 
 
-def _total(reply: Any, name: str) -> int | None:
+def total(reply: Any, name: str) -> int | None:
     """What the whole says, or all of its texts together; None where neither says it."""
-    total: int | None = getattr(reply, name, None)
-    if total is not None:
-        return total
+    whole: int | None = getattr(reply, name, None)
+    if whole is not None:
+        return whole
     said = [getattr(choice, name, None) for choice in getattr(reply, "choices", ())]
     known = [count for count in said if count is not None]
     return sum(known) if known else None

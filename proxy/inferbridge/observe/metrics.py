@@ -1,38 +1,19 @@
-"""The metrics of a proxy: one table of all there are, and the numbers of one running proxy, kept by prometheus_client.
-
-Labels come from the specs, from the configuration or from a fixed set of words; nothing that a client sends becomes
-one. Should a label grow all the same, a counter keeps `Metric.series` sets of labels, and what comes after them counts
-under `_other`: a mistake of ours must not fill the memory of the user's Prometheus.
-"""
+"""The metrics of a proxy: one table of all there are, and the numbers of one running proxy."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Info
+from prometheus_client import CollectorRegistry, Gauge, Info
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from inferbridge.gateway.counters import AuthResult
+from inferbridge.observe.calls import CALLS, CallMetrics
+from inferbridge.observe.series import Count, Metric
 from inferbridge.observe.versions import Versions
 
-OTHER = "_other"
 TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """One metric as users know it."""
-
-    name: str
-    kind: Literal["counter", "gauge", "info"]
-    help: str
-    labels: tuple[str, ...] = ()
-    series: int = 500
-    """Sets of labels that a counter keeps apart."""
-
 
 BUILD_INFO = Metric(
     "inferbridge_build_info",
@@ -55,25 +36,8 @@ AUTH = Metric(
 UPSTREAM_UP = Metric(
     "inferbridge_upstream_up", "gauge", "1 when the upstream says that it is ready, else 0.", ("upstream",)
 )
-METRICS = (BUILD_INFO, LOST_FIELDS, AUTH, UPSTREAM_UP)
+METRICS = (BUILD_INFO, *CALLS, LOST_FIELDS, AUTH, UPSTREAM_UP)
 """All there are."""
-
-
-class _Count:
-    """A counter that keeps a bounded number of label sets."""
-
-    def __init__(self, metric: Metric, registry: CollectorRegistry) -> None:
-        self._counter = Counter(metric.name, metric.help, metric.labels, registry=registry)
-        self._most = metric.series
-        self._children: dict[tuple[str, ...], Counter] = {}
-
-    def add(self, *labels: str, count: int = 1) -> None:
-        child = self._children.get(labels)
-        if child is None:
-            if len(self._children) >= self._most:
-                labels = (OTHER,) * len(labels)
-            child = self._children[labels] = self._counter.labels(*labels)
-        child.inc(count)
 
 
 class Metrics:
@@ -85,8 +49,10 @@ class Metrics:
         # prometheus_client adds the ending that tells the kind
         build = Info(BUILD_INFO.name.removesuffix("_info"), BUILD_INFO.help, registry=self._registry)
         build.info({"version": versions.inferbridge, "spec_hash": versions.spec_hash})
-        self._lost = _Count(LOST_FIELDS, self._registry)
-        self._auth = _Count(AUTH, self._registry)
+        self._lost = Count(LOST_FIELDS, self._registry)
+        self._auth = Count(AUTH, self._registry)
+        self.calls = CallMetrics(self._registry)
+        """Hears of every call."""
         self._up = Gauge(UPSTREAM_UP.name, UPSTREAM_UP.help, UPSTREAM_UP.labels, registry=self._registry)
 
     def lost_fields(self, operation: str, api: str, runtime: str, count: int) -> None:

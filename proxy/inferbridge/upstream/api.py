@@ -19,6 +19,8 @@ class UpstreamRequest(Struct, frozen=True):
     chunks: Chunks = ()
     idempotent: bool = False
     """May be sent again after it may have reached the runtime."""
+    own: Headers = ()
+    """Further headers, which no other request has."""
 
 
 class Receiver(Protocol):

@@ -66,8 +66,8 @@ class EncodedHead:
         self._routes: dict[tuple[str, str], bytes] = {}
         self._fields: dict[Headers, bytes] = {}
 
-    def __call__(self, method: str, path: str, headers: Headers) -> bytes:
-        """The encoded head; INVALID_ARGUMENT when a part of it may not be sent."""
+    def __call__(self, method: str, path: str, headers: Headers, own: Headers = ()) -> bytes:
+        """The encoded head; INVALID_ARGUMENT when a part of it may not be sent. What is `own` is not kept."""
         route = self._routes.get((method, path))
         if route is None:
             check_target(method, path)
@@ -77,7 +77,7 @@ class EncodedHead:
         if fields is None:
             fields = self._encode_fields(sendable(headers))
             _remember(self._fields, headers, fields)
-        return route + fields
+        return route + fields + self._encode_fields(sendable(own)) if own else route + fields
 
 
 def _remember[Key](cache: dict[Key, bytes], key: Key, value: bytes) -> None:

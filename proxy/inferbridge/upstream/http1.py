@@ -231,7 +231,7 @@ class Http1Pool:
         call = Http1Call(self, request, receiver)
         loop = asyncio.get_running_loop()
         try:
-            call.head = self._head(request.method, request.path, request.headers)
+            call.head = self._head(request.method, request.path, request.headers, request.own)
         except BridgeError as error:
             loop.call_soon(call.fail, error)
             return call

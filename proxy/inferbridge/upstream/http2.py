@@ -308,7 +308,7 @@ class Http2Pool:
     def _start[C: Http2Call](self, call: C, timeout: float | None) -> C:
         request = call.request
         try:
-            call.block = self._head(request.method, request.path, request.headers)
+            call.block = self._head(request.method, request.path, request.headers, request.own)
         except BridgeError as error:
             asyncio.get_running_loop().call_soon(call.fail, error)
             return call

@@ -40,6 +40,7 @@ class GrpcAnswer(Responder):
         limit: int,
         on_losses: Callable[[Collection[str]], None],
     ) -> None:
+        self.record = responder.record
         self._form = form
         self._method = method
         self._responder = responder
@@ -66,7 +67,10 @@ class GrpcAnswer(Responder):
             for message in self._messages.feed(data):
                 self._writer.message(self._text(message), _metadata(self._headers))
         except BridgeError as error:
-            self.fail(BridgeError(Code.INTERNAL, f"the answer cannot be written as JSON: {error.message}"))
+            told = BridgeError(Code.INTERNAL, f"the answer cannot be written as JSON: {error.message}")
+            if self.record is not None:
+                self.record.failed(told, "TE")
+            self.fail(told)
             self.cancel()
 
     def _text(self, message: Buffer) -> bytes:

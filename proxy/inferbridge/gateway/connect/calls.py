@@ -56,6 +56,9 @@ class ConnectCall:
         self, head: RequestHead, responder: Responder, method: Method, limits: Limits, open_grpc: Open, lost: Lost
     ) -> None:
         self._head = head
+        self._record = responder.record
+        if self._record is not None:
+            self._record.routed("", "", method.rpc)
         self._method = method
         self._limits = limits
         self._open = open_grpc
@@ -101,6 +104,8 @@ class ConnectCall:
             self._fail(error)
 
     def _fail(self, error: BridgeError) -> None:
+        if self._record is not None:
+            self._record.failed(error, "TE")
         self._answer.fail(error)
         self._stop()
 

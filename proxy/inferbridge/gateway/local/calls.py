@@ -77,6 +77,8 @@ class Call(ABC):
         """End the call with an error."""
         if not self.done:
             self.finish()
+            if self._responder.record is not None:
+                self._responder.record.failed(error, "UT" if error.code is Code.DEADLINE_EXCEEDED else None)
             self.send_error(error)
 
     def finish(self) -> None:

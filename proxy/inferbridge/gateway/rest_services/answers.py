@@ -36,6 +36,7 @@ class RestAnswer(Responder):
         limits: Limits,
         on_losses: Callable[[Collection[str]], None],
     ) -> None:
+        self.record = responder.record
         self._responder = responder
         self._message = message
         self._dialect = dialect
@@ -126,6 +127,8 @@ class RestAnswer(Responder):
         if self._over:
             return
         self._over = True
+        if self.record is not None:
+            self.record.failed(error, "TE")
         status = status_trailers(error)
         if self._begun:
             self._responder.end(status)

@@ -83,6 +83,8 @@ class RestServiceCall:
     ) -> None:
         self._head = head
         self._responder = responder
+        if responder.record is not None:
+            responder.record.routed(service.api.name, service.endpoint.operation, service.method.rpc)
         self._service = service
         self._limits = limits
         self._open = open_rest
@@ -136,6 +138,8 @@ class RestServiceCall:
             self._call.on_cancel()
 
     def _fail(self, error: BridgeError) -> None:
+        if self._responder.record is not None:
+            self._responder.record.failed(error, "TE")
         self._over, self._body = True, []
         answer_grpc(GrpcReply(int(error.code), error.message), self._responder)
 

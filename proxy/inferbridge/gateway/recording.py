@@ -1,0 +1,370 @@
+"""Makes the record of every call, and hands it to whoever wants it when the call has ended: exactly once for each.
+
+A `Recorder` is the outermost application. It stands on both sides of all that happens to a call:
+
+    client ⇄ RecordedCall ⇄ guard, limits, exchange … ⇄ RecordedReceiver ⇄ pool of the runtime
+
+A call has ended with the first of these:
+
+    answered       end, whole, abort
+    left           on_cancel, while the connection is not `failing` the call
+    failed         on_cancel of a call that the connection fails and whose answer has begun: it is cut
+    refused        by a codec (`refuse`), or by the connection after a failure, with the same record then
+
+Its id is the client's `x-request-id` if that is acceptable, else a new one. The client finds it with its answer, the
+runtime with its request. A head that is sent again is read once.
+"""
+
+import logging
+import re
+from bisect import bisect_left
+from collections.abc import Sequence
+from random import getrandbits
+from time import time
+from typing import Protocol
+
+from msgspec import Struct
+
+from inferbridge.bridge.bridge import LOST_HEADER
+from inferbridge.bridge.errors import BridgeError, Code
+from inferbridge.bridge.framing import unquote_message
+from inferbridge.bridge.values import Buffer, Chunks, Headers, header
+from inferbridge.gateway.answers import is_grpc
+from inferbridge.gateway.application import Application, RequestHead, RequestSink, Responder
+from inferbridge.gateway.counting import Counter, counter, octets
+from inferbridge.gateway.record import GAP_SECONDS, CallRecord, Flag, bounded, clock
+from inferbridge.upstream.api import Receiver
+
+_log = logging.getLogger(__name__)
+
+REQUEST_ID = "x-request-id"
+_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_TRACE = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
+_STATUS = {str(number): number for number in range(100)}
+"""What `grpc-status` may say, and more."""
+_VERSIONS = {"1.0": "HTTP/1.0", "1.1": "HTTP/1.1", "2": "HTTP/2"}
+_UPSTREAM_FLAGS: dict[Code, Flag] = {Code.DEADLINE_EXCEEDED: "UT", Code.RESOURCE_EXHAUSTED: "LR"}
+_LAST_GAP = len(GAP_SECONDS)
+
+
+class Observer(Protocol):
+    """Wants to know of calls."""
+
+    def began(self, record: CallRecord) -> None:
+        """A call has begun; its record knows the client's side alone."""
+
+    def ended(self, record: CallRecord) -> None:
+        """It has ended; the record is complete."""
+
+
+class _Known(Struct, frozen=True):
+    """What a head says of every call that it begins."""
+
+    protocol: str
+    request_id: str
+    """The client's; empty where a new one is needed."""
+    hostile_id: bool
+    """What the client has sent as one must go no further."""
+    trace_id: str
+    span_id: str
+    content_type: str
+    method: str
+
+    @classmethod
+    def of(cls, head: RequestHead) -> "_Known":
+        """The same object for a head that is sent again."""
+        known: _Known | None = head.memo.get("record")
+        if known is None:
+            known = head.memo["record"] = cls._read(head)
+        return known
+
+    @classmethod
+    def _read(cls, head: RequestHead) -> "_Known":
+        ids = [value for name, value in head.headers if name == REQUEST_ID]
+        acceptable = ids[0] if len(ids) == 1 and _ID.fullmatch(ids[0]) else ""
+        trace = _TRACE.fullmatch(header(head.headers, "traceparent") or "")
+        if trace is not None and trace[0].startswith("00-") and len(trace[0]) != 55:
+            trace = None
+        return cls(
+            "gRPC" if is_grpc(head) else _VERSIONS.get(head.version, ""),
+            acceptable,
+            bool(ids) and not acceptable,
+            trace[1] if trace is not None else "",
+            trace[2] if trace is not None else "",
+            header(head.headers, "content-type") or "",
+            bounded(head.method),
+        )
+
+
+_NOTHING = _Known("", "", False, "", "", "", "")
+
+
+def new_id() -> str:
+    """A random UUID (version 4), made for speed: an id is no secret."""
+    low, high = 0x4000 | getrandbits(12), 0x8000 | getrandbits(14)  # version and variant (RFC 9562)
+    return "%08x-%04x-%04x-%04x-%012x" % (getrandbits(32), getrandbits(16), low, high, getrandbits(48))  # noqa: UP031 - faster
+
+
+class Recorder:
+    """The `Application` that codecs hand calls to; `observers` hear of all of them."""
+
+    def __init__(self, application: Application, observers: Sequence[Observer] = ()) -> None:
+        self._application = application
+        self._observers = tuple(observers)
+
+    def open(self, head: RequestHead, responder: Responder) -> RequestSink:
+        """A call begins."""
+        known = _Known.of(head)
+        record = responder.record = self._begin(head, known)
+        return RecordedCall(self, record, responder, counter(known.content_type)).open(self._application, head)
+
+    def refuse(self, error: BridgeError, head: RequestHead | None, responder: Responder) -> None:
+        """Answer what no call came of, or a call that has failed."""
+        record = responder.record
+        if record is None:
+            record = responder.record = self._begin(head, _Known.of(head) if head is not None else _NOTHING)
+        elif record.ended:  # its answer was on the way when the client broke a rule
+            self._application.refuse(error, head, responder)
+            return
+        record.failing = False
+        record.failed(error)
+        RecordedCall(self, record, responder, None).refuse(self._application, error, head)
+
+    def _begin(self, head: RequestHead | None, known: _Known) -> CallRecord:
+        record = CallRecord(
+            request_id=known.request_id or new_id(),
+            own_id=not known.request_id,
+            hostile_id=known.hostile_id,
+            trace_id=known.trace_id,
+            span_id=known.span_id,
+            protocol=known.protocol,
+            method=known.method,
+            peer=head.peer if head is not None else "",
+            observed=bool(self._observers),
+            began_at=time(),
+            began=clock(),
+        )
+        for observer in self._observers:
+            try:
+                observer.began(record)
+            except Exception:
+                _log.exception("noting the begin of a call failed")
+        return record
+
+    def end(self, record: CallRecord) -> None:
+        """Tell of a call that has ended."""
+        for observer in self._observers:
+            try:
+                observer.ended(record)
+            except Exception:
+                _log.exception("noting the end of a call failed")
+
+
+class RecordedCall(Responder):
+    """One call: its application's `Responder`, and its client's `RequestSink`."""
+
+    def __init__(self, recorder: Recorder, record: CallRecord, responder: Responder, asked: Counter | None) -> None:
+        """`asked` counts the client's messages; None: its body is one."""
+        self.record: CallRecord = record
+        self._recorder = recorder
+        self._responder = responder
+        self._asked = asked
+        self._told: Counter | None = None
+        self._sink: RequestSink | None = None
+        self._begun = False
+        self._last = 0.0
+        """When the last piece of a streamed answer was sent."""
+
+    def open(self, application: Application, head: RequestHead) -> RequestSink:
+        """Begin the call; one that raises is refused by the connection, or cut if its answer has begun."""
+        try:
+            sink = application.open(head, self)
+        except BaseException:
+            if self._begun:
+                self._end()
+            raise
+        if not self.record.ended:
+            self._sink = sink
+        return self
+
+    def refuse(self, application: Application, error: BridgeError, head: RequestHead | None) -> None:
+        """Have it refused; where even that fails the connection says 500."""
+        try:
+            application.refuse(error, head, self)
+        except BaseException:
+            self.record.status = 500
+            self._end()
+            raise
+
+    def _end(self) -> None:
+        record, self._sink = self.record, None  # they hold each other: leave nothing to the garbage collector
+        if not record.ended:
+            if record.spent is not None and (spent := record.spent()) is not None:
+                record.use(*spent)
+            if record.gaps is not None:
+                record.gap_seconds = self._last - record.first_byte
+            record.ended = clock()
+            self._recorder.end(record)
+
+    # the client's side
+
+    def on_data(self, data: Buffer) -> None:
+        """A piece of the body."""
+        record = self.record
+        record.bytes_in += len(data) if type(data) is bytes else octets(data)
+        if self._asked is not None:
+            record.messages_in += self._asked.feed(data)
+        if self._sink is not None:
+            self._sink.on_data(data)
+
+    def on_end(self) -> None:
+        """The body is complete."""
+        record = self.record
+        record.received = clock()
+        if self._asked is None and record.bytes_in:
+            record.messages_in = 1
+        if self._sink is not None:
+            self._sink.on_end()
+
+    def on_cancel(self) -> None:
+        """The client went away, or the connection has given the call up."""
+        sink, self._sink = self._sink, None
+        if not self.record.failing:
+            self.record.flag("DC")
+        try:
+            if sink is not None:
+                sink.on_cancel()
+        finally:
+            if self._begun or not self.record.failing:  # else it will be refused
+                self._end()
+
+    # the application's side
+
+    def head(self, status: int, headers: Headers) -> None:
+        """Status and headers, and the id."""
+        self._responder.head(status, self._headed(status, headers))
+        self._begun = True
+
+    def _headed(self, status: int, headers: Headers) -> Headers:
+        record, found = self.record, dict(headers)
+        record.status = status
+        self._told = counter(found.get("content-type", ""))
+        if self._told is not None:
+            record.streamed = record.streamed or not record.is_grpc
+        if "grpc-status" in found or LOST_HEADER in found:
+            self._outcome(found)
+        if REQUEST_ID in found:
+            headers = tuple(pair for pair in headers if pair[0] != REQUEST_ID)
+        return (*headers, (REQUEST_ID, record.request_id))
+
+    def _outcome(self, found: dict[str, str]) -> None:
+        """What headers or trailers say of the call."""
+        record = self.record
+        if LOST_HEADER in found:
+            record.losses = found[LOST_HEADER]
+        status = _STATUS.get(found.get("grpc-status", ""))
+        if status is not None:
+            record.grpc_status = status
+            if status and not record.error:
+                record.error = bounded(unquote_message(found.get("grpc-message", "")))
+
+    def data(self, data: Buffer) -> None:
+        """A piece of the answer."""
+        if self.record.observed:
+            self._note(data)
+        self._responder.data(data)
+
+    def message(self, data: Buffer) -> None:
+        """Whole messages of a stream."""
+        if self.record.observed:
+            self._note(data)
+        self._responder.message(data)
+
+    def _note(self, data: Buffer) -> None:
+        record, now = self.record, clock()
+        record.bytes_out += len(data) if type(data) is bytes else octets(data)
+        if self._told is not None:
+            record.messages_out += self._told.feed(data)
+        if record.gaps is not None:
+            record.gaps[bisect_left(GAP_SECONDS, now - self._last)] += 1
+            self._last = now
+        elif not record.first_byte:
+            record.first_byte = self._last = now
+            if record.streamed:
+                record.gaps = [0] * (_LAST_GAP + 1)
+
+    def end(self, trailers: Headers = ()) -> None:
+        """The answer is complete."""
+        if trailers:
+            self._outcome(dict(trailers))
+        if self._told is None and self.record.bytes_out:
+            self.record.messages_out = 1
+        self._responder.end(trailers)
+        self._end()
+
+    def whole(self, status: int, headers: Headers, chunks: Chunks) -> None:
+        """The whole answer."""
+        record = self.record
+        headers = self._headed(status, headers)
+        for chunk in chunks:
+            record.bytes_out += len(chunk) if type(chunk) is bytes else octets(chunk)
+            if self._told is not None:
+                record.messages_out += self._told.feed(chunk)
+        if record.bytes_out:
+            record.first_byte = clock()
+            if self._told is None:
+                record.messages_out = 1
+        self._responder.whole(status, headers, chunks)
+        self._end()
+
+    def hold(self) -> None:
+        """The application wants no more of the body for now."""
+        self._responder.hold()
+
+    def resume(self) -> None:
+        """It does again."""
+        self._responder.resume()
+
+    def abort(self) -> None:
+        """The answer is cut."""
+        self._responder.abort()
+        self._end()
+
+
+class RecordedReceiver:
+    """What a runtime answers, noted on its way to the receiver; pieces of the body go there directly."""
+
+    __slots__ = ("_receiver", "_record", "on_data")
+
+    def __init__(self, receiver: Receiver, record: CallRecord) -> None:
+        self._receiver = receiver
+        self._record = record
+        self.on_data = receiver.on_data
+
+    def on_head(self, status: int, headers: Headers) -> None:
+        """Status and headers."""
+        record = self._record
+        if not record.upstream_head:
+            record.upstream_head = clock()
+        if status > (record.upstream_status or 0):
+            record.upstream_status = status
+        self._outcome(headers)
+        self._receiver.on_head(status, headers)
+
+    def on_end(self, trailers: Headers) -> None:
+        """The answer is complete."""
+        self._record.upstream_ended = clock()
+        if trailers:
+            self._outcome(trailers)
+        self._receiver.on_end(trailers)
+
+    def on_failure(self, error: BridgeError) -> None:
+        """The call failed on the way."""
+        self._record.upstream_ended = clock()
+        self._record.failed(error, _UPSTREAM_FLAGS.get(error.code, "UC"))
+        self._receiver.on_failure(error)
+
+    def _outcome(self, fields: Headers) -> None:
+        record, status = self._record, _STATUS.get(header(fields, "grpc-status") or "")
+        if status is not None and status >= (record.upstream_grpc_status or 0):
+            record.upstream_grpc_status = status

@@ -1,0 +1,74 @@
+"""Tokens as a runtime's answers say them: which operations have places for their numbers, and a sum for the record."""
+
+from functools import lru_cache
+from typing import Any
+
+from inferbridge.bridge.bridge import Bridge
+from inferbridge.gateway.record import CallRecord
+from inferbridge.gateway.usage import COUNTS, total
+
+
+def counts_tokens(bridge: Bridge) -> bool:
+    """Whether answers of the operation have places for numbers of tokens."""
+    return _has_counts(bridge.client.endpoint.operation, bridge.setting.operations)
+
+
+@lru_cache
+def _has_counts(operation: str, operations: Any) -> bool:
+    name = "".join(part.capitalize() for part in operation.split("_"))
+    reply = getattr(operations, f"{name}Reply", None)
+    return reply is not None and not set(COUNTS).isdisjoint(reply.__struct_fields__)
+
+
+class Said:
+    """The tokens of one call as its runtime's messages say them, for a record: what none of them says is not guessed.
+
+    Numbers are only kept, which costs a fraction of what a `Tally` does; the record asks for them when it is complete.
+    """
+
+    __slots__ = ("_generated", "_prompts", "_total")
+
+    def __init__(self) -> None:
+        self._prompts: dict[int, int] = {}  # by the number of the runtime's answer
+        self._generated: dict[int, int] = {}  # by the index of a text
+        self._total: int | None = None
+
+    def reply(self, number: int, reply: Any) -> None:
+        """A whole answer."""
+        prompt, completion, both = (total(reply, name) for name in COUNTS)
+        if prompt is None and both is not None:
+            prompt = both - (completion or 0)
+        if prompt is not None:
+            self._prompts[number] = prompt
+        if completion is not None:
+            self._generated[number] = completion
+
+    def message(self, number: int, message: Any) -> None:
+        """A message of a stream, whose counts are cumulative."""
+        completion = getattr(message, "completion_tokens", None)
+        if completion is not None:
+            if message.usage_only:
+                self._total = completion
+            else:
+                self._generated[message.index] = completion
+        prompt = getattr(message, "prompt_tokens", None)
+        if prompt is not None:
+            self._prompts[number] = prompt
+
+    def spent(self) -> tuple[int, int] | None:
+        """Tokens of prompts and of texts; None where nobody said any."""
+        if not self._prompts and not self._generated and self._total is None:
+            return None
+        generated = sum(self._generated.values()) if self._total is None else self._total
+        return sum(self._prompts.values()), generated
+
+
+def said(record: CallRecord | None, bridge: Bridge) -> Said | None:
+    """What to tell of the answers over a bridge; None where nobody wants to know, or there is nothing to count."""
+    if record is None or not record.observed or record.metered or not counts_tokens(bridge):
+        return None
+    if record.spent is not None and (before := record.spent()) is not None:
+        record.use(*before)  # of a call that is made of several, one after the other
+    found = Said()
+    record.spent = found.spent
+    return found

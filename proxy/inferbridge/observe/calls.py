@@ -1,0 +1,169 @@
+"""The metrics of calls, made of their records.
+
+A model's name becomes a label when a call for it has succeeded, so that clients who make names up fill no place. There
+are places for `MODELS` of them; what comes after counts under `_other`, as does every name that has no place yet.
+"""
+
+from prometheus_client import CollectorRegistry, Gauge
+
+from inferbridge.bridge.errors import Code
+from inferbridge.gateway.record import GAP_SECONDS, CallRecord
+from inferbridge.observe.series import OTHER, Count, Histogram, Metric
+
+MODELS = 100
+_NONE = "none"
+_DURATIONS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+_FIRST_BYTES = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+_OVERHEADS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 1.0)
+
+REQUESTS = Metric(
+    "inferbridge_requests_total",
+    "counter",
+    "Calls that have ended; `code` and `grpc_code` are what the client got.",
+    ("direction", "operation", "runtime", "model", "code", "grpc_code"),
+)
+DURATION = Metric(
+    "inferbridge_request_duration_seconds",
+    "histogram",
+    "From the client's head to the end of the answer.",
+    ("direction", "operation", "runtime"),
+    50,
+    _DURATIONS,
+)
+OVERHEAD = Metric(
+    "inferbridge_overhead_seconds",
+    "histogram",
+    "Of the duration, what neither the client's body nor an upstream took.",
+    ("direction", "operation"),
+    50,
+    _OVERHEADS,
+)
+IN_FLIGHT = Metric(
+    "inferbridge_in_flight", "gauge", "Calls that have begun and not ended, by the client's protocol.", ("protocol",)
+)
+TTFT = Metric(
+    "inferbridge_ttft_seconds",
+    "histogram",
+    "From the client's head to the first byte of a streamed answer's body.",
+    ("model",),
+    32,
+    _FIRST_BYTES,
+)
+GAPS = Metric(
+    "inferbridge_inter_message_seconds",
+    "histogram",
+    "Between two pieces of a streamed answer.",
+    ("model",),
+    32,
+    GAP_SECONDS,
+)
+TOKENS = Metric(
+    "inferbridge_tokens_total",
+    "counter",
+    "Tokens of prompts (`input`) and texts (`output`), where they are known.",
+    ("model", "type"),
+)
+MESSAGES = Metric(
+    "inferbridge_stream_messages_total",
+    "counter",
+    "Messages of streams: the client's (`request`) and those that it got (`answer`).",
+    ("operation", "side"),
+)
+TRANSLATION_ERRORS = Metric(
+    "inferbridge_translation_errors_total",
+    "counter",
+    "Calls that ended because something could not be translated; `reason` is the gRPC code.",
+    ("operation", "reason"),
+)
+REJECTED = Metric(
+    "inferbridge_limits_rejected_total",
+    "counter",
+    "Calls that a limit ended: a `rate` of the caller, or a `size`.",
+    ("limit",),
+)
+CALLS = (REQUESTS, DURATION, OVERHEAD, IN_FLIGHT, TTFT, GAPS, TOKENS, MESSAGES, TRANSLATION_ERRORS, REJECTED)
+_LIMITS = {"RL": "rate", "LR": "size"}
+_CODES = {int(code): code.name for code in Code}
+
+
+class CallMetrics:
+    """Counts calls; an `Observer` of them."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._requests = Count(REQUESTS, registry)
+        self._duration = Histogram(DURATION, registry)
+        self._overhead = Histogram(OVERHEAD, registry)
+        gauge = Gauge(IN_FLIGHT.name, IN_FLIGHT.help, IN_FLIGHT.labels, registry=registry)
+        self._rest = self._grpc = 0
+        """Calls in flight."""
+        gauge.labels("rest").set_function(lambda: self._rest)
+        gauge.labels("grpc").set_function(lambda: self._grpc)
+        self._ttft = Histogram(TTFT, registry)
+        self._gaps = Histogram(GAPS, registry)
+        self._tokens = Count(TOKENS, registry)
+        self._messages = Count(MESSAGES, registry)
+        self._translation_errors = Count(TRANSLATION_ERRORS, registry)
+        self._rejected = Count(REJECTED, registry)
+        self._models: set[str] = set()
+
+    def began(self, record: CallRecord) -> None:
+        """One more is in flight."""
+        self._in_flight(record, 1)
+
+    def ended(self, record: CallRecord) -> None:
+        """Count all that the record says."""
+        self._in_flight(record, -1)
+        direction, operation = record.direction, record.operation or _NONE
+        runtime, model = record.runtime or _NONE, self._model(record)
+        code = _NONE if record.status is None else str(record.status)
+        self._requests.add(direction, operation, runtime, model, code, _grpc_code(record.grpc_status))
+        self._duration.observe(record.duration, direction, operation, runtime)
+        overhead = record.overhead
+        if overhead is not None:
+            self._overhead.observe(overhead, direction, operation)
+        if record.streamed or record.messages_in > 1:
+            self._stream(record, operation, model)
+        if record.tokens_in is not None:
+            self._tokens.add(model, "input", count=record.tokens_in)
+            self._tokens.add(model, "output", count=record.tokens_out or 0)
+        if record.flags:
+            self._flags(record, operation)
+
+    def _in_flight(self, record: CallRecord, more: int) -> None:
+        if record.is_grpc:
+            self._grpc += more
+        else:
+            self._rest += more
+
+    def _model(self, record: CallRecord) -> str:
+        """The label for its model."""
+        model = record.model
+        if not model:
+            return _NONE
+        if model in self._models:
+            return model
+        if len(self._models) >= MODELS or record.status != 200 or record.grpc_status or record.flags:
+            return OTHER
+        self._models.add(model)
+        return model
+
+    def _stream(self, record: CallRecord, operation: str, model: str) -> None:
+        self._messages.add(operation, "request", count=record.messages_in)
+        self._messages.add(operation, "answer", count=record.messages_out)
+        if record.streamed and record.ttft is not None:
+            self._ttft.observe(record.ttft, model)
+        if record.gaps is not None:
+            self._gaps.add(record.gaps, record.gap_seconds, model)
+
+    def _flags(self, record: CallRecord, operation: str) -> None:
+        for flag in record.flags:
+            if flag in _LIMITS:
+                self._rejected.add(_LIMITS[flag])
+            elif flag == "TE" and record.code is not None:
+                self._translation_errors.add(operation, record.code.name.lower())
+
+
+def _grpc_code(status: int | None) -> str:
+    if status is None:
+        return _NONE
+    return _CODES.get(status, "UNKNOWN")

@@ -1,0 +1,113 @@
+"""Metrics as users know them, and numbers for them whose labels are bounded.
+
+Labels come from the specs, from the configuration or from a fixed set of words; the one thing of a client's that may
+become one is a model's name, see `calls`. Should a label grow all the same, each metric keeps `Metric.series` sets of
+labels, and what comes after them counts under `_other`: a mistake of ours must not fill the memory of the user's
+Prometheus.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+OTHER = "_other"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric as users know it."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram", "info"]
+    help: str
+    labels: tuple[str, ...] = ()
+    series: int = 500
+    """Sets of labels that a counter or histogram keeps apart."""
+    buckets: tuple[float, ...] = ()
+    """Upper ends of a histogram's, without the last one, which has no end."""
+
+
+class Count(Collector):
+    """A counter that keeps a bounded number of label sets; why it is our own, see `Histogram`."""
+
+    def __init__(self, metric: Metric, registry: CollectorRegistry) -> None:
+        self._metric = metric
+        self._children: dict[tuple[str, ...], int] = {}
+        registry.register(self)
+
+    def add(self, *labels: str, count: int = 1) -> None:
+        """Add to the counter with these labels."""
+        children = self._children
+        if labels not in children and len(children) >= self._metric.series:
+            labels = (OTHER,) * len(labels)
+        children[labels] = children.get(labels, 0) + count
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        """What a scraper reads."""
+        family = CounterMetricFamily(self._metric.name, self._metric.help, labels=self._metric.labels)
+        for labels, count in self._children.items():
+            family.add_metric(labels, count)
+        yield family
+
+
+class _Buckets:
+    """One set of labels of a histogram."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self, size: int) -> None:
+        self.counts = [0] * size
+        self.total = 0.0
+
+
+class Histogram(Collector):
+    """A histogram that keeps a bounded number of label sets.
+
+    prometheus_client's own takes a lock and walks its buckets for each value, which costs more than all else that is
+    noted of a call; calls are served by one thread.
+    """
+
+    def __init__(self, metric: Metric, registry: CollectorRegistry) -> None:
+        self._metric = metric
+        self._children: dict[tuple[str, ...], _Buckets] = {}
+        registry.register(self)
+
+    def observe(self, value: float, *labels: str) -> None:
+        """Add one value."""
+        child = self._child(labels)
+        child.counts[bisect_left(self._metric.buckets, value)] += 1
+        child.total += value
+
+    def add(self, counts: Sequence[int], total: float, *labels: str) -> None:
+        """Add values that are counted by bucket already, the last for those beyond all; `total` is their sum."""
+        child = self._child(labels)
+        for place, count in enumerate(counts):
+            child.counts[place] += count
+        child.total += total
+
+    def _child(self, labels: tuple[str, ...]) -> _Buckets:
+        child = self._children.get(labels)
+        if child is None:
+            if len(self._children) >= self._metric.series:
+                labels = (OTHER,) * len(labels)
+            child = self._children.setdefault(labels, _Buckets(len(self._metric.buckets) + 1))
+        return child
+
+    def collect(self) -> Iterable[HistogramMetricFamily]:
+        """What a scraper reads."""
+        family = HistogramMetricFamily(self._metric.name, self._metric.help, labels=self._metric.labels)
+        for labels, child in self._children.items():
+            family.add_metric(labels, list(self._cumulated(child)), child.total)
+        yield family
+
+    def _cumulated(self, child: _Buckets) -> Iterator[tuple[str, float]]:
+        below = 0
+        for end, count in zip((*self._metric.buckets, float("inf")), child.counts, strict=True):
+            below += count
+            yield floatToGoString(end), below  # type: ignore[no-untyped-call]  # it has no types
