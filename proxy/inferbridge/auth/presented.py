@@ -22,6 +22,8 @@ _TOKEN = re.compile(r"[\x21-\x7e]+")
 _REMEMBERED = 1024
 _CREDENTIALS = frozenset({AUTHORIZATION, "proxy-authorization", "cookie", "api-key", "x-api-key"})
 _IDENTITIES = frozenset({"x-maas-user", "x-maas-groups", "x-forwarded-client-cert"})
+_SECRET_HEADERS = _CREDENTIALS | {"set-cookie", "x-forwarded-client-cert"}
+_SECRET_ENDINGS = ("-api-key", "-token", "-secret", "-authorization", "-credential")
 _REMOVED = _CREDENTIALS | _IDENTITIES
 _NOTHING = Presented()
 _IDENTITY_PREFIXES = ("x-remote-", "x-gateway-inference-")
@@ -58,6 +60,11 @@ class Reader:
         return tuple(
             [pair for pair in headers if pair[0] not in removed and not pair[0].startswith(_IDENTITY_PREFIXES)]
         )
+
+
+def is_secret(name: str) -> bool:
+    """Whether a header of this name, in lower case, may hold a credential of a client, a runtime or a browser."""
+    return name in _SECRET_HEADERS or name.endswith(_SECRET_ENDINGS)
 
 
 def _token(name: str, value: str) -> str:

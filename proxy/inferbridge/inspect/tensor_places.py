@@ -59,10 +59,11 @@ def _tensor(message: memoryview, descriptor: Descriptor, budget: Budget) -> Tens
     try:
         for number, _, value in wire_fields(message, budget):
             known = descriptor.fields_by_number.get(number)
-            inner = known.message_type if known is not None else None
-            if inner is not None and known.name == "contents" and isinstance(value, memoryview):
-                _take_contents(tensor, value, inner, budget)
-            elif known is not None:
+            if known is None:
+                continue
+            if known.name == "contents" and known.message_type is not None and isinstance(value, memoryview):
+                _take_contents(tensor, value, known.message_type, budget)
+            else:
                 _take(tensor, known.name, value)
     except WireError as error:
         tensor.notes.append(f"its message is broken: {error}")

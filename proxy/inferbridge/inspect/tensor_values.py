@@ -150,10 +150,14 @@ def listed_elements(items: Sequence[Buffer]) -> Elements:
 
 def varint_elements(run: Buffer, kind: Datatype, among: int = 1) -> Elements:
     """Packed varints, as `int_contents` and `int64_contents` have them."""
+    trouble = "the last number is cut off" if len(run) and run[-1] >= 128 else ""
+    return Elements(len(run), count_varints(run), _varint_pieces(run[: READ_VARINTS // among], kind), trouble=trouble)
+
+
+def count_varints(run: Buffer) -> int:
+    """Numbers of a packed run: each ends with a byte below 128."""
     octets = np.frombuffer(run, "u1")
-    count = sum(int(np.count_nonzero(octets[at : at + _PIECE] < 128)) for at in range(0, len(octets), _PIECE))
-    trouble = "the last number is cut off" if len(run) and octets[-1] >= 128 else ""
-    return Elements(len(run), count, _varint_pieces(run[: READ_VARINTS // among], kind), trouble=trouble)
+    return sum(int(np.count_nonzero(octets[at : at + _PIECE] < 128)) for at in range(0, len(octets), _PIECE))
 
 
 def _varint_pieces(run: Buffer, kind: Datatype) -> Iterator[Array]:

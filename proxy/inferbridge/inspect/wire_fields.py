@@ -31,15 +31,19 @@ def wire_fields(message: memoryview, budget: Budget) -> Iterator[WireField]:
         if budget.fields < 0:
             raise WireError("too many fields to show; the rest begins", "", at)
         try:
-            field, at = _field(message, at)
+            field, stop = _field(message, at)
         except WireError as error:
             raise WireError(error.reason, error.field, at) from None
         except (IndexError, struct.error):
             raise WireError("truncated", "", at) from None
         yield field
+        if stop > len(message):
+            raise WireError(f"field {field.number} lacks {stop - len(message)} bytes", "", at)
+        at = stop
 
 
 def _field(message: memoryview, at: int) -> tuple[WireField, int]:
+    """A field and where it ends, which for a delimited one may be behind the message: then its beginning."""
     tag, at = read_tag(message, at)
     number, wire_type = tag >> 3, tag & 7
     if not number:
@@ -48,15 +52,9 @@ def _field(message: memoryview, at: int) -> tuple[WireField, int]:
         value, at = read_varint(message, at)
         return WireField(number, wire_type, value), at
     if wire_type == DELIMITED:
-        return _delimited(message, at, number)
+        size, at = read_size(message, at)
+        return WireField(number, wire_type, message[at : at + size]), at + size
     if wire_type in _WIDTHS:
         form = _WIDTHS[wire_type]
         return WireField(number, wire_type, struct.unpack_from(form, message, at)[0]), at + struct.calcsize(form)
     raise WireError("a group, which no reader here takes apart" if wire_type in (3, 4) else f"wire type {wire_type}")
-
-
-def _delimited(message: memoryview, at: int, number: int) -> tuple[WireField, int]:
-    size, at = read_size(message, at)
-    if at + size > len(message):
-        raise WireError(f"field {number} is {size} bytes long, {len(message) - at} are left")
-    return WireField(number, DELIMITED, message[at : at + size]), at + size
