@@ -12,6 +12,7 @@ from mitmproxy.addonmanager import Loader
 
 from inferbridge.addon import GatewayAddon
 from inferbridge.gateway.client_tls import ClientTls
+from inferbridge.inspect import views
 from inferbridge.own_specs import use_environments
 
 _log = logging.getLogger(__name__)
@@ -25,7 +26,8 @@ class Entry(GatewayAddon):
         self._path = ""
 
     def load(self, loader: Loader) -> None:
-        """Declare the option."""
+        """Declare the option, and add our views of messages to mitmproxy's own."""
+        views.register()
         loader.add_option("inferbridge_config", str, "", "Configuration file of inferbridge.")
 
     def configure(self, updated: set[str]) -> None:

@@ -119,6 +119,15 @@ def test_what_is_wrong_in_json_is_told() -> None:
     short = b'{"inputs":[{"name":"a","shape":[2],"datatype":"INT32","parameters":{"binary_data_size":8}}]}'
     assert "  ! binary_data_size is 8, 4 bytes are left" in rest_lines(short + bytes(4), len(short))
     assert body_tensors(b'{"inputs": "a text for caikit"}') is None
+    with pytest.raises(ValueError, match="too many to read"):
+        body_tensors(
+            b'{"inputs":[{"name":"a","datatype":"BYTES","shape":[1],"data":["%s"]}]}' % bytes(25 * 1024 * 1024)
+        )
+
+
+def test_outputs_that_are_asked_for_are_no_tensors() -> None:
+    """A request names the outputs it wants, which have no elements."""
+    assert body_tensors(b'{"inputs":[],"outputs":[{"name":"y","parameters":{"binary_data":true}}]}') == []
 
 
 def test_a_long_array_is_counted_whole_and_read_in_part() -> None:

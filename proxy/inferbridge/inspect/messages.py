@@ -9,10 +9,10 @@ from google.protobuf.descriptor_pool import DescriptorPool
 
 from inferbridge.bridge.wire import WireError
 from inferbridge.inspect.field_values import known_value, unknown_value
-from inferbridge.inspect.page import Page, octets
+from inferbridge.inspect.page import Budget, Page, octets
 from inferbridge.inspect.tensor_places import message_tensors
 from inferbridge.inspect.tensors import tensor_lines
-from inferbridge.inspect.wire_fields import WireField, wire_fields
+from inferbridge.inspect.wire_fields import WireField, known_fields, wire_fields
 
 ANY = "google.protobuf.Any"
 _DEEPEST = 32
@@ -21,7 +21,9 @@ _DEEPEST = 32
 def add_message(page: Page, message: memoryview, descriptor: Descriptor | None, depth: int = 0) -> None:
     """One message: its tensors, if it has some, then its fields."""
     if descriptor is not None:
-        page.add_all(tensor_lines(message_tensors(message, descriptor, page.budget)), depth)
+        share = Budget(page.budget.fields // 2)  # the rest is for the fields, which are read again
+        page.add_all(tensor_lines(message_tensors(message, descriptor, share)), depth)
+        page.budget.fields -= page.budget.fields // 2 - share.fields
     _add_fields(page, message, descriptor, depth)
 
 
@@ -39,7 +41,7 @@ def _add_fields(page: Page, message: memoryview, descriptor: Descriptor | None, 
 
 
 def _add_field(page: Page, field: WireField, descriptor: Descriptor | None, depth: int) -> None:
-    known = None if descriptor is None else descriptor.fields_by_number.get(field.number)
+    known = None if descriptor is None else known_fields(descriptor).get(field.number)
     if known is None:
         note = "" if descriptor is None else " ! not in the proto"
         page.add(f"{field.number}: {unknown_value(field)}{note}", depth)

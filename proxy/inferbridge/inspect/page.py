@@ -20,7 +20,7 @@ _OCTETS = 24
 class Budget:
     """What is left of the work that one page may cost, however its input is made."""
 
-    fields: int = 100_000
+    fields: int = 50_000
     """Fields of protobuf messages that are read."""
     inflated: int = 64 * 1024 * 1024
     """Bytes that compressed messages may have, once they are read."""

@@ -12,8 +12,10 @@ from inferbridge.bridge.values import Buffer
 from inferbridge.bridge.wire import INT64, WireError, read_varint
 from inferbridge.inspect.page import Budget
 from inferbridge.inspect.tensors import Tensor
-from inferbridge.inspect.wire_fields import DELIMITED, wire_fields
+from inferbridge.inspect.wire_fields import DELIMITED, known_fields, wire_fields
 
+READ_JSON = 24 * 1024 * 1024
+"""Bytes of a REST body, without its arrays of numbers."""
 _MAX_DIMENSIONS = 64
 _VARINTS = ("int_contents", "int64_contents", "uint_contents", "uint64_contents")
 
@@ -49,7 +51,7 @@ def _known(
 ) -> Iterator[tuple[str, memoryview, Descriptor | None]]:
     """Delimited fields that have a name, and the descriptors of those that are messages."""
     for number, wire_type, value in wire_fields(message, budget):
-        known = descriptor.fields_by_number.get(number)
+        known = known_fields(descriptor).get(number)
         if known is not None and wire_type == DELIMITED and isinstance(value, memoryview):
             yield known.name, value, known.message_type
 
@@ -58,7 +60,7 @@ def _tensor(message: memoryview, descriptor: Descriptor, budget: Budget) -> Tens
     tensor = Tensor()
     try:
         for number, _, value in wire_fields(message, budget):
-            known = descriptor.fields_by_number.get(number)
+            known = known_fields(descriptor).get(number)
             if known is None:
                 continue
             if known.name == "contents" and known.message_type is not None and isinstance(value, memoryview):
@@ -96,7 +98,7 @@ def _take_contents(tensor: Tensor, message: memoryview, descriptor: Descriptor, 
     runs: dict[str, list[memoryview]] = {}
     try:
         for number, _, value in wire_fields(message, budget):
-            known = descriptor.fields_by_number.get(number)
+            known = known_fields(descriptor).get(number)
             if known is not None and isinstance(value, memoryview):
                 runs.setdefault(known.name, []).append(value)
             elif known is not None and known.name not in runs:
@@ -152,18 +154,21 @@ _DECODE = msgspec.json.Decoder(_JsonBody).decode
 
 
 def body_tensors(body: bytes, json_length: int | None = None) -> list[Tensor] | None:
-    """The tensors of a V2 REST body; None where it is none.
+    """The tensors of a V2 REST body; None where it is none, ValueError where it would take too long to read.
 
     `json_length` is the header `inference-header-content-length`: bytes of the JSON, behind which those of tensors are.
     """
     length = len(body) if json_length is None else max(0, json_length)
     text, tail = (body, memoryview(b"")) if length >= len(body) else (body[:length], memoryview(body)[length:])
     rest, regions = cut(text, 0)
+    if len(rest) > READ_JSON:
+        raise ValueError(f"{len(rest)} bytes of JSON beside its arrays of numbers are too many to read")
     read = _read(rest) or (_read(text) if regions else None)  # an array that is none may be cut in the wrong place
     if read is None:
         return None
     tensors = []
-    for each in [*read.inputs, *read.outputs]:
+    # an output without a datatype is one that the client asks for
+    for each in [*read.inputs, *(output for output in read.outputs if output.datatype)]:
         tensor, tail = _json_tensor(each, regions, tail)
         tensors.append(tensor)
     if tensors and len(tail):

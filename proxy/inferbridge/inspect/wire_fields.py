@@ -5,8 +5,11 @@ proto names, and of a tensor of 100 MB nothing but where it lies. Values of leng
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import NamedTuple
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from inferbridge.bridge.wire import WireError, read_size, read_tag, read_varint
 from inferbridge.inspect.page import Budget
@@ -21,6 +24,12 @@ class WireField(NamedTuple):
     number: int
     wire_type: int
     value: int | memoryview
+
+
+@lru_cache(1024)
+def known_fields(descriptor: Descriptor) -> Mapping[int, FieldDescriptor]:
+    """Fields by number; protobuf's own table makes a new object at each look."""
+    return {field.number: field for field in descriptor.fields}
 
 
 def wire_fields(message: memoryview, budget: Budget) -> Iterator[WireField]:
