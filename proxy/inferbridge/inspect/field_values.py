@@ -46,7 +46,7 @@ def known_value(field: WireField, known: FieldDescriptor) -> str | None:
         form = _FORMS[field.wire_type].get(known.type)
         return None if form is None else _plain(form(field.value), known)
     if known.type in _TEXTS:
-        return quoted_bytes(field.value)
+        return quoted_bytes(field.value, is_text=known.type == _F.TYPE_STRING)
     return _packed(field.value, known) if known.is_repeated and known.type in _WIRE_TYPES else None
 
 

@@ -76,13 +76,15 @@ def quoted(text: str, length: int = TEXT_LENGTH) -> str:
     return json.dumps(text[:length], ensure_ascii=False) + more
 
 
-def quoted_bytes(data: Buffer, length: int = TEXT_LENGTH) -> str:
-    """UTF-8 text as a string, other bytes as their number and the first of them in hexadecimal."""
+def quoted_bytes(data: Buffer, length: int = TEXT_LENGTH, *, is_text: bool = False) -> str:
+    """UTF-8 text as a string, other bytes as `octets`; `is_text` allows text its control characters."""
     # a cut may split the last letter, which is then left out
     head = bytes(data[: 4 * length])
     try:
         text = head.decode() if len(head) == len(data) else _decoded_head(head)
     except UnicodeDecodeError:
+        return octets(data)
+    if not is_text and any(letter < " " and letter not in "\t\r\n" for letter in text[:length]):
         return octets(data)
     if len(text) > length or len(head) < len(data):
         shown = text[:length]
