@@ -67,7 +67,8 @@ def test_paths_and_metadata_are_places_too() -> None:
 
 def test_credentials_are_not_values() -> None:
     """Headers that may hold a credential are shown without it."""
-    shown = header_values((("Authorization", "Bearer canary"), ("x-api-key", "canary"), ("mm-model-id", "m")))
+    headers = (("Authorization", "Bearer canary"), ("x-api-key", "canary"), ("x-own", "canary"), ("mm-model-id", "m"))
+    shown = header_values(headers, hidden={"x-own"})
     assert "canary" not in str(shown)
     assert shown["mm-model-id"] == "m"
 

@@ -79,9 +79,10 @@ def _refuse_large(body: Buffer) -> None:
         raise ValueError(f"{len(body)} bytes are too many to show field by field")
 
 
-def header_values(headers: Headers) -> Mapping[str, str]:
-    """Headers or metadata by name, without credentials."""
-    return {name.lower(): "***" if is_secret(name.lower()) else value for name, value in headers}
+def header_values(headers: Headers, hidden: Collection[str] = ()) -> Mapping[str, str]:
+    """Headers or metadata by name, without credentials; `hidden` are further headers that hold some."""
+    names = ((name.lower(), value) for name, value in headers)
+    return {name: "***" if is_secret(name) or name in hidden else value for name, value in names}
 
 
 def add_translation(page: Page, client: Asked, runtime: Asked, losses: Collection[str] = ()) -> None:
