@@ -13,6 +13,7 @@ from mitmproxy.addonmanager import Loader
 from inferbridge.addon import GatewayAddon
 from inferbridge.gateway.client_tls import ClientTls
 from inferbridge.inspect import views
+from inferbridge.observe.logs import DiscreetMessages
 from inferbridge.own_specs import use_environments
 
 _log = logging.getLogger(__name__)
@@ -26,8 +27,11 @@ class Entry(GatewayAddon):
         self._path = ""
 
     def load(self, loader: Loader) -> None:
-        """Declare the option, and add our views of messages to mitmproxy's own."""
+        """Declare the option, add our views, and see to it that mitmproxy's own handlers show no secrets of ours."""
         views.register()
+        for handler in logging.getLogger().handlers:
+            if not any(isinstance(one, DiscreetMessages) for one in handler.filters):
+                handler.addFilter(DiscreetMessages())
         loader.add_option("inferbridge_config", str, "", "Configuration file of inferbridge.")
 
     def configure(self, updated: set[str]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from inferbridge.bridge.framing import GRPC_HEADERS, frame, unframe
 from inferbridge.bridge.grpc import outcome
 from inferbridge.bridge.values import Buffer, Chunks, GrpcReply, GrpcRequest, Headers, HttpReply, HttpRequest
-from inferbridge.gateway.application import RequestHead
+from inferbridge.gateway.application import RequestHead, Responder
 from inferbridge.mock.runtime import NO_SCENARIO, MockRuntime
 from inferbridge.mock.script import Scenario
 from inferbridge_generated.runtimes import PROFILES
@@ -15,7 +15,7 @@ MOST = 1 << 20
 
 
 @dataclass
-class Heard:
+class Heard(Responder):
     """A `Responder` that keeps what it is told."""
 
     over: asyncio.Event = field(default_factory=asyncio.Event)

@@ -82,6 +82,14 @@ def test_explain_shows_both_ends_of_each_field() -> None:
     assert ["request", "repository", "repository_name", "-", "[refused by name]"] in rows
 
 
+def test_explain_knows_what_a_runtime_lacks() -> None:
+    """What an older dialect has no place for is refused by name there, and carried to a runtime of the newer one."""
+    for runtime, place in (("tgis/grpc", "-  [refused by name]"), ("vllm-nvidia/grpc", "params.decoding.regex")):
+        _, out, _ = run("explain", "openai/rest", runtime)
+        (line, *_) = [line for line in out.splitlines() if "request guided_regex" in line]
+        assert line.split(maxsplit=3)[3] == place
+
+
 def test_explain_suggests_the_nearest_name() -> None:
     """A misspelt end is a usage error with a suggestion."""
     code, _, err = run("explain", "open-inference/rest", "trition/grpc")

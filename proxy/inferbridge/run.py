@@ -2,8 +2,6 @@
 
 import asyncio
 import gc
-import json
-import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -16,7 +14,7 @@ import click
 
 from inferbridge import addon
 from inferbridge.bridge import allocator
-from inferbridge.config import EXIT_CODE, Flags, Listener, Log, Settings, SettingsError
+from inferbridge.config import EXIT_CODE, Flags, Listener, Settings, SettingsError
 from inferbridge.config.showing import shown
 from inferbridge.gateway import build
 from inferbridge.gateway.client_tls import ClientTls
@@ -24,7 +22,7 @@ from inferbridge.gateway.counters import NO_COUNTERS
 from inferbridge.gateway.guard import Guard
 from inferbridge.gateway.listening import listening
 from inferbridge.gateway.service import GatewayService
-from inferbridge.observe import admin
+from inferbridge.observe import admin, logs
 from inferbridge.observe.health import Health
 from inferbridge.observe.metrics import Metrics
 from inferbridge.observe.versions import versions
@@ -52,32 +50,9 @@ def load(config: Path | None, **flags: Any) -> Settings:
         sys.exit(EXIT_CODE)
 
 
-class JsonLines(logging.Formatter):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The record as JSON."""
-        entry = {"time": record.created, "level": record.levelname.lower(), "logger": record.name}
-        entry["message"] = record.getMessage()
-        if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry)
-
-
-def _set_up_logging(log: Log) -> None:
-    handler = logging.StreamHandler()
-    text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    handler.setFormatter(JsonLines() if log.format == "json" else text)
-    logging.basicConfig(level=log.level.upper(), handlers=[handler])
-    # mitmproxy tells of every connection; that is debugging
-    logging.getLogger("mitmproxy").setLevel(
-        max(logging.WARNING, logging.getLogger().level) if log.level != "debug" else 0
-    )
-
-
 def serve(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM."""
-    _set_up_logging(settings.log)
+    logs.set_up(settings.log.level, settings.log.format)
     allocator.tune()
     gc.collect()
     gc.freeze()  # what was loaded stays; collections look only at what calls make
@@ -109,9 +84,13 @@ async def _serve(settings: Settings, ready: Ready, warn: Callable[[list[str]], N
     metrics = Metrics(versions()) if settings.admin.listen is not None else None
     service = build.service(settings, metrics or NO_COUNTERS)
     guard = build.guard(settings, service, metrics or NO_COUNTERS)
-    warn(posture(settings, guard.access.chain.authenticators))
+
+    def bound(where: Bound) -> None:
+        ready(where)
+        warn(posture(settings, guard.access.chain.authenticators))
+
     try:
-        async with _observed(settings, service, metrics, ready) as started:
+        async with _observed(settings, service, metrics, bound) as started:
             await _run(settings, guard, client_tls, started)
     finally:
         await guard.close()

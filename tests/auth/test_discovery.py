@@ -178,7 +178,7 @@ async def test_trouble_takes_no_keys_away(issuer: Issuer, opened: Open, clock: C
         ({"jwks_uri": "http://issuer.example/keys"}, "is not https"),
         ({"jwks_uri": "file:///etc/passwd"}, "is no URL"),
         ({"jwks_uri": "https://user:password@localhost/keys"}, "is no URL"),
-        ({"jwks_uri": "https://localhost:99999/keys"}, "localhost:99999"),
+        ({"jwks_uri": "https://localhost:99999/keys"}, "host or port cannot be read"),
         ({"jwks_uri": "https://localhost:1/keys"}, "localhost:1"),
         ({"jwks_uri": "https://[::1/keys"}, "no URL"),
         ({"jwks_uri": "https://localhost/keys\r\nx: y"}, ""),

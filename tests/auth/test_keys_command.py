@@ -159,7 +159,7 @@ def test_a_misspelt_id_is_named_with_the_nearest(file: Path) -> None:
     """An id that is not in the file is a usage error with a suggestion."""
     code, _, err = run("revoke", "-f", file, "bach")
     assert code == 2
-    assert "has no key with the id 'bach'; did you mean 'batch'?" in err
+    assert "has no key with this id; did you mean 'batch'?" in err
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n"])

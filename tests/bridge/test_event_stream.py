@@ -15,6 +15,8 @@ STREAMS = {
     "CR LF": (b"event: message\r\ndata: a\r\n\r\n", [Event("message", b"a")]),
     "CR": (b"data: a\r\rdata: b\r\r", [Event("message", b"a"), Event("message", b"b")]),
     "several lines": (b"data: a\ndata: b\n\n", [Event("message", b"a\nb")]),
+    "many at once": (b"data: a\n\ndata: \n\ndata: c\n\n", [Event("message", data) for data in (b"a", b"", b"c")]),
+    "other lines among them": (b"data: a\n\nid: 1\n\ndata: b\n\n", [Event("message", b"a"), Event("message", b"b")]),
     "no space": (b"data:a\n\n", [Event("message", b"a")]),
     "named": (b"event: error\ndata: x\n\ndata: y\n\n", [Event("error", b"x"), Event("message", b"y")]),
     "comments": (b": ping\n\ndata: a\n\n", [Event("message", b"a")]),

@@ -58,7 +58,7 @@ def test_a_runtimes_variant_is_spoken() -> None:
             "not spoken over rest; say which runtime is at grpc",
         ),
         ("tgis/generate", f"vllm-amd={REST}", "rest", "tgis/generate is not spoken over rest"),
-        ("openai/chat", "ollama=http://127.0.0.1:1", None, "there is no runtime 'ollama'"),
+        ("openai/chat", "ollama=http://127.0.0.1:1", None, "there is no such runtime"),
         ("openai/chat", "127.0.0.1:1", None, "expected http://, https://, grpc:// or grpcs://"),
     ],
 )

@@ -5,7 +5,7 @@ from typing import Any
 
 from inferbridge.bridge.framing import frame, unframe, unquote_message
 from inferbridge.bridge.values import Buffer, Chunks, Headers, header
-from inferbridge.gateway.application import RequestHead, RequestSink
+from inferbridge.gateway.application import RequestHead, RequestSink, Responder
 from inferbridge.gateway.local.messages import message_class
 from inferbridge.gateway.local.services import LocalServices
 
@@ -13,7 +13,7 @@ GRPC: Headers = (("content-type", "application/grpc"), ("te", "trailers"))
 
 
 @dataclass
-class Recorder:
+class Recorder(Responder):
     """Collects an answer; anything after its end is an error."""
 
     heads: list[tuple[int, Headers]] = field(default_factory=list)

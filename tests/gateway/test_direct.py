@@ -6,6 +6,8 @@ from pathlib import Path
 from gateway.applications import Echo, EchoSink, Silent
 from gateway.serving import TIMEOUT, serving
 from inferbridge.gateway.application import RequestHead, Responder
+from inferbridge.gateway.connection import ClientConnection
+from inferbridge.gateway.direct import DirectProtocol
 from inferbridge.gateway.limits import Limits
 
 POST = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
@@ -38,6 +40,41 @@ async def test_one_connection_serves_call_after_call(confdir: Path) -> None:
             assert head.startswith(b"HTTP/1.1 200 ")
             assert await reader.readexactly(5) == b"hello"
         writer.close()
+
+
+class Socket(asyncio.Transport):
+    """Notes what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """The one that was there before."""
+        return asyncio.Protocol()
+
+    def is_closing(self) -> bool:
+        """Never."""
+        return False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Note."""
+        self.written += data
+
+
+async def test_a_message_of_a_stream_does_not_wait_for_another_turn() -> None:
+    """What the client of a stream waits for is on its socket before the event loop goes on; a mere piece is not."""
+    application, transport = Silent(), Socket()
+    connection = ClientConnection(application, Limits(), lambda: None)
+    protocol = DirectProtocol(transport, connection, lambda: None, lambda: None)
+    connection.wake, connection.flush = protocol.wake, protocol.flush
+    protocol.data_received(POST)
+    responder = application.sinks[0].responder
+    responder.head(200, (("content-type", "text/event-stream"),))
+    responder.data(b"piece")
+    assert transport.written == b""
+    responder.message(b"message")
+    assert transport.written.endswith(b"c\r\npiecemessage\r\n")
 
 
 async def test_pipelined_calls_are_answered_in_order(confdir: Path) -> None:

@@ -14,7 +14,7 @@ from gateway.serving import TIMEOUT, serving
 from inferbridge.auth.authenticator import Chain
 from inferbridge.auth.identity import Grant, Identity, Presented
 from inferbridge.bridge.values import join
-from inferbridge.config import Flags
+from inferbridge.config import Flags, Settings
 from inferbridge.gateway import build
 from inferbridge.gateway.guard import Access, Guard
 from inferbridge_generated.open_inference import wire
@@ -70,7 +70,13 @@ class Runtime:
 @asynccontextmanager
 async def gateway(upstream: str, confdir: Path) -> AsyncIterator[grpc.aio.StreamStreamMultiCallable]:
     """The stream method of a client of a gateway in front of `upstream`."""
-    settings = build.settings(None, {}, Flags(upstream=(upstream,)))
+    async with served(build.settings(None, {}, Flags(upstream=(upstream,))), confdir) as stream:
+        yield stream
+
+
+@asynccontextmanager
+async def served(settings: Settings, confdir: Path) -> AsyncIterator[grpc.aio.StreamStreamMultiCallable]:
+    """The stream method of a client of a gateway with these settings."""
     application = build.application(settings)
     async with (
         serving(application, confdir) as port,
@@ -91,6 +97,25 @@ async def test_answers_come_before_the_request_is_complete(confdir: Path) -> Non
         await call.done_writing()
         assert await call.read() is grpc.aio.EOF
         assert await call.code() is grpc.StatusCode.OK
+
+
+@pytest.mark.parametrize(("model", "code"), [("a1", grpc.StatusCode.OK), ("b", grpc.StatusCode.NOT_FOUND)])
+async def test_an_upstream_of_some_models_gets_no_others(
+    confdir: Path, tmp_path: Path, model: str, code: grpc.StatusCode
+) -> None:
+    """The first message names the model, which one upstream alone must serve as well."""
+    message = b"".join(map(bytes, wire.encode_ModelInferRequest(wire.ModelInferRequest(model_name=model))))
+    file = tmp_path / "inferbridge.yaml"
+    async with Runtime().serving() as runtime:
+        upstream = f'{{runtime: triton, url: "grpc://127.0.0.1:{runtime.port}", models: ["a*"]}}'
+        file.write_text(f"upstreams: [{upstream}]")
+        async with served(build.settings(file), confdir) as stream:
+            call = stream()
+            await call.write(message)
+            await call.done_writing()
+            if code is grpc.StatusCode.OK:
+                assert [answer async for answer in call] == [message.upper()]
+            assert await call.code() is code
 
 
 async def test_a_client_that_leaves_ends_the_runtimes_call(confdir: Path) -> None:

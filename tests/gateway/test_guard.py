@@ -13,9 +13,9 @@ from inferbridge.auth.authenticator import Authenticator, CannotAuthenticate, Ch
 from inferbridge.auth.failures import Failures
 from inferbridge.auth.identity import Grant, Identity, Presented
 from inferbridge.auth.outgoing import Outgoing
-from inferbridge.auth.rules import Authorizer
+from inferbridge.auth.rules import Authorizer, Forbidden
 from inferbridge.auth.settings import Forwarding, Rule, UpstreamCredentials
-from inferbridge.bridge.context import Policy
+from inferbridge.bridge.context import Policy, Setting
 from inferbridge.bridge.errors import BridgeError
 from inferbridge.bridge.framing import frame
 from inferbridge.bridge.values import Headers, header, join
@@ -107,11 +107,7 @@ class Gateway:
             head = self.heads[self.heads.index(head)]
         else:
             self.heads.append(head)
-        try:
-            return self.guard.open(head, client)
-        except BridgeError as error:
-            self.guard.refuse(error, head, client)
-            return DEAF
+        return self.guard.open(head, client)  # what it raises would be an internal error
 
     def call(
         self, method: str, path: str, body: bytes = b"", headers: Headers = (), peer: str = "10.0.0.1:5"
@@ -281,6 +277,18 @@ def test_the_model_must_be_the_same_wherever_it_is_named() -> None:
     assert gate.call("POST", INFER_RPC, message, (*GRPC, *GOOD, ("mm-model-id", "m"))).get("grpc-status") == "0"
 
 
+def test_metadata_is_no_cover_for_the_default_model() -> None:
+    """A call that names no model is for the upstream's default model, whatever its metadata says."""
+    runtime = Runtime(infer_reply)
+    setting = Setting(default_model="large")
+    one = Target("triton", PROFILES["triton"][0], "grpc", runtime, setting=setting)
+    gate = guarded(one, runtime, known(), rules=(Rule(allow=Grant(models=("small",))),))
+    message = b"".join(frame([wire.encode_ModelInferRequest(wire.ModelInferRequest())]))
+    for named, code in (((), "7"), ((("mm-model-id", "small"),), "3")):
+        assert gate.call("POST", INFER_RPC, message, (*GRPC, *GOOD, *named)).get("grpc-status") == code
+    assert runtime.sent == []
+
+
 CHAT = {"model": "small", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 5}
 
 
@@ -441,6 +449,17 @@ async def test_nobody_is_asked_for_an_address_that_must_wait() -> None:
     assert gate.call("POST", PATH, INFER, GOOD).status == 429
 
 
+async def test_health_is_public_to_whoever_is_refused_elsewhere() -> None:
+    """A-13: an account without the role, two credentials, an address that must wait: none of it matters there."""
+    failures = Failures(0)
+    failures.count("10.0.0.1")
+    asked = gateway(known(asyncio.Event()), failures=failures, public=("health",))
+    told = gateway(known(good_token=Forbidden("may not")), public=("health",))
+    for gate, headers in ((asked, GOOD), (told, GOOD), (told, (*GOOD, *BAD))):
+        assert gate.call("POST", "/grpc.health.v1.Health/Check", bytes(5), (*GRPC, *headers)).get("grpc-status") == "0"
+        assert gate.call("POST", PATH, INFER, headers).status in (400, 403, 429)
+
+
 def test_the_runtime_gets_the_configured_credential_and_the_callers_name() -> None:
     """A-03: static credentials and forwarded identity, on translated and on passed-through calls."""
     runtime = Runtime(infer_reply)
@@ -515,3 +534,19 @@ async def test_each_call_is_counted_by_how_its_caller_was_recognised() -> None:
             await asyncio.sleep(0)
     decided = [("keys", "allowed", ""), ("keys", "denied", "unknown"), ("keys", "error", "")]
     assert sorted(counted.auths) == sorted([*decided, ("", "denied", "missing")] * 2)
+
+
+async def test_other_refusals_are_counted_too() -> None:
+    """An account without the role, two credentials, and an address that must wait are denied, each with its reason."""
+    counted, later, failures = Counted(), asyncio.Event(), Failures(0)
+    later.set()
+    for waits in (None, later):
+        gateway(known(waits, good_token=Forbidden("may not")), counters=counted).call("POST", PATH, INFER, GOOD)
+        for _ in range(3):
+            await asyncio.sleep(0)
+    gateway(known(), counters=counted).call("POST", PATH, INFER, (*GOOD, *BAD))
+    failures.count("10.0.0.1")
+    gateway(known(later), counters=counted, failures=failures).call("POST", PATH, INFER, GOOD)
+    assert counted.auths == [
+        *[("keys", "denied", "forbidden")] * 2, ("", "denied", "malformed"), ("keys", "denied", "too_many"),
+    ]  # fmt: skip

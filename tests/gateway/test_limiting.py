@@ -27,9 +27,10 @@ from inferbridge.gateway import build
 from inferbridge.gateway.application import RequestHead, RequestSink, Responder
 from inferbridge.gateway.connection import ClientConnection
 from inferbridge.gateway.limits import Limits
-from inferbridge.gateway.metering import Metering, Usage, Used
+from inferbridge.gateway.metering import Metering
 from inferbridge.gateway.service import GatewayService
 from inferbridge.gateway.targets import Target
+from inferbridge.gateway.usage import Usage, Used
 from inferbridge_generated import operations
 from inferbridge_generated.open_inference import wire as v2
 from inferbridge_generated.registry import APIS

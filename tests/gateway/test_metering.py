@@ -27,9 +27,9 @@ from inferbridge.bridge.framing import frame
 from inferbridge.bridge.values import Headers, header
 from inferbridge.gateway.application import RequestHead
 from inferbridge.gateway.limits import Limits
-from inferbridge.gateway.metering import Tally, Usage
 from inferbridge.gateway.service import GatewayService
 from inferbridge.gateway.targets import Target
+from inferbridge.gateway.usage import Tally, Usage
 from inferbridge_generated import operations
 from inferbridge_generated.registry import APIS
 from inferbridge_generated.runtimes import PROFILES

@@ -10,7 +10,7 @@ from inferbridge.bridge.context import Policy
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.framing import frame, unframe
 from inferbridge.bridge.values import Buffer, Chunks, Headers, header, join
-from inferbridge.gateway.application import RequestHead
+from inferbridge.gateway.application import RequestHead, Responder
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.service import GatewayService
 from inferbridge.gateway.targets import Target
@@ -25,7 +25,7 @@ INFER_RPC = "/inference.GRPCInferenceService/ModelInfer"
 
 
 @dataclass
-class Client:
+class Client(Responder):
     """Collects an answer."""
 
     status: int = 0

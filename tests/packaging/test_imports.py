@@ -18,8 +18,10 @@ ALLOWED = {
     "inferbridge.bridge": ("inferbridge.bridge", "google.protobuf", "jinja2", "msgspec", "numpy", "orjson", "simdjson"),
     "inferbridge.upstream": (
         "inferbridge.upstream",
+        "inferbridge.secret",
         "inferbridge.bridge",
         "inferbridge.gateway.limits",
+        "inferbridge.secret",
         "h2",
         "hpack",
         "httptools",

@@ -5,8 +5,9 @@
 An OpenAI client of an fmaas gRPC runtime (`grpc-to-rest`) and an fmaas gRPC client of an OpenAI REST runtime
 (`rest-to-grpc`); runtime, proxy and load each run in a process of their own. Back to back, with 1 and with 32 streams:
 CPU microseconds of the proxy process a message, from the scheduler's counters, and messages a second of the wall clock.
-At a message every 10 ms a stream: how long messages are on their way, beside the same client at the runtime's own door
-of its protocol in the same round. A stream falls behind when the messages of its last quarter are later than a pause.
+At a message every 10 ms a stream: CPU microseconds a message again (each wakes the proxy by itself, and the call it
+belongs to is counted in), and how long messages are on their way, beside the same client at the runtime's own door of
+its protocol in the same round. A stream falls behind when the messages of its last quarter are later than a pause.
 """
 
 import argparse
@@ -44,6 +45,7 @@ class Series:
     """The rounds of one case."""
 
     cpu_us: list[float] = field(default_factory=list)
+    paced_cpu_us: list[float] = field(default_factory=list)
     rate: list[float] = field(default_factory=list)
     added_p50_ms: list[float] = field(default_factory=list)
     added_p99_ms: list[float] = field(default_factory=list)
@@ -53,6 +55,7 @@ class Series:
         """Medians; of the latest stream the worst."""
         return {
             "cpu_us": round(statistics.median(self.cpu_us), 1),
+            "paced_cpu_us": round(statistics.median(self.paced_cpu_us), 1),
             "messages_per_s": round(statistics.median(self.rate)),
             "added_p50_ms": round(statistics.median(self.added_p50_ms), 3),
             "added_p99_ms": round(statistics.median(self.added_p99_ms), 3),
@@ -106,14 +109,24 @@ def percentile(delays: list[list[int]], share: float) -> float:
     return ordered[int(len(ordered) * share)] / 1e6
 
 
+def read_counted(
+    load: Load, proxy: Proxy, client: str, streams: int, messages: int, pause_us: int
+) -> tuple[dict[str, Any], float]:
+    """A measurement through the proxy, and the CPU microseconds that each message cost it."""
+    before = cpu_seconds(proxy.pid)
+    outcome = load.read(client, int(proxy.address.rpartition(":")[2]), streams, messages, pause_us)
+    return outcome, (cpu_seconds(proxy.pid) - before) / outcome["messages"] * 1e6
+
+
 def measure(load: Load, proxy: Proxy, own: int, client: str, streams: int, series: Series) -> None:
     """One round of one case; `own` is the runtime's door for the client's protocol."""
-    port = int(proxy.address.rpartition(":")[2])
-    before = cpu_seconds(proxy.pid)
-    flood = load.read(client, port, streams, BACK_TO_BACK // streams, 0)
-    series.cpu_us.append((cpu_seconds(proxy.pid) - before) / flood["messages"] * 1e6)
+    flood, cpu_us = read_counted(load, proxy, client, streams, BACK_TO_BACK // streams, 0)
+    series.cpu_us.append(cpu_us)
     series.rate.append(flood["messages"] / flood["seconds"])
-    direct, through = (load.read(client, each, streams, PACED, PAUSE_US)["delays"] for each in (own, port))
+    direct = load.read(client, own, streams, PACED, PAUSE_US)["delays"]
+    paced, cpu_us = read_counted(load, proxy, client, streams, PACED, PAUSE_US)
+    series.paced_cpu_us.append(cpu_us)
+    through = paced["delays"]
     series.added_p50_ms.append(percentile(through, 0.5) - percentile(direct, 0.5))
     series.added_p99_ms.append(percentile(through, 0.99) - percentile(direct, 0.99))
     series.last_quarter_ms.append(max(statistics.median(each[-PACED // 4 :]) for each in through) / 1e6)
@@ -153,12 +166,12 @@ def profile(way: str) -> None:
 def table(rows: dict[str, dict[str, float]]) -> str:
     """The report as text."""
     lines = [
-        f"{'way and streams':<16} {'CPU µs/message':>15} {'messages/s':>11} {'added p50 ms':>13} {'p99 ms':>8} "
-        f"{'latest stream ms':>17}"
+        f"{'way and streams':<16} {'CPU µs/message':>15} {'paced':>6} {'messages/s':>11} {'added p50 ms':>13} "
+        f"{'p99 ms':>8} {'latest stream ms':>17}"
     ]
     lines += [
-        f"{case:<16} {row['cpu_us']:>15} {row['messages_per_s']:>11} {row['added_p50_ms']:>13} "
-        f"{row['added_p99_ms']:>8} {row['latest_stream_ms']:>17}"
+        f"{case:<16} {row['cpu_us']:>15} {row['paced_cpu_us']:>6} {row['messages_per_s']:>11} "
+        f"{row['added_p50_ms']:>13} {row['added_p99_ms']:>8} {row['latest_stream_ms']:>17}"
         for case, row in rows.items()
     ]
     return "\n".join(

@@ -93,6 +93,7 @@ async def _first(*waits: object) -> None:
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:
         task.cancel()
+    await asyncio.wait(tasks)  # one that still reads would be in the way of the next request
 
 
 async def _closed(reader: asyncio.StreamReader) -> None:

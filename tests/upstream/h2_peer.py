@@ -24,6 +24,7 @@ class StreamRecorder:
     def __init__(self) -> None:
         self.log: list[tuple[object, ...]] = []
         self.body = b""
+        self.pieces: list[bytes] = []
         self.drained = 0
 
     def on_head(self, status: int, headers: Headers) -> None:
@@ -33,6 +34,7 @@ class StreamRecorder:
     def on_data(self, data: bytes | bytearray | memoryview) -> None:
         """Remember."""
         self.body += data
+        self.pieces.append(bytes(data))
 
     def on_end(self, trailers: Headers) -> None:
         """Remember."""

@@ -14,6 +14,7 @@ class Sink:
     def __init__(self) -> None:
         self.heads: list[tuple[int, Headers]] = []
         self.body = b""
+        self.pieces = 0
 
     def on_head(self, status: int, headers: Headers) -> None:
         """Remember."""
@@ -22,6 +23,7 @@ class Sink:
     def on_data(self, data: Buffer) -> None:
         """Remember."""
         self.body += data
+        self.pieces += 1
 
 
 def _read(pieces: list[bytes], method: str = "GET", eof: bool = False) -> tuple[ResponseReader, Sink]:
@@ -54,6 +56,22 @@ def test_a_chunked_response_is_read_however_it_is_split(cuts: list[int]) -> None
     assert reader.trailers == (("x-trailer", "t"),)
     assert reader.reusable
     assert not reader.excess
+
+
+@pytest.mark.parametrize(("chunk", "pieces"), [(b"a", 1), (bytes(1 << 16), 2)])
+def test_small_chunks_that_arrive_together_are_one_piece(chunk: bytes, pieces: int) -> None:
+    """Events of a stream that came in one read are delivered at once; large chunks are not copied for it."""
+    framed = b"%x\r\n%b\r\n" % (len(chunk), chunk)
+    _, sink = _read([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", framed * 2])
+    assert (sink.body, sink.pieces) == (chunk * 2, pieces)
+
+
+def test_what_came_before_nonsense_is_delivered() -> None:
+    """A broken chunk does not undo those before it in the same read."""
+    reader, sink = _read([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"])
+    with pytest.raises(MalformedResponse):
+        reader.receive(b"2\r\nab\r\nnonsense\r\n")
+    assert sink.body == b"ab"
 
 
 def test_content_length_ends_the_body_and_keeps_the_connection() -> None:

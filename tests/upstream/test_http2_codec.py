@@ -192,6 +192,45 @@ def test_our_windows_are_granted_again() -> None:
     assert link.peer.local_flow_control_window(stream.id) > 1 << 20
 
 
+def _messages(*payloads: bytes, stream_id: int = 1) -> bytes:
+    return b"".join(frame_header(len(each), frames.DATA, 0, stream_id) + each for each in payloads)
+
+
+def _answering(streams: int = 1) -> tuple[Link, list[StreamRecorder]]:
+    """Streams whose answers have begun."""
+    link = Link()
+    opened = [link.open() for _ in range(streams)]
+    for stream, _ in opened:
+        link.peer.send_headers(stream.id, HEAD)
+    link.exchange()
+    return link, [recorder for _, recorder in opened]
+
+
+def test_small_frames_that_arrive_together_are_one_piece() -> None:
+    """Messages of a stream that came in one read are delivered at once, and the order between streams is kept."""
+    link, (first, second) = _answering(streams=2)
+    link.codec.receive(_messages(b"a", b"b", b"") + _messages(b"x", stream_id=3) + _messages(b"c", b"d")[:-1])
+    assert (first.pieces, second.pieces) == ([b"ab", b"c"], [b"x"])
+    link.codec.receive(b"d")
+    assert first.body == b"abcd"
+
+
+def test_small_frames_use_up_the_windows_and_are_granted_again() -> None:
+    """What arrives as many small frames counts as what arrives as few large ones does."""
+    link, (recorder,) = _answering()
+    run = _messages(*[bytes(4096)] * 256)  # 1 MiB
+    for _ in range(2):
+        link.codec.receive(run)
+    assert not link.codec.output
+    link.codec.receive(_messages(b"a"))
+    assert b"".join(link.codec.output) == frames.window_update(1, (2 << 20) + 1)
+    assert len(recorder.body) == (2 << 20) + 1
+    link.codec.streams[1].receive_window = 10
+    with pytest.raises(ProtocolViolation) as caught:
+        link.codec.receive(_messages(b"12345", b"678901"))
+    assert caught.value.code is ErrorCode.FLOW_CONTROL_ERROR
+
+
 def test_data_of_a_cancelled_stream_is_granted_again() -> None:
     """What arrives for a stream we reset counts for the connection window and is granted again."""
     codec = Http2Codec(65_536)

@@ -22,6 +22,8 @@ _ZEROS = {
     "bytes": 'b""',
     "enum": "0",
 }
+_FALSE = frozenset({'""', "0", "False", "[]"})
+"""Defaults that may stand for what is false as well, for there is but one such value of their type."""
 _MS = 1000
 _JSON_READERS = {"struct": "read_struct", "value": "read_value"}
 _JSON_WRITERS = {"struct": "write_struct", "value": "write_value", "strings": "write_strings"}
@@ -143,7 +145,9 @@ class Structured:
         else:
             # a runtime's JSON grows by version: what is declared and not mapped is treated as what is not known
             treat = "note_set" if self.is_rest else "lose_set"
-            pairs = [f'("{each.name}", {place}.{_attribute(each, self.is_rest)}),' for each in names]
+            said = "".join(f'"{each.name}", ' for each in names)
+            values = "".join(f"{place}.{_attribute(each, self.is_rest)}, " for each in names)
+            return [f"structured.{treat}(({said}), ({values}), context)"]
         return [f"structured.{treat}(", "    (", *indented(indented(pairs)), "    ),", "    context,", ")"]
 
     def _demand(self, value: Value, place: str) -> Lines:
@@ -167,22 +171,34 @@ class Structured:
         if value.entries:
             entries = {literal(wire): literal(neutral) for wire, neutral in reversed(value.entries)}
             table = self._table(value, "IN", entries)
-            said = f"structured.said({raw}, {literal(value.unset)})" if value.unset is not None else raw
+            said = self._said(raw, value.unset) if value.unset is not None else raw
             return f'structured.named({table}, {said}, "{value.label}", context)'
         if value.is_list and value.kind in {"float32", "double"} and not self.is_rest:
             return f'structured.floats({raw}, "{"f" if value.kind == "float32" else "d"}")'
         if value.kind in _JSON_READERS:
             return f"json_messages.{_JSON_READERS[value.kind]}{'s' if value.is_list else ''}({raw})"
         if value.unset is not None:
-            plain = f"structured.given({raw}, None)" if self.is_rest else raw
-            raw = f"structured.said({plain}, {literal(value.unset)})"
+            raw = self._said(raw, value.unset)
         elif value.default is not None:
             raw = f"structured.left_out({raw}, {literal(value.default)})"
         elif self._needs_default(value):
-            raw = f"structured.given({raw}, {value.target.field.default})"
+            raw = self._given(raw, value.target.field.default)
         if value.unit:
             return f"structured.scaled({raw}, {_MS if value.unit == 'ms' else 1})"
         return raw
+
+    def _said(self, raw: str, unset: object) -> str:
+        """What is said; None where it is the value that means "not said"."""
+        if not unset:  # the other values that are false say nothing either
+            return f"{raw} or None"
+        plain = self._given(raw, "None") if self.is_rest else raw
+        return f"structured.said({plain}, {literal(unset)})"
+
+    def _given(self, raw: str, default: str) -> str:
+        """A value, or its default where it is missing."""
+        if default in _FALSE:
+            return f"{raw} or {default}"
+        return f"structured.given({raw}, {default})" if self.is_rest or default != "None" else raw
 
     def _needs_default(self, value: Value) -> bool:
         return (self.is_rest and not value.required) or (value.presence and not value.is_list and not self.is_rest)

@@ -1,7 +1,7 @@
 """Reads nodes of a YAML tree as the shapes a document expects; what does not fit is a problem with its place."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from inferbridge_codegen.problems import Mark, Problems, suggestion
@@ -33,12 +33,16 @@ class Reader:
             if name in known:
                 found[name] = child
             else:
-                self.problems.add(mark, f"{where} has no key {name!r}{suggestion(name, known)}")
+                self.unknown_key(mark, where, name, known)
         if isinstance(node, MapNode) or (node is not None and _is_null(node)):
             for name, required in known.items():
                 if required and name not in found:
                     self.problems.add(node.mark, f"{where} needs the key {name!r}")
         return found
+
+    def unknown_key(self, mark: Mark, where: str, key: str, known: Collection[str]) -> None:
+        """A key that is none of `known`."""
+        self.problems.add(mark, f"{where} has no key {key!r}{suggestion(key, known)}")
 
     def entries(self, node: Node | None, where: str) -> Iterator[tuple[str, Mark, Node]]:
         """All entries of a map with free keys. Null is an empty map."""

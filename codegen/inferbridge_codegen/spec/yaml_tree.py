@@ -19,6 +19,7 @@ MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 32
 _MAX_NUMBER = 400
 """Longest text read as a number; Python itself refuses integers of more than 4300 digits."""
+_WORD = re.compile(r"[a-z]+([_-][a-z]+)*|[0-9]{3}")
 type Value = str | int | float | bool | None
 
 
@@ -64,7 +65,6 @@ _CORE: tuple[tuple[re.Pattern[str], Callable[[str], Value]], ...] = (
     (re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"), lambda text: float(text.replace(".", ""))),
 )
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_CORE_TAG = "tag:yaml.org,2002:"
 
 
 class _RefusedError(Exception):
@@ -110,11 +110,17 @@ def _events(text: str, file: str) -> Iterator[yaml.Event]:
             yield loader.get_event()  # type: ignore[no-untyped-call]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark or loader.get_mark()
-        raise _RefusedError(_mark(mark, file), f"not valid YAML: {error.problem or error.context}") from None
+        raise _RefusedError(_mark(mark, file), f"not valid YAML: {_said(error)}") from None
     except (ValueError, OverflowError):
         # PyYAML trusts the digits of an escape and of a %YAML directive
         message = "not valid YAML: an escape or a version is out of range"
         raise _RefusedError(_mark(loader.get_mark(), file), message) from None
+
+
+def _said(error: yaml.MarkedYAMLError) -> str:
+    # what follows is a text that begins with !, which may be a password that somebody has not quoted
+    said, handle, _ = (error.problem or error.context or "").partition("tag handle")
+    return said + handle
 
 
 class _Position(Protocol):
@@ -156,14 +162,15 @@ class _Builder:
 
     def _refuse(self, event: yaml.Event, mark: Mark, depth: int) -> None:
         if isinstance(event, yaml.AliasEvent):
-            raise _RefusedError(mark, f"alias *{event.anchor} is not allowed; write the value out")
-        anchor = getattr(event, "anchor", None)
-        if anchor:
-            raise _RefusedError(mark, f"anchor &{anchor} is not allowed; write the value out")
-        tag = getattr(event, "tag", None)
-        if tag:
-            shown = f"!!{tag.removeprefix(_CORE_TAG)}" if tag.startswith(_CORE_TAG) else tag
-            raise _RefusedError(mark, f"tag {shown!r} is not allowed")
+            raise _RefusedError(
+                mark, "an alias (*…) is not allowed; write the value out, or quote a text that begins with *"
+            )
+        if getattr(event, "anchor", None):
+            raise _RefusedError(
+                mark, "an anchor (&…) is not allowed; write the value out, or quote a text that begins with &"
+            )
+        if getattr(event, "tag", None):
+            raise _RefusedError(mark, "a tag (!…) is not allowed; quote a text that begins with !")
         if depth > MAX_DEPTH:
             raise _RefusedError(mark, f"nested more than {MAX_DEPTH} deep")
 
@@ -181,9 +188,14 @@ class _Builder:
             if key.text == "<<":
                 raise _RefusedError(key.mark, "merge keys are not allowed; write the entries out")
             if key.text in seen:
-                raise _RefusedError(key.mark, f"key {key.text!r} is already defined at line {seen[key.text].line}")
+                raise _RefusedError(key.mark, f"{named_key(key.text)} is already defined at line {seen[key.text].line}")
             seen[key.text] = key.mark
             yield key.text, key.mark, self._node(next(self._events), depth + 1)
+
+
+def named_key(text: str, unnamed: str = "this key") -> str:
+    """A key in a message; one that looks like no word of ours is not repeated: a slip makes a key of a secret."""
+    return f"key {text!r}" if _WORD.fullmatch(text) else unnamed
 
 
 def _scalar(event: yaml.ScalarEvent, mark: Mark) -> Scalar:

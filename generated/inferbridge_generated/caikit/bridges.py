@@ -110,7 +110,7 @@ def _read_text_generation_rest_reply_tokens(item: schemas.Token, context: Contex
     return operations.GeneratedToken(
         text=item.text,
         logprob=structured.given(item.logprob, None),
-        rank=structured.said(structured.given(item.rank, None), 0),
+        rank=item.rank or None,
     )
 
 
@@ -119,7 +119,7 @@ def _read_text_generation_rest_reply_input_tokens(item: schemas.Token, context: 
     return operations.GeneratedToken(
         text=item.text,
         logprob=structured.given(item.logprob, None),
-        rank=structured.said(structured.given(item.rank, None), 0),
+        rank=item.rank or None,
     )
 
 
@@ -164,7 +164,7 @@ def text_generation_rest_decode_request(call: HttpRequest, context: Context) -> 
         temperature=structured.given(in_parameters.temperature, None),
         repetition_penalty=structured.given(in_parameters.repetition_penalty, None),
         time_limit=structured.given(in_parameters.max_time, None),
-        stop_sequences=structured.given(in_parameters.stop_sequences, []),
+        stop_sequences=in_parameters.stop_sequences or [],
         seed=structured.given(in_parameters.seed, None),
         echo=structured.given(in_parameters.preserve_input_text, None),
         return_prompt_tokens=structured.given(in_parameters.input_tokens, None),
@@ -175,7 +175,7 @@ def text_generation_rest_decode_request(call: HttpRequest, context: Context) -> 
         length_penalty=None
         if in_parameters__exponential_decay_length_penalty is _NO_SCHEMAS_LengthPenalty
         else operations.LengthPenalty(
-            start_index=structured.given(in_parameters__exponential_decay_length_penalty.start_index, 0),
+            start_index=in_parameters__exponential_decay_length_penalty.start_index or 0,
             decay_factor=structured.given(in_parameters__exponential_decay_length_penalty.decay_factor, 0.0),
         ),
         prompts=[body.inputs],
@@ -298,9 +298,7 @@ def text_generation_rest_decode_reply(
     return operations.GenerateReply(
         producer=None
         if in_producer_id is _NO_SCHEMAS_ProducerId
-        else operations.Producer(
-            name=structured.given(in_producer_id.name, ""), version=structured.given(in_producer_id.version, "")
-        ),
+        else operations.Producer(name=in_producer_id.name or "", version=in_producer_id.version or ""),
         choices=[
             operations.Choice(
                 text=body.generated_text,
@@ -357,7 +355,7 @@ def _read_text_generation_grpc_reply_tokens(item: wire.GeneratedToken, context: 
     return operations.GeneratedToken(
         text=item.text,
         logprob=item.logprob,
-        rank=structured.said(item.rank, 0),
+        rank=item.rank or None,
     )
 
 
@@ -368,7 +366,7 @@ def _read_text_generation_grpc_reply_input_tokens(
     return operations.GeneratedToken(
         text=item.text,
         logprob=item.logprob,
-        rank=structured.said(item.rank, 0),
+        rank=item.rank or None,
     )
 
 
@@ -404,24 +402,24 @@ def text_generation_grpc_decode_request(call: GrpcRequest, context: Context) -> 
     )
     return operations.GenerateRequest(
         model=structured.metadata(call.metadata, "mm-model-id"),
-        max_tokens=structured.given(message.max_new_tokens, None),
-        min_tokens=structured.given(message.min_new_tokens, None),
-        truncate_tokens=structured.given(message.truncate_input_tokens, None),
+        max_tokens=message.max_new_tokens,
+        min_tokens=message.min_new_tokens,
+        truncate_tokens=message.truncate_input_tokens,
         method=structured.named(_METHOD_WIRE_IN, message.decoding_method, "decoding_method", context),
-        top_k=structured.given(message.top_k, None),
-        top_p=structured.given(message.top_p, None),
-        typical_p=structured.given(message.typical_p, None),
-        temperature=structured.given(message.temperature, None),
-        repetition_penalty=structured.given(message.repetition_penalty, None),
-        time_limit=structured.given(message.max_time, None),
+        top_k=message.top_k,
+        top_p=message.top_p,
+        typical_p=message.typical_p,
+        temperature=message.temperature,
+        repetition_penalty=message.repetition_penalty,
+        time_limit=message.max_time,
         stop_sequences=message.stop_sequences,
-        seed=structured.given(message.seed, None),
-        echo=structured.given(message.preserve_input_text, None),
-        return_prompt_tokens=structured.given(message.input_tokens, None),
-        return_tokens=structured.given(message.generated_tokens, None),
-        return_logprobs=structured.given(message.token_logprobs, None),
-        return_ranks=structured.given(message.token_ranks, None),
-        include_stop_sequence=structured.given(message.include_stop_sequence, None),
+        seed=message.seed,
+        echo=message.preserve_input_text,
+        return_prompt_tokens=message.input_tokens,
+        return_tokens=message.generated_tokens,
+        return_logprobs=message.token_logprobs,
+        return_ranks=message.token_ranks,
+        include_stop_sequence=message.include_stop_sequence,
         length_penalty=None
         if in_exponential_decay_length_penalty is _NO_WIRE_ExponentialDecayLengthPenalty
         else operations.LengthPenalty(
@@ -545,10 +543,10 @@ def text_generation_grpc_decode_reply(
                 text=message.generated_text,
                 completion_tokens=message.generated_tokens,
                 finish_reason=structured.named(
-                    _FINISH_REASON_WIRE_IN, structured.said(message.finish_reason, 0), "finish_reason", context
+                    _FINISH_REASON_WIRE_IN, message.finish_reason or None, "finish_reason", context
                 ),
                 prompt_tokens=message.input_token_count,
-                seed=structured.said(message.seed, 0),
+                seed=message.seed or None,
                 tokens=[_read_text_generation_grpc_reply_tokens(item, context) for item in message.tokens],
                 prompt_details=[
                     _read_text_generation_grpc_reply_input_tokens(item, context) for item in message.input_tokens
@@ -597,7 +595,7 @@ def _read_server_streaming_text_generation_rest_message_tokens(
     return operations.GeneratedToken(
         text=item.text,
         logprob=structured.given(item.logprob, None),
-        rank=structured.said(structured.given(item.rank, None), 0),
+        rank=item.rank or None,
     )
 
 
@@ -608,7 +606,7 @@ def _read_server_streaming_text_generation_rest_message_input_tokens(
     return operations.GeneratedToken(
         text=item.text,
         logprob=structured.given(item.logprob, None),
-        rank=structured.said(structured.given(item.rank, None), 0),
+        rank=item.rank or None,
     )
 
 
@@ -659,7 +657,7 @@ def server_streaming_text_generation_rest_decode_request(
         temperature=structured.given(in_parameters.temperature, None),
         repetition_penalty=structured.given(in_parameters.repetition_penalty, None),
         time_limit=structured.given(in_parameters.max_time, None),
-        stop_sequences=structured.given(in_parameters.stop_sequences, []),
+        stop_sequences=in_parameters.stop_sequences or [],
         seed=structured.given(in_parameters.seed, None),
         echo=structured.given(in_parameters.preserve_input_text, None),
         return_prompt_tokens=structured.given(in_parameters.input_tokens, None),
@@ -670,7 +668,7 @@ def server_streaming_text_generation_rest_decode_request(
         length_penalty=None
         if in_parameters__exponential_decay_length_penalty is _NO_SCHEMAS_LengthPenalty
         else operations.LengthPenalty(
-            start_index=structured.given(in_parameters__exponential_decay_length_penalty.start_index, 0),
+            start_index=in_parameters__exponential_decay_length_penalty.start_index or 0,
             decay_factor=structured.given(in_parameters__exponential_decay_length_penalty.decay_factor, 0.0),
         ),
         prompts=[body.inputs],
@@ -800,15 +798,13 @@ def server_streaming_text_generation_rest_decode_message(data: Buffer, context: 
             for item in structured.given(body.input_tokens, [])
         ],
         text=body.generated_text,
-        completion_tokens=structured.said(structured.given(in_details.generated_tokens, None), 0),
+        completion_tokens=in_details.generated_tokens or None,
         finish_reason=structured.named(_FINISH_REASON_SCHEMAS_IN, in_details.finish_reason, "finish_reason", context),
-        prompt_tokens=structured.said(structured.given(in_details.input_token_count, None), 0),
-        seed=structured.said(structured.given(in_details.seed, None), 0),
+        prompt_tokens=in_details.input_token_count or None,
+        seed=in_details.seed or None,
         producer=None
         if in_producer_id is _NO_SCHEMAS_ProducerId
-        else operations.Producer(
-            name=structured.given(in_producer_id.name, ""), version=structured.given(in_producer_id.version, "")
-        ),
+        else operations.Producer(name=in_producer_id.name or "", version=in_producer_id.version or ""),
     )
 
 
@@ -855,7 +851,7 @@ def _read_server_streaming_text_generation_grpc_message_tokens(
     return operations.GeneratedToken(
         text=item.text,
         logprob=item.logprob,
-        rank=structured.said(item.rank, 0),
+        rank=item.rank or None,
     )
 
 
@@ -866,7 +862,7 @@ def _read_server_streaming_text_generation_grpc_message_input_tokens(
     return operations.GeneratedToken(
         text=item.text,
         logprob=item.logprob,
-        rank=structured.said(item.rank, 0),
+        rank=item.rank or None,
     )
 
 
@@ -906,24 +902,24 @@ def server_streaming_text_generation_grpc_decode_request(
     )
     return operations.GenerateRequest(
         model=structured.metadata(call.metadata, "mm-model-id"),
-        max_tokens=structured.given(message.max_new_tokens, None),
-        min_tokens=structured.given(message.min_new_tokens, None),
-        truncate_tokens=structured.given(message.truncate_input_tokens, None),
+        max_tokens=message.max_new_tokens,
+        min_tokens=message.min_new_tokens,
+        truncate_tokens=message.truncate_input_tokens,
         method=structured.named(_METHOD_WIRE_IN, message.decoding_method, "decoding_method", context),
-        top_k=structured.given(message.top_k, None),
-        top_p=structured.given(message.top_p, None),
-        typical_p=structured.given(message.typical_p, None),
-        temperature=structured.given(message.temperature, None),
-        repetition_penalty=structured.given(message.repetition_penalty, None),
-        time_limit=structured.given(message.max_time, None),
+        top_k=message.top_k,
+        top_p=message.top_p,
+        typical_p=message.typical_p,
+        temperature=message.temperature,
+        repetition_penalty=message.repetition_penalty,
+        time_limit=message.max_time,
         stop_sequences=message.stop_sequences,
-        seed=structured.given(message.seed, None),
-        echo=structured.given(message.preserve_input_text, None),
-        return_prompt_tokens=structured.given(message.input_tokens, None),
-        return_tokens=structured.given(message.generated_tokens, None),
-        return_logprobs=structured.given(message.token_logprobs, None),
-        return_ranks=structured.given(message.token_ranks, None),
-        include_stop_sequence=structured.given(message.include_stop_sequence, None),
+        seed=message.seed,
+        echo=message.preserve_input_text,
+        return_prompt_tokens=message.input_tokens,
+        return_tokens=message.generated_tokens,
+        return_logprobs=message.token_logprobs,
+        return_ranks=message.token_ranks,
+        include_stop_sequence=message.include_stop_sequence,
         length_penalty=None
         if in_exponential_decay_length_penalty is _NO_WIRE_ExponentialDecayLengthPenalty
         else operations.LengthPenalty(
@@ -1046,12 +1042,12 @@ def server_streaming_text_generation_grpc_decode_message(data: Buffer, context: 
             for item in message.input_tokens
         ],
         text=message.generated_text,
-        completion_tokens=structured.said(in_details.generated_tokens, 0),
+        completion_tokens=in_details.generated_tokens or None,
         finish_reason=structured.named(
-            _FINISH_REASON_WIRE_IN, structured.said(in_details.finish_reason, 0), "finish_reason", context
+            _FINISH_REASON_WIRE_IN, in_details.finish_reason or None, "finish_reason", context
         ),
-        prompt_tokens=structured.said(in_details.input_token_count, 0),
-        seed=structured.said(in_details.seed, 0),
+        prompt_tokens=in_details.input_token_count or None,
+        seed=in_details.seed or None,
         producer=None
         if in_producer_id is _NO_WIRE_ProducerId
         else operations.Producer(name=in_producer_id.name, version=in_producer_id.version),
@@ -1098,7 +1094,7 @@ def _read_embedding_tasks_rest_reply_vectors(item: schemas.Vector1D, context: Co
     """One of `vectors`."""
     in_data = item.data or _NO_SCHEMAS_VectorData
     return operations.Vector(
-        values=structured.given(in_data.values, []),
+        values=in_data.values or [],
     )
 
 
@@ -1162,9 +1158,7 @@ def embedding_tasks_rest_decode_reply(
         prompt_tokens=structured.given(body.input_token_count, None),
         producer=None
         if in_producer_id is _NO_SCHEMAS_ProducerId
-        else operations.Producer(
-            name=structured.given(in_producer_id.name, ""), version=structured.given(in_producer_id.version, "")
-        ),
+        else operations.Producer(name=in_producer_id.name or "", version=in_producer_id.version or ""),
     )
 
 
@@ -1224,7 +1218,7 @@ def embedding_tasks_grpc_decode_request(call: GrpcRequest, context: Context) -> 
     return operations.EmbedRequest(
         model=structured.metadata(call.metadata, "mm-model-id"),
         texts=message.texts,
-        truncate_tokens=structured.given(message.truncate_input_tokens, None),
+        truncate_tokens=message.truncate_input_tokens,
     )
 
 
@@ -1333,12 +1327,10 @@ def embedding_rest_decode_reply(
         prompt_tokens=structured.given(body.input_token_count, None),
         producer=None
         if in_producer_id is _NO_SCHEMAS_ProducerId
-        else operations.Producer(
-            name=structured.given(in_producer_id.name, ""), version=structured.given(in_producer_id.version, "")
-        ),
+        else operations.Producer(name=in_producer_id.name or "", version=in_producer_id.version or ""),
         vectors=[
             operations.Vector(
-                values=structured.given(in_result__data.values, []),
+                values=in_result__data.values or [],
             )
         ],
     )
@@ -1377,7 +1369,7 @@ def embedding_grpc_decode_request(call: GrpcRequest, context: Context) -> operat
     message = grpc.read(wire.decode_EmbeddingTaskRequest, grpc.request_message(call), context)
     return operations.EmbedRequest(
         model=structured.metadata(call.metadata, "mm-model-id"),
-        truncate_tokens=structured.given(message.truncate_input_tokens, None),
+        truncate_tokens=message.truncate_input_tokens,
         texts=[message.text],
     )
 
@@ -1466,7 +1458,7 @@ def _read_sentence_similarity_tasks_rest_reply_results(
 ) -> operations.Similarities:
     """One of `results`."""
     return operations.Similarities(
-        scores=structured.given(item.scores, []),
+        scores=item.scores or [],
     )
 
 
@@ -1528,9 +1520,7 @@ def sentence_similarity_tasks_rest_decode_reply(
         prompt_tokens=structured.given(body.input_token_count, None),
         producer=None
         if in_producer_id is _NO_SCHEMAS_ProducerId
-        else operations.Producer(
-            name=structured.given(in_producer_id.name, ""), version=structured.given(in_producer_id.version, "")
-        ),
+        else operations.Producer(name=in_producer_id.name or "", version=in_producer_id.version or ""),
     )
 
 
@@ -1576,7 +1566,7 @@ def sentence_similarity_tasks_grpc_decode_request(call: GrpcRequest, context: Co
         model=structured.metadata(call.metadata, "mm-model-id"),
         sources=message.source_sentences,
         sentences=message.sentences,
-        truncate_tokens=structured.given(message.truncate_input_tokens, None),
+        truncate_tokens=message.truncate_input_tokens,
     )
 
 
@@ -1674,12 +1664,10 @@ def sentence_similarity_rest_decode_reply(
         prompt_tokens=structured.given(body.input_token_count, None),
         producer=None
         if in_producer_id is _NO_SCHEMAS_ProducerId
-        else operations.Producer(
-            name=structured.given(in_producer_id.name, ""), version=structured.given(in_producer_id.version, "")
-        ),
+        else operations.Producer(name=in_producer_id.name or "", version=in_producer_id.version or ""),
         results=[
             operations.Similarities(
-                scores=structured.given(in_result.scores, []),
+                scores=in_result.scores or [],
             )
         ],
     )
@@ -1714,7 +1702,7 @@ def sentence_similarity_grpc_decode_request(call: GrpcRequest, context: Context)
     return operations.SimilarityRequest(
         model=structured.metadata(call.metadata, "mm-model-id"),
         sentences=message.sentences,
-        truncate_tokens=structured.given(message.truncate_input_tokens, None),
+        truncate_tokens=message.truncate_input_tokens,
         sources=[message.source_sentence],
     )
 
@@ -1866,9 +1854,7 @@ def rerank_tasks_rest_decode_reply(
         prompt_tokens=structured.given(body.input_token_count, None),
         producer=None
         if in_producer_id is _NO_SCHEMAS_ProducerId
-        else operations.Producer(
-            name=structured.given(in_producer_id.name, ""), version=structured.given(in_producer_id.version, "")
-        ),
+        else operations.Producer(name=in_producer_id.name or "", version=in_producer_id.version or ""),
     )
 
 
@@ -1932,11 +1918,11 @@ def rerank_tasks_grpc_decode_request(call: GrpcRequest, context: Context) -> ope
         model=structured.metadata(call.metadata, "mm-model-id"),
         queries=message.queries,
         documents=json_messages.read_structs(message.documents),
-        top_n=structured.given(message.top_n, None),
-        truncate_tokens=structured.given(message.truncate_input_tokens, None),
-        return_documents=structured.given(message.return_documents, None),
-        return_queries=structured.given(message.return_queries, None),
-        return_text=structured.given(message.return_text, None),
+        top_n=message.top_n,
+        truncate_tokens=message.truncate_input_tokens,
+        return_documents=message.return_documents,
+        return_queries=message.return_queries,
+        return_text=message.return_text,
     )
 
 
@@ -2064,9 +2050,7 @@ def rerank_rest_decode_reply(
         prompt_tokens=structured.given(body.input_token_count, None),
         producer=None
         if in_producer_id is _NO_SCHEMAS_ProducerId
-        else operations.Producer(
-            name=structured.given(in_producer_id.name, ""), version=structured.given(in_producer_id.version, "")
-        ),
+        else operations.Producer(name=in_producer_id.name or "", version=in_producer_id.version or ""),
         rankings=[
             operations.Ranking(
                 query=structured.given(in_result.query, None),
@@ -2128,11 +2112,11 @@ def rerank_grpc_decode_request(call: GrpcRequest, context: Context) -> operation
     return operations.RerankRequest(
         model=structured.metadata(call.metadata, "mm-model-id"),
         documents=json_messages.read_structs(message.documents),
-        top_n=structured.given(message.top_n, None),
-        truncate_tokens=structured.given(message.truncate_input_tokens, None),
-        return_documents=structured.given(message.return_documents, None),
-        return_queries=structured.given(message.return_query, None),
-        return_text=structured.given(message.return_text, None),
+        top_n=message.top_n,
+        truncate_tokens=message.truncate_input_tokens,
+        return_documents=message.return_documents,
+        return_queries=message.return_query,
+        return_text=message.return_text,
         queries=[message.query],
     )
 
@@ -2205,9 +2189,9 @@ def rerank_grpc_encode_reply(
 def _read_tokenization_rest_reply_results(item: schemas.TokenSpan, context: Context) -> operations.Span:
     """One of `results`."""
     return operations.Span(
-        start=structured.given(item.start, 0),
-        end=structured.given(item.end, 0),
-        text=structured.given(item.text, ""),
+        start=item.start or 0,
+        end=item.end or 0,
+        text=item.text or "",
     )
 
 
@@ -2343,7 +2327,7 @@ def tokenization_grpc_decode_reply(
     return operations.TokenizeReply(
         results=[
             operations.Tokenization(
-                count=structured.said(message.token_count, 0),
+                count=message.token_count or None,
                 spans=[_read_tokenization_grpc_reply_results(item, context) for item in message.results],
             )
         ],
@@ -2367,7 +2351,7 @@ def _read_text_classification_rest_reply_results(
 ) -> operations.Label:
     """One of `results`."""
     return operations.Label(
-        label=structured.given(item.label, ""),
+        label=item.label or "",
         score=structured.given(item.score, 0.0),
     )
 
@@ -2489,11 +2473,11 @@ def _read_token_classification_rest_reply_results(
 ) -> operations.LabelledSpan:
     """One of `results`."""
     return operations.LabelledSpan(
-        start=structured.given(item.start, 0),
-        end=structured.given(item.end, 0),
-        word=structured.given(item.word, ""),
-        entity=structured.given(item.entity, ""),
-        entity_group=structured.given(item.entity_group, ""),
+        start=item.start or 0,
+        end=item.end or 0,
+        word=item.word or "",
+        entity=item.entity or "",
+        entity_group=item.entity_group or "",
         score=structured.given(item.score, 0.0),
         token_count=structured.given(item.token_count, None),
     )
@@ -2577,7 +2561,7 @@ def _read_token_classification_grpc_reply_results(
         entity=item.entity,
         entity_group=item.entity_group,
         score=item.score,
-        token_count=structured.said(item.token_count, 0),
+        token_count=item.token_count or None,
     )
 
 
@@ -2602,7 +2586,7 @@ def token_classification_grpc_decode_request(call: GrpcRequest, context: Context
     return operations.ClassifyTokensRequest(
         model=structured.metadata(call.metadata, "mm-model-id"),
         text=message.text,
-        threshold=structured.given(message.threshold, None),
+        threshold=message.threshold,
     )
 
 
@@ -2653,7 +2637,7 @@ def _read_bidi_streaming_token_classification_grpc_message_results(
         entity=item.entity,
         entity_group=item.entity_group,
         score=item.score,
-        token_count=structured.said(item.token_count, 0),
+        token_count=item.token_count or None,
     )
 
 
@@ -2680,7 +2664,7 @@ def bidi_streaming_token_classification_grpc_decode_request(
     return operations.ClassifyTokenStreamRequest(
         model=structured.metadata(call.metadata, "mm-model-id"),
         text=message.text_stream,
-        threshold=structured.given(message.threshold, None),
+        threshold=message.threshold,
     )
 
 
@@ -2731,12 +2715,12 @@ def bidi_streaming_token_classification_grpc_encode_message(
 def _read_models_info_rest_reply_models(item: schemas.ModelInfo, context: Context) -> operations.Model:
     """One of `models`."""
     return operations.Model(
-        root=structured.given(item.model_path, ""),
-        id=structured.given(item.name, ""),
+        root=item.model_path or "",
+        id=item.name or "",
         size=structured.given(item.size, None),
         metadata=structured.given(item.metadata, None),
         loaded=structured.given(item.loaded, None),
-        module_id=structured.given(item.module_id, ""),
+        module_id=item.module_id or "",
         module_metadata=structured.given(item.module_metadata, None),
     )
 
@@ -2796,9 +2780,9 @@ def _read_models_info_grpc_reply_models(item: wire.ModelInfo, context: Context) 
     return operations.Model(
         root=item.model_path,
         id=item.name,
-        size=structured.said(item.size, 0),
+        size=item.size or None,
         metadata=json_messages.read_struct(item.metadata),
-        loaded=structured.said(item.loaded, False),
+        loaded=item.loaded or None,
         module_id=item.module_id,
         module_metadata=item.module_metadata,
     )
@@ -2874,7 +2858,7 @@ def runtime_info_rest_decode_reply(
     rest.check_status(answer, context)
     body = rest.read_reply(_READ_RUNTIME_INFO, bytes(rest.body_of(answer)), context)
     return operations.ServerMetadataReply(
-        version=structured.given(body.runtime_version, ""),
+        version=body.runtime_version or "",
         packages=structured.given(body.python_packages, None),
     )
 
@@ -2953,10 +2937,7 @@ def health_rest_encode_reply(
 def health_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.ServerReadyRequest:
     """/grpc.health.v1.Health/Check to its operation."""
     message = grpc.read(wire.decode_HealthCheckRequest, grpc.request_message(call), context)
-    structured.lose_set(
-        (("service", message.service),),
-        context,
-    )
+    structured.lose_set(("service",), (message.service,), context)
     return operations.ServerReadyRequest()
 
 

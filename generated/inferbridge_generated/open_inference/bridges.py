@@ -3,7 +3,7 @@
 
 import msgspec
 
-from inferbridge.bridge import converters, grpc, quirks, rest, structured, tensors
+from inferbridge.bridge import converters, grpc, quirks, rest, tensors
 from inferbridge.bridge.context import Context
 from inferbridge.bridge.errors import BridgeError
 from inferbridge.bridge.json_tensors import TensorSink
@@ -246,7 +246,7 @@ def server_metadata_rest_decode_reply(
     return operations.ServerMetadataReply(
         name=body.name,
         version=body.version,
-        extensions=structured.given(body.extensions, []),
+        extensions=body.extensions or [],
     )
 
 
@@ -731,9 +731,9 @@ def _read_repository_index_rest_reply_items(item: schemas.RepositoryModel, conte
     """One of `the items`."""
     return operations.Model(
         id=item.name,
-        version=structured.given(item.version, ""),
-        state=structured.given(item.state, ""),
-        reason=structured.given(item.reason, ""),
+        version=item.version or "",
+        state=item.state or "",
+        reason=item.reason or "",
     )
 
 
@@ -751,7 +751,7 @@ def repository_index_rest_decode_request(call: HttpRequest, context: Context) ->
     """POST /v2/repository/index to its operation."""
     body = rest.read_json(_READ_REPOSITORY_INDEX, bytes(rest.body_of(call)))
     return operations.ModelListRequest(
-        ready=structured.given(body.ready, False),
+        ready=body.ready or False,
     )
 
 

@@ -60,15 +60,20 @@ def _read_completions_rest_reply_choices(item: schemas.CompletionChoice, context
     """One of `choices`."""
     structured.note_set(
         (
-            ("token_ids", item.token_ids),
-            ("prompt_token_ids", item.prompt_token_ids),
-            ("routed_experts", item.routed_experts),
+            "token_ids",
+            "prompt_token_ids",
+            "routed_experts",
+        ),
+        (
+            item.token_ids,
+            item.prompt_token_ids,
+            item.routed_experts,
         ),
         context,
     )
     return operations.Choice(
-        index=structured.given(item.index, 0),
-        text=structured.given(item.text, ""),
+        index=item.index or 0,
+        text=item.text or "",
         finish_reason=structured.named(_FINISH_REASON_SCHEMAS_IN, item.finish_reason, "finish_reason", context),
         stop_sequence=converters.text_if_text_from_wire(item.stop_reason),
         logprobs=structured.given(item.logprobs, None),
@@ -133,7 +138,7 @@ def completions_rest_decode_request(call: HttpRequest, context: Context) -> oper
         prompts=converters.prompt_texts_from_wire(body.prompt),
         max_tokens=structured.left_out(body.max_tokens, 16),
         echo=structured.given(body.echo, None),
-        model=structured.given(body.model, ""),
+        model=body.model or "",
         temperature=structured.given(body.temperature, None),
         top_p=structured.given(body.top_p, None),
         top_k=structured.given(body.top_k, None),
@@ -157,9 +162,7 @@ def completions_rest_decode_request(call: HttpRequest, context: Context) -> oper
         guided_regex=structured.first(
             structured.given(body.guided_regex, None), structured.given(in_structured_outputs.regex, None)
         ),
-        guided_choice=structured.first(
-            structured.given(body.guided_choice, []), structured.given(in_structured_outputs.choice, [])
-        ),
+        guided_choice=structured.first(body.guided_choice or [], in_structured_outputs.choice or []),
         guided_grammar=structured.first(
             structured.given(body.guided_grammar, None), structured.given(in_structured_outputs.grammar, None)
         ),
@@ -169,9 +172,9 @@ def completions_rest_decode_request(call: HttpRequest, context: Context) -> oper
         best_of=structured.given(body.best_of, None),
         add_special_tokens=structured.given(body.add_special_tokens, None),
         spaces_between_special_tokens=structured.given(body.spaces_between_special_tokens, None),
-        stream=structured.given(body.stream, False),
-        user=structured.given(body.user, ""),
-        request_id=structured.given(body.request_id, ""),
+        stream=body.stream or False,
+        user=body.user or "",
+        request_id=body.request_id or "",
         guided_json_object=structured.given(in_structured_outputs.json_object, None),
         usage_in_stream=structured.given(in_stream_options.include_usage, None),
         usage_in_messages=structured.given(in_stream_options.continuous_usage_stats, None),
@@ -280,15 +283,12 @@ def completions_rest_decode_reply(
     rest.check_status(answer, context)
     body = rest.read_reply(_READ_COMPLETION, bytes(rest.body_of(answer)), context)
     in_usage = body.usage or _NO_SCHEMAS_Usage
-    structured.note_set(
-        (("kv_transfer_params", body.kv_transfer_params),),
-        context,
-    )
+    structured.note_set(("kv_transfer_params",), (body.kv_transfer_params,), context)
     return operations.GenerateReply(
         choices=[_read_completions_rest_reply_choices(item, context) for item in body.choices],
-        id=structured.given(body.id, ""),
+        id=body.id or "",
         created=structured.given(body.created, None),
-        model=structured.given(body.model, ""),
+        model=body.model or "",
         prompt_tokens=structured.given(in_usage.prompt_tokens, None),
         total_tokens=structured.given(in_usage.total_tokens, None),
         completion_tokens=structured.given(in_usage.completion_tokens, None),
@@ -322,26 +322,29 @@ def completions_rest_decode_message(data: Buffer, context: Context) -> operation
     body = rest.read_reply(_READ_COMPLETION, bytes(data), context)
     in_choices = structured.alone(body.choices, _NO_SCHEMAS_CompletionChoice, "choices", context)
     in_usage = body.usage or _NO_SCHEMAS_Usage
-    structured.note_set(
-        (("kv_transfer_params", body.kv_transfer_params),),
-        context,
-    )
+    structured.note_set(("kv_transfer_params",), (body.kv_transfer_params,), context)
     structured.note_set(
         (
-            ("token_ids", in_choices.token_ids),
-            ("prompt_logprobs", in_choices.prompt_logprobs),
-            ("prompt_token_ids", in_choices.prompt_token_ids),
-            ("routed_experts", in_choices.routed_experts),
+            "token_ids",
+            "prompt_logprobs",
+            "prompt_token_ids",
+            "routed_experts",
+        ),
+        (
+            in_choices.token_ids,
+            in_choices.prompt_logprobs,
+            in_choices.prompt_token_ids,
+            in_choices.routed_experts,
         ),
         context,
     )
     return operations.GenerateMessage(
         usage_only=not body.choices,
-        id=structured.given(body.id, ""),
+        id=body.id or "",
         created=structured.given(body.created, None),
-        model=structured.given(body.model, ""),
-        index=structured.given(in_choices.index, 0),
-        text=structured.given(in_choices.text, ""),
+        model=body.model or "",
+        index=in_choices.index or 0,
+        text=in_choices.text or "",
         finish_reason=structured.named(_FINISH_REASON_SCHEMAS_IN, in_choices.finish_reason, "finish_reason", context),
         stop_sequence=converters.text_if_text_from_wire(in_choices.stop_reason),
         logprobs=structured.given(in_choices.logprobs, None),
@@ -396,31 +399,40 @@ def _read_chat_rest_reply_choices(item: schemas.ChatChoice, context: Context) ->
     in_message = item.message or _NO_SCHEMAS_ChatMessage
     structured.note_set(
         (
-            ("delta", item.delta),
-            ("token_ids", item.token_ids),
-            ("routed_experts", item.routed_experts),
+            "delta",
+            "token_ids",
+            "routed_experts",
+        ),
+        (
+            item.delta,
+            item.token_ids,
+            item.routed_experts,
         ),
         context,
     )
     structured.note_set(
         (
-            ("refusal", in_message.refusal),
-            ("annotations", in_message.annotations),
-            ("audio", in_message.audio),
-            ("function_call", in_message.function_call),
+            "refusal",
+            "annotations",
+            "audio",
+            "function_call",
+        ),
+        (
+            in_message.refusal,
+            in_message.annotations,
+            in_message.audio,
+            in_message.function_call,
         ),
         context,
     )
     return operations.Choice(
-        index=structured.given(item.index, 0),
+        index=item.index or 0,
         finish_reason=structured.named(_FINISH_REASON_SCHEMAS_IN, item.finish_reason, "finish_reason", context),
         stop_sequence=converters.text_if_text_from_wire(item.stop_reason),
         logprobs=structured.given(item.logprobs, None),
-        text=structured.given(in_message.content, ""),
+        text=in_message.content or "",
         tool_calls=structured.given(in_message.tool_calls, None),
-        reasoning=structured.first(
-            structured.given(in_message.reasoning, ""), structured.given(in_message.reasoning_content, "")
-        ),
+        reasoning=structured.first(in_message.reasoning or "", in_message.reasoning_content or ""),
     )
 
 
@@ -493,7 +505,7 @@ def chat_rest_decode_request(call: HttpRequest, context: Context) -> operations.
         documents=structured.given(body.documents, None),
         chat_template=structured.given(body.chat_template, None),
         chat_template_kwargs=structured.given(body.chat_template_kwargs, None),
-        model=structured.given(body.model, ""),
+        model=body.model or "",
         temperature=structured.given(body.temperature, None),
         top_p=structured.given(body.top_p, None),
         top_k=structured.given(body.top_k, None),
@@ -517,9 +529,7 @@ def chat_rest_decode_request(call: HttpRequest, context: Context) -> operations.
         guided_regex=structured.first(
             structured.given(body.guided_regex, None), structured.given(in_structured_outputs.regex, None)
         ),
-        guided_choice=structured.first(
-            structured.given(body.guided_choice, []), structured.given(in_structured_outputs.choice, [])
-        ),
+        guided_choice=structured.first(body.guided_choice or [], in_structured_outputs.choice or []),
         guided_grammar=structured.first(
             structured.given(body.guided_grammar, None), structured.given(in_structured_outputs.grammar, None)
         ),
@@ -531,9 +541,9 @@ def chat_rest_decode_request(call: HttpRequest, context: Context) -> operations.
         best_of=structured.given(body.best_of, None),
         add_special_tokens=structured.given(body.add_special_tokens, None),
         spaces_between_special_tokens=structured.given(body.spaces_between_special_tokens, None),
-        stream=structured.given(body.stream, False),
-        user=structured.given(body.user, ""),
-        request_id=structured.given(body.request_id, ""),
+        stream=body.stream or False,
+        user=body.user or "",
+        request_id=body.request_id or "",
         guided_json_object=structured.given(in_structured_outputs.json_object, None),
         usage_in_stream=structured.given(in_stream_options.include_usage, None),
         usage_in_messages=structured.given(in_stream_options.continuous_usage_stats, None),
@@ -637,18 +647,24 @@ def chat_rest_decode_reply(
     in_usage = body.usage or _NO_SCHEMAS_Usage
     structured.note_set(
         (
-            ("prompt_logprobs", body.prompt_logprobs),
-            ("prompt_token_ids", body.prompt_token_ids),
-            ("prompt_text", body.prompt_text),
-            ("kv_transfer_params", body.kv_transfer_params),
+            "prompt_logprobs",
+            "prompt_token_ids",
+            "prompt_text",
+            "kv_transfer_params",
+        ),
+        (
+            body.prompt_logprobs,
+            body.prompt_token_ids,
+            body.prompt_text,
+            body.kv_transfer_params,
         ),
         context,
     )
     return operations.GenerateReply(
         choices=[_read_chat_rest_reply_choices(item, context) for item in body.choices],
-        id=structured.given(body.id, ""),
+        id=body.id or "",
         created=structured.given(body.created, None),
-        model=structured.given(body.model, ""),
+        model=body.model or "",
         prompt_tokens=structured.given(in_usage.prompt_tokens, None),
         total_tokens=structured.given(in_usage.total_tokens, None),
         completion_tokens=structured.given(in_usage.completion_tokens, None),
@@ -685,45 +701,60 @@ def chat_rest_decode_message(data: Buffer, context: Context) -> operations.Gener
     in_usage = body.usage or _NO_SCHEMAS_Usage
     structured.note_set(
         (
-            ("prompt_logprobs", body.prompt_logprobs),
-            ("prompt_token_ids", body.prompt_token_ids),
-            ("prompt_text", body.prompt_text),
-            ("kv_transfer_params", body.kv_transfer_params),
+            "prompt_logprobs",
+            "prompt_token_ids",
+            "prompt_text",
+            "kv_transfer_params",
+        ),
+        (
+            body.prompt_logprobs,
+            body.prompt_token_ids,
+            body.prompt_text,
+            body.kv_transfer_params,
         ),
         context,
     )
     structured.note_set(
         (
-            ("message", in_choices.message),
-            ("token_ids", in_choices.token_ids),
-            ("routed_experts", in_choices.routed_experts),
+            "message",
+            "token_ids",
+            "routed_experts",
+        ),
+        (
+            in_choices.message,
+            in_choices.token_ids,
+            in_choices.routed_experts,
         ),
         context,
     )
     structured.note_set(
         (
-            ("refusal", in_choices__delta.refusal),
-            ("annotations", in_choices__delta.annotations),
-            ("audio", in_choices__delta.audio),
-            ("function_call", in_choices__delta.function_call),
+            "refusal",
+            "annotations",
+            "audio",
+            "function_call",
+        ),
+        (
+            in_choices__delta.refusal,
+            in_choices__delta.annotations,
+            in_choices__delta.audio,
+            in_choices__delta.function_call,
         ),
         context,
     )
     return operations.GenerateMessage(
         usage_only=not body.choices,
-        id=structured.given(body.id, ""),
+        id=body.id or "",
         created=structured.given(body.created, None),
-        model=structured.given(body.model, ""),
-        index=structured.given(in_choices.index, 0),
+        model=body.model or "",
+        index=in_choices.index or 0,
         finish_reason=structured.named(_FINISH_REASON_SCHEMAS_IN, in_choices.finish_reason, "finish_reason", context),
         stop_sequence=converters.text_if_text_from_wire(in_choices.stop_reason),
         logprobs=structured.given(in_choices.logprobs, None),
-        role=structured.given(in_choices__delta.role, ""),
-        text=structured.given(in_choices__delta.content, ""),
+        role=in_choices__delta.role or "",
+        text=in_choices__delta.content or "",
         tool_calls=structured.given(in_choices__delta.tool_calls, None),
-        reasoning=structured.first(
-            structured.given(in_choices__delta.reasoning, ""), structured.given(in_choices__delta.reasoning_content, "")
-        ),
+        reasoning=structured.first(in_choices__delta.reasoning or "", in_choices__delta.reasoning_content or ""),
         prompt_tokens=structured.given(in_usage.prompt_tokens, None),
         total_tokens=structured.given(in_usage.total_tokens, None),
         completion_tokens=structured.given(in_usage.completion_tokens, None),
@@ -829,7 +860,7 @@ def openapi_rest_encode_reply(
 def _read_embeddings_rest_reply_data(item: schemas.EmbeddingObject, context: Context) -> operations.Vector:
     """One of `data`."""
     return operations.Vector(
-        index=structured.given(item.index, 0),
+        index=item.index or 0,
         values=converters.embedding_from_wire(item.embedding),
     )
 
@@ -860,15 +891,15 @@ def embeddings_rest_decode_request(call: HttpRequest, context: Context) -> opera
     )
     return operations.EmbedRequest(
         texts=converters.text_or_list_from_wire(body.input),
-        model=structured.given(body.model, ""),
-        encoding=structured.given(body.encoding_format, ""),
+        model=body.model or "",
+        encoding=body.encoding_format or "",
         dimensions=structured.given(body.dimensions, None),
         truncate_tokens=structured.given(body.truncate_prompt_tokens, None),
         add_special_tokens=structured.given(body.add_special_tokens, None),
         use_activation=structured.first(
             structured.given(body.use_activation, None), structured.given(body.normalize, None)
         ),
-        user=structured.given(body.user, ""),
+        user=body.user or "",
     )
 
 
@@ -897,16 +928,20 @@ def embeddings_rest_decode_reply(
     in_usage = body.usage or _NO_SCHEMAS_PromptUsage
     structured.note_set(
         (
-            ("prompt_tokens_details", in_usage.prompt_tokens_details),
-            ("completion_tokens_details", in_usage.completion_tokens_details),
+            "prompt_tokens_details",
+            "completion_tokens_details",
+        ),
+        (
+            in_usage.prompt_tokens_details,
+            in_usage.completion_tokens_details,
         ),
         context,
     )
     return operations.EmbedReply(
         vectors=[_read_embeddings_rest_reply_data(item, context) for item in structured.given(body.data, [])],
-        id=structured.given(body.id, ""),
+        id=body.id or "",
         created=structured.given(body.created, None),
-        model=structured.given(body.model, ""),
+        model=body.model or "",
         prompt_tokens=structured.given(in_usage.prompt_tokens, None),
         total_tokens=structured.given(in_usage.total_tokens, None),
         completion_tokens=structured.given(in_usage.completion_tokens, None),
@@ -966,9 +1001,9 @@ def score_rest_decode_request(call: HttpRequest, context: Context) -> operations
             converters.text_or_list_from_wire(body.items),
             converters.text_or_list_from_wire(body.data_2),
         ),
-        model=structured.given(body.model, ""),
+        model=body.model or "",
         truncate_tokens=structured.given(body.truncate_prompt_tokens, None),
-        user=structured.given(body.user, ""),
+        user=body.user or "",
     )
 
 
@@ -994,15 +1029,19 @@ def score_rest_decode_reply(
     in_usage = body.usage or _NO_SCHEMAS_PromptUsage
     structured.note_set(
         (
-            ("prompt_tokens_details", in_usage.prompt_tokens_details),
-            ("completion_tokens_details", in_usage.completion_tokens_details),
+            "prompt_tokens_details",
+            "completion_tokens_details",
+        ),
+        (
+            in_usage.prompt_tokens_details,
+            in_usage.completion_tokens_details,
         ),
         context,
     )
     return operations.SimilarityReply(
-        id=structured.given(body.id, ""),
+        id=body.id or "",
         created=structured.given(body.created, None),
-        model=structured.given(body.model, ""),
+        model=body.model or "",
         prompt_tokens=structured.given(in_usage.prompt_tokens, None),
         total_tokens=structured.given(in_usage.total_tokens, None),
         completion_tokens=structured.given(in_usage.completion_tokens, None),
@@ -1040,10 +1079,7 @@ def score_rest_encode_reply(
 def _read_rerank_rest_reply_results(item: schemas.RerankItem, context: Context) -> operations.RankedDocument:
     """One of `results`."""
     in_document = item.document or _NO_SCHEMAS_RerankDocument
-    structured.note_set(
-        (("multi_modal", in_document.multi_modal),),
-        context,
-    )
+    structured.note_set(("multi_modal",), (in_document.multi_modal,), context)
     return operations.RankedDocument(
         index=item.index,
         score=item.relevance_score,
@@ -1088,10 +1124,10 @@ def rerank_rest_decode_request(call: HttpRequest, context: Context) -> operation
     )
     return operations.RerankRequest(
         documents=converters.text_documents_from_wire(body.documents),
-        model=structured.given(body.model, ""),
+        model=body.model or "",
         top_n=structured.given(body.top_n, None),
         truncate_tokens=structured.given(body.truncate_prompt_tokens, None),
-        user=structured.given(body.user, ""),
+        user=body.user or "",
         queries=[body.query],
     )
 
@@ -1125,8 +1161,8 @@ def rerank_rest_decode_reply(
     body = rest.read_reply(_READ_RERANK, bytes(rest.body_of(answer)), context)
     in_usage = body.usage or _NO_SCHEMAS_RerankUsage
     return operations.RerankReply(
-        id=structured.given(body.id, ""),
-        model=structured.given(body.model, ""),
+        id=body.id or "",
+        model=body.model or "",
         prompt_tokens=structured.given(in_usage.prompt_tokens, None),
         total_tokens=structured.given(in_usage.total_tokens, None),
         rankings=[
@@ -1177,11 +1213,11 @@ def tokenize_rest_decode_request(call: HttpRequest, context: Context) -> operati
         context,
     )
     return operations.TokenizeRequest(
-        model=structured.given(body.model, ""),
+        model=body.model or "",
         chat=structured.given(body.messages, None),
         add_special_tokens=structured.given(body.add_special_tokens, None),
         return_pieces=structured.given(body.return_token_strs, None),
-        prompts=[structured.given(body.prompt, "")],
+        prompts=[body.prompt or ""],
     )
 
 
@@ -1216,8 +1252,8 @@ def tokenize_rest_decode_reply(
             operations.Tokenization(
                 count=structured.given(body.count, None),
                 max_length=structured.given(body.max_model_len, None),
-                ids=structured.given(body.tokens, []),
-                pieces=structured.given(body.token_strs, []),
+                ids=body.tokens or [],
+                pieces=body.token_strs or [],
             )
         ],
     )
@@ -1241,7 +1277,7 @@ def detokenize_rest_decode_request(call: HttpRequest, context: Context) -> opera
     """POST /detokenize to its operation."""
     body = rest.read_json(_READ_DETOKENIZE_REQUEST, bytes(rest.body_of(call)))
     return operations.DetokenizeRequest(
-        model=structured.given(body.model, ""),
+        model=body.model or "",
         ids=body.tokens,
     )
 
@@ -1263,7 +1299,7 @@ def detokenize_rest_decode_reply(
     rest.check_status(answer, context)
     body = rest.read_reply(_READ_DETOKENIZE_RESPONSE, bytes(rest.body_of(answer)), context)
     return operations.DetokenizeReply(
-        text=structured.given(body.prompt, ""),
+        text=body.prompt or "",
     )
 
 
@@ -1279,14 +1315,11 @@ def detokenize_rest_encode_reply(
 
 def _read_models_rest_reply_data(item: schemas.ModelCard, context: Context) -> operations.Model:
     """One of `data`."""
-    structured.note_set(
-        (("permission", item.permission),),
-        context,
-    )
+    structured.note_set(("permission",), (item.permission,), context)
     return operations.Model(
-        id=structured.given(item.id, ""),
+        id=item.id or "",
         created=structured.given(item.created, None),
-        owner=structured.given(item.owned_by, ""),
+        owner=item.owned_by or "",
         root=converters.optional_text_from_wire(item.root),
         parent=converters.optional_text_from_wire(item.parent),
         max_length=structured.given(item.max_model_len, None),
@@ -1359,7 +1392,7 @@ def version_rest_decode_reply(
     rest.check_status(answer, context)
     body = rest.read_reply(_READ_VERSION, bytes(rest.body_of(answer)), context)
     return operations.ServerMetadataReply(
-        version=structured.given(body.version, ""),
+        version=body.version or "",
     )
 
 

@@ -55,7 +55,7 @@ def _read_generate_grpc_reply_tokens(item: wire.TokenInfo, context: Context) -> 
         top_tokens=[_read_generate_grpc_reply_top_tokens(item, context) for item in item.top_tokens],
         text=item.text,
         logprob=item.logprob,
-        rank=structured.said(item.rank, 0),
+        rank=item.rank or None,
     )
 
 
@@ -65,7 +65,7 @@ def _read_generate_grpc_reply_input_tokens(item: wire.TokenInfo, context: Contex
         top_tokens=[_read_generate_grpc_reply_top_tokens(item, context) for item in item.top_tokens],
         text=item.text,
         logprob=item.logprob,
-        rank=structured.said(item.rank, 0),
+        rank=item.rank or None,
     )
 
 
@@ -75,13 +75,11 @@ def _read_generate_grpc_reply_responses(item: wire.GenerationResponse, context: 
         tokens=[_read_generate_grpc_reply_tokens(item, context) for item in item.tokens],
         prompt_details=[_read_generate_grpc_reply_input_tokens(item, context) for item in item.input_tokens],
         text=item.text,
-        prompt_tokens=structured.said(item.input_token_count, 0),
-        completion_tokens=structured.said(item.generated_token_count, 0),
-        finish_reason=structured.named(
-            _STOP_REASON_WIRE_IN, structured.said(item.stop_reason, 0), "stop_reason", context
-        ),
+        prompt_tokens=item.input_token_count or None,
+        completion_tokens=item.generated_token_count or None,
+        finish_reason=structured.named(_STOP_REASON_WIRE_IN, item.stop_reason or None, "stop_reason", context),
         stop_sequence=item.stop_sequence,
-        seed=structured.said(item.seed, 0),
+        seed=item.seed or None,
     )
 
 
@@ -153,28 +151,28 @@ def generate_grpc_decode_request(call: GrpcRequest, context: Context) -> operati
             converters.optional_text_from_wire(message.prefix_id),
         ),
         method=structured.named(_METHOD_WIRE_IN, in_params.method, "method", context),
-        truncate_tokens=structured.said(in_params.truncate_input_tokens, 0),
-        temperature=structured.given(in_params__sampling.temperature, None),
-        top_k=structured.said(in_params__sampling.top_k, 0),
-        top_p=structured.said(in_params__sampling.top_p, 0.0),
-        typical_p=structured.said(in_params__sampling.typical_p, 0.0),
-        seed=structured.given(in_params__sampling.seed, None),
-        max_tokens=structured.said(in_params__stopping.max_new_tokens, 0),
-        min_tokens=structured.said(in_params__stopping.min_new_tokens, 0),
-        time_limit=structured.scaled(structured.said(in_params__stopping.time_limit_millis, 0), 1000),
+        truncate_tokens=in_params.truncate_input_tokens or None,
+        temperature=in_params__sampling.temperature,
+        top_k=in_params__sampling.top_k or None,
+        top_p=in_params__sampling.top_p or None,
+        typical_p=in_params__sampling.typical_p or None,
+        seed=in_params__sampling.seed,
+        max_tokens=in_params__stopping.max_new_tokens or None,
+        min_tokens=in_params__stopping.min_new_tokens or None,
+        time_limit=structured.scaled(in_params__stopping.time_limit_millis or None, 1000),
         stop_sequences=in_params__stopping.stop_sequences,
-        include_stop_sequence=structured.given(in_params__stopping.include_stop_sequence, None),
-        echo=structured.said(in_params__response.input_text, False),
-        return_tokens=structured.said(in_params__response.generated_tokens, False),
-        return_prompt_tokens=structured.said(in_params__response.input_tokens, False),
-        return_logprobs=structured.said(in_params__response.token_logprobs, False),
-        return_ranks=structured.said(in_params__response.token_ranks, False),
-        top_n_tokens=structured.said(in_params__response.top_n_tokens, 0),
-        repetition_penalty=structured.said(in_params__decoding.repetition_penalty, 0.0),
+        include_stop_sequence=in_params__stopping.include_stop_sequence,
+        echo=in_params__response.input_text or None,
+        return_tokens=in_params__response.generated_tokens or None,
+        return_prompt_tokens=in_params__response.input_tokens or None,
+        return_logprobs=in_params__response.token_logprobs or None,
+        return_ranks=in_params__response.token_ranks or None,
+        top_n_tokens=in_params__response.top_n_tokens or None,
+        repetition_penalty=in_params__decoding.repetition_penalty or None,
         guided_json_object=converters.json_format_from_wire(in_params__decoding.format),
         guided_json=converters.json_text_from_wire(in_params__decoding.json_schema),
-        guided_regex=structured.given(in_params__decoding.regex, None),
-        guided_grammar=structured.given(in_params__decoding.grammar, None),
+        guided_regex=in_params__decoding.regex,
+        guided_grammar=in_params__decoding.grammar,
         guided_choice=in_params__decoding__choice.choices,
         length_penalty=None
         if in_params__decoding__length_penalty is _NO_WIRE_DecodingParameters_LengthPenalty
@@ -345,7 +343,7 @@ def _read_generate_stream_grpc_message_tokens(item: wire.TokenInfo, context: Con
         top_tokens=[_read_generate_stream_grpc_message_top_tokens(item, context) for item in item.top_tokens],
         text=item.text,
         logprob=item.logprob,
-        rank=structured.said(item.rank, 0),
+        rank=item.rank or None,
     )
 
 
@@ -357,7 +355,7 @@ def _read_generate_stream_grpc_message_input_tokens(
         top_tokens=[_read_generate_stream_grpc_message_top_tokens(item, context) for item in item.top_tokens],
         text=item.text,
         logprob=item.logprob,
-        rank=structured.said(item.rank, 0),
+        rank=item.rank or None,
     )
 
 
@@ -413,28 +411,28 @@ def generate_stream_grpc_decode_request(call: GrpcRequest, context: Context) -> 
             converters.optional_text_from_wire(message.prefix_id),
         ),
         method=structured.named(_METHOD_WIRE_IN, in_params.method, "method", context),
-        truncate_tokens=structured.said(in_params.truncate_input_tokens, 0),
-        temperature=structured.given(in_params__sampling.temperature, None),
-        top_k=structured.said(in_params__sampling.top_k, 0),
-        top_p=structured.said(in_params__sampling.top_p, 0.0),
-        typical_p=structured.said(in_params__sampling.typical_p, 0.0),
-        seed=structured.given(in_params__sampling.seed, None),
-        max_tokens=structured.said(in_params__stopping.max_new_tokens, 0),
-        min_tokens=structured.said(in_params__stopping.min_new_tokens, 0),
-        time_limit=structured.scaled(structured.said(in_params__stopping.time_limit_millis, 0), 1000),
+        truncate_tokens=in_params.truncate_input_tokens or None,
+        temperature=in_params__sampling.temperature,
+        top_k=in_params__sampling.top_k or None,
+        top_p=in_params__sampling.top_p or None,
+        typical_p=in_params__sampling.typical_p or None,
+        seed=in_params__sampling.seed,
+        max_tokens=in_params__stopping.max_new_tokens or None,
+        min_tokens=in_params__stopping.min_new_tokens or None,
+        time_limit=structured.scaled(in_params__stopping.time_limit_millis or None, 1000),
         stop_sequences=in_params__stopping.stop_sequences,
-        include_stop_sequence=structured.given(in_params__stopping.include_stop_sequence, None),
-        echo=structured.said(in_params__response.input_text, False),
-        return_tokens=structured.said(in_params__response.generated_tokens, False),
-        return_prompt_tokens=structured.said(in_params__response.input_tokens, False),
-        return_logprobs=structured.said(in_params__response.token_logprobs, False),
-        return_ranks=structured.said(in_params__response.token_ranks, False),
-        top_n_tokens=structured.said(in_params__response.top_n_tokens, 0),
-        repetition_penalty=structured.said(in_params__decoding.repetition_penalty, 0.0),
+        include_stop_sequence=in_params__stopping.include_stop_sequence,
+        echo=in_params__response.input_text or None,
+        return_tokens=in_params__response.generated_tokens or None,
+        return_prompt_tokens=in_params__response.input_tokens or None,
+        return_logprobs=in_params__response.token_logprobs or None,
+        return_ranks=in_params__response.token_ranks or None,
+        top_n_tokens=in_params__response.top_n_tokens or None,
+        repetition_penalty=in_params__decoding.repetition_penalty or None,
         guided_json_object=converters.json_format_from_wire(in_params__decoding.format),
         guided_json=converters.json_text_from_wire(in_params__decoding.json_schema),
-        guided_regex=structured.given(in_params__decoding.regex, None),
-        guided_grammar=structured.given(in_params__decoding.grammar, None),
+        guided_regex=in_params__decoding.regex,
+        guided_grammar=in_params__decoding.grammar,
         guided_choice=in_params__decoding__choice.choices,
         length_penalty=None
         if in_params__decoding__length_penalty is _NO_WIRE_DecodingParameters_LengthPenalty
@@ -585,13 +583,11 @@ def generate_stream_grpc_decode_message(data: Buffer, context: Context) -> opera
             _read_generate_stream_grpc_message_input_tokens(item, context) for item in message.input_tokens
         ],
         text=message.text,
-        prompt_tokens=structured.said(message.input_token_count, 0),
-        completion_tokens=structured.said(message.generated_token_count, 0),
-        finish_reason=structured.named(
-            _STOP_REASON_WIRE_IN, structured.said(message.stop_reason, 0), "stop_reason", context
-        ),
+        prompt_tokens=message.input_token_count or None,
+        completion_tokens=message.generated_token_count or None,
+        finish_reason=structured.named(_STOP_REASON_WIRE_IN, message.stop_reason or None, "stop_reason", context),
         stop_sequence=message.stop_sequence,
-        seed=structured.said(message.seed, 0),
+        seed=message.seed or None,
     )
 
 
@@ -628,7 +624,7 @@ def _read_tokenize_grpc_reply_responses(item: wire.TokenizeResponse, context: Co
     """One of `responses`."""
     return operations.Tokenization(
         spans=[_read_tokenize_grpc_reply_offsets(item, context) for item in item.offsets],
-        count=structured.said(item.token_count, 0),
+        count=item.token_count or None,
         pieces=item.tokens,
     )
 
@@ -660,9 +656,9 @@ def tokenize_grpc_decode_request(call: GrpcRequest, context: Context) -> operati
             converters.optional_text_from_wire(message.adapter_id),
             converters.optional_text_from_wire(message.prefix_id),
         ),
-        return_pieces=structured.said(message.return_tokens, False),
-        return_spans=structured.said(message.return_offsets, False),
-        truncate_tokens=structured.said(message.truncate_input_tokens, 0),
+        return_pieces=message.return_tokens or None,
+        return_spans=message.return_offsets or None,
+        truncate_tokens=message.truncate_input_tokens or None,
     )
 
 
@@ -733,8 +729,8 @@ def model_info_grpc_decode_reply(
         models=[
             operations.Model(
                 encoder_decoder=converters.encoder_decoder_from_wire(message.model_kind),
-                max_length=structured.said(message.max_sequence_length, 0),
-                max_new_tokens=structured.said(message.max_new_tokens, 0),
+                max_length=message.max_sequence_length or None,
+                max_new_tokens=message.max_new_tokens or None,
             )
         ],
     )
@@ -759,10 +755,7 @@ def model_info_grpc_encode_reply(
 def health_grpc_decode_request(call: GrpcRequest, context: Context) -> operations.ServerReadyRequest:
     """/grpc.health.v1.Health/Check to its operation."""
     message = grpc.read(wire.decode_HealthCheckRequest, grpc.request_message(call), context)
-    structured.lose_set(
-        (("service", message.service),),
-        context,
-    )
+    structured.lose_set(("service",), (message.service,), context)
     return operations.ServerReadyRequest()
 
 

@@ -38,12 +38,10 @@ def generate_rest_decode_request(call: HttpRequest, context: Context) -> operati
     return operations.GenerateRequest(
         model=call.variables.get("model", ""),
         version=call.variables.get("version", ""),
-        request_id=structured.given(body.id, ""),
+        request_id=body.id or "",
         prompts=converters.text_or_list_from_wire(body.text_input),
         echo=converters.negated_from_wire(body.exclude_input_in_output),
-        stream=structured.first(
-            structured.said(structured.given(body.stream, None), False), structured.given(in_parameters.stream, False)
-        ),
+        stream=structured.first(body.stream or None, in_parameters.stream or False),
         max_tokens=structured.first(
             structured.given(body.max_tokens, None), structured.given(in_parameters.max_tokens, None)
         ),
@@ -189,8 +187,8 @@ def generate_rest_decode_reply(
     rest.check_status(answer, context)
     body = rest.read_reply(_READ_GENERATE_REPLY, bytes(rest.body_of(answer)), context)
     return operations.GenerateReply(
-        id=structured.given(body.id, ""),
-        model=structured.given(body.model_name, ""),
+        id=body.id or "",
+        model=body.model_name or "",
         choices=[
             operations.Choice(
                 text=body.text_output,
@@ -236,12 +234,10 @@ def generate_stream_rest_decode_request(call: HttpRequest, context: Context) -> 
     return operations.GenerateRequest(
         model=call.variables.get("model", ""),
         version=call.variables.get("version", ""),
-        request_id=structured.given(body.id, ""),
+        request_id=body.id or "",
         prompts=converters.text_or_list_from_wire(body.text_input),
         echo=converters.negated_from_wire(body.exclude_input_in_output),
-        stream=structured.first(
-            structured.said(structured.given(body.stream, None), False), structured.given(in_parameters.stream, False)
-        ),
+        stream=structured.first(body.stream or None, in_parameters.stream or False),
         max_tokens=structured.first(
             structured.given(body.max_tokens, None), structured.given(in_parameters.max_tokens, None)
         ),
@@ -384,8 +380,8 @@ def generate_stream_rest_decode_message(data: Buffer, context: Context) -> opera
     """One event of the answer to POST /v2/models/{model}/generate_stream."""
     body = rest.read_reply(_READ_GENERATE_REPLY, bytes(data), context)
     return operations.GenerateMessage(
-        id=structured.given(body.id, ""),
-        model=structured.given(body.model_name, ""),
+        id=body.id or "",
+        model=body.model_name or "",
         text=body.text_output,
         finish_reason=structured.named(_FINISH_REASON_SCHEMAS_IN, body.finish_reason, "finish_reason", context),
         prompt_tokens=structured.given(body.num_input_tokens, None),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from inferbridge.auth.identity import Identity, Presented
+from inferbridge.auth.rules import Forbidden
 from inferbridge.bridge.errors import BridgeError, Code
 
 type Reason = Literal["missing", "malformed", "unknown", "invalid", "expired", "disabled", "audience", "issuer"]
@@ -38,6 +39,10 @@ class CannotAuthenticate(BridgeError):
         """The authenticator that cannot ask."""
 
 
+REFUSALS = (Unauthenticated, CannotAuthenticate, Forbidden)
+"""What an authenticator may raise."""
+
+
 class Authenticator(Protocol):
     """One way to recognise callers."""
 
@@ -50,7 +55,8 @@ class Authenticator(Protocol):
         """Who that is; None when the credential is not of this kind, so that the next authenticator is asked.
 
         It answers at once where it can. Raises `Unauthenticated` for a credential of its kind that is not good,
-        `CannotAuthenticate` where whoever decides cannot be asked; so may what is awaited.
+        `CannotAuthenticate` where whoever decides cannot be asked, `Forbidden` where it knows the caller and does not
+        let it in; so may what is awaited.
         """
 
     def posture(self) -> Sequence[str]:
@@ -84,7 +90,7 @@ class Chain:
         for authenticator in self.authenticators:
             try:
                 found = authenticator.authenticate(presented)
-            except (Unauthenticated, CannotAuthenticate) as error:
+            except REFUSALS as error:
                 error.method = authenticator.method
                 raise
             if found is not None:

@@ -16,11 +16,9 @@ from typing import Literal
 
 from inferbridge.auth.authenticator import Unauthenticated
 from inferbridge.auth.identity import Identity
-from inferbridge.bridge.errors import BridgeError, Code
+from inferbridge.auth.rules import Forbidden
 
 ENTRIES = 10_000
-
-_REFUSED = (Code.UNAUTHENTICATED, Code.PERMISSION_DENIED)
 
 type Key = tuple[bytes, ...]
 type Outcome = Literal["hit", "miss", "joined"]
@@ -44,7 +42,7 @@ class AnswerCache:
         self._entries = entries
         self._now = now
         self._count = count
-        self._kept: OrderedDict[Key, tuple[float, Identity | BridgeError]] = OrderedDict()
+        self._kept: OrderedDict[Key, tuple[float, Identity | Unauthenticated | Forbidden]] = OrderedDict()
         self._asking: dict[Key, asyncio.Future[Identity]] = {}
 
     def find(self, key: Key) -> Identity | None:
@@ -54,7 +52,7 @@ class AnswerCache:
             return None
         self._kept.move_to_end(key)
         self._count("hit")
-        if isinstance(entry[1], BridgeError):
+        if not isinstance(entry[1], Identity):
             raise _again(entry[1])
         return entry[1]
 
@@ -77,9 +75,8 @@ class AnswerCache:
     async def _put(self, key: Key, question: Callable[[], Awaitable[Identity]]) -> Identity:
         try:
             identity = await question()
-        except BridgeError as refusal:
-            if refusal.code in _REFUSED:
-                self._keep(key, self._now() + self._refused_seconds, _again(refusal))
+        except (Unauthenticated, Forbidden) as refusal:
+            self._keep(key, self._now() + self._refused_seconds, _again(refusal))
             raise
         before = self._kept.get(key)
         if before is not None and before[1] == identity:
@@ -89,15 +86,15 @@ class AnswerCache:
         self._keep(key, until if expires is None else min(until, expires), identity)
         return identity
 
-    def _keep(self, key: Key, until: float, outcome: Identity | BridgeError) -> None:
+    def _keep(self, key: Key, until: float, outcome: Identity | Unauthenticated | Forbidden) -> None:
         self._kept[key] = (until, outcome)
         self._kept.move_to_end(key)
         while len(self._kept) > self._entries:
             self._kept.popitem(last=False)
 
 
-def _again(refusal: BridgeError) -> BridgeError:
+def _again(refusal: Unauthenticated | Forbidden) -> Unauthenticated | Forbidden:
     """A new one of the same: raising one object over and over would pile up tracebacks in it."""
     if isinstance(refusal, Unauthenticated):
         return Unauthenticated(refusal.reason, refusal.detail)
-    return BridgeError(refusal.code, refusal.message)
+    return Forbidden(refusal.message)

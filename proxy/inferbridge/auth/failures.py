@@ -5,8 +5,20 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
+from inferbridge.bridge.errors import BridgeError, Code
+
 _WINDOW = 60.0
 _ADDRESSES = 10_000
+
+
+class TooMany(BridgeError):
+    """429 / RESOURCE_EXHAUSTED: an address has shown too many credentials that were refused."""
+
+    def __init__(self, seconds: int, method: str = "") -> None:
+        """`seconds` until it may try again; `method` is the authenticator that would have had to ask."""
+        message = "too many refused credentials from this address"
+        super().__init__(Code.RESOURCE_EXHAUSTED, message, status=429, retry_after=seconds)
+        self.method = method
 
 
 class Failures:

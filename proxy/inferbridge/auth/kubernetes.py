@@ -31,8 +31,8 @@ from inferbridge.auth.authenticator import CannotAuthenticate, Unauthenticated
 from inferbridge.auth.cache import AnswerCache, Key, Outcome
 from inferbridge.auth.identity import Identity, Presented, Token
 from inferbridge.auth.kubernetes_api import ApiServer
+from inferbridge.auth.rules import Forbidden
 from inferbridge.auth.settings import AccessReview, KubernetesSettings
-from inferbridge.bridge.errors import BridgeError, Code
 
 TOKEN_REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
 ACCESS_REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
@@ -97,7 +97,7 @@ class KubernetesAuthenticator:
         self._audiences = "\0".join(settings.audiences).encode()
 
     def authenticate(self, presented: Presented) -> Identity | Awaitable[Identity] | None:
-        """Who the cluster says that is, see `Authenticator.authenticate`; PERMISSION_DENIED for who may not call."""
+        """Who the cluster says that is, see `Authenticator.authenticate`; Forbidden for who may not call."""
         token = presented.token
         if token is None:
             return None
@@ -143,7 +143,7 @@ class KubernetesAuthenticator:
         review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
         status = _decode(_SubjectAccessReview, await self._api.create(ACCESS_REVIEWS, review)).status
         if status.denied or not status.allowed:
-            raise BridgeError(Code.PERMISSION_DENIED, f"{user.username} may not {_describe(access)}")
+            raise Forbidden(f"{user.username} may not {_describe(access)}")
 
     def posture(self) -> Sequence[str]:
         """What an operator should know, see `Authenticator.posture`."""

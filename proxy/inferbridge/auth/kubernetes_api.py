@@ -108,8 +108,9 @@ def _watch[T](key: str, path: Path, read: Callable[[bytes], T]) -> WatchedFile[T
     try:
         return WatchedFile(path, read)
     except OSError as error:
-        advice = f"in a pod Kubernetes puts it there, elsewhere say where it is with `{key}`"
-        raise ValueError(f"kubernetes: cannot read {path}: {error.strerror}: {advice}") from None
+        # the path is not repeated: somebody may have put the token itself there
+        advice = f"in a pod Kubernetes puts it where we look, elsewhere `{key}` must name it"
+        raise ValueError(f"kubernetes: cannot read the file of `{key}`: {error.strerror}: {advice}") from None
     except ValueError as error:
         raise ValueError(f"kubernetes: {key} {path}: {error}") from None
 

@@ -31,6 +31,8 @@ class Outgoing:
         self._file = None if path is None else WatchedFile(path, lambda content: _token(content, path), now=now)
         differs = self._file or self._credentials.passthrough or self._forward.subject or self._forward.groups
         self._fixed: Headers | None = None if differs else self._credential(None)
+        self.nothing = self._fixed == ()
+        """It adds no headers, to any call."""
 
     def headers(self, identity: Identity = ANONYMOUS, token: Secret | None = None) -> Headers:
         """The headers of a call made for `identity`, whose own credential is `token`."""

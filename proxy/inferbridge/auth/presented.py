@@ -8,33 +8,30 @@ whoever looked at the other place would see another caller.
 import re
 from collections.abc import Collection
 from functools import lru_cache
-from urllib.parse import unquote
 
 from inferbridge.auth.authenticator import Unauthenticated
 from inferbridge.auth.identity import ClientCertificate, Presented, Token
 from inferbridge.bridge.errors import invalid
 from inferbridge.bridge.values import Headers
+from inferbridge.secret import CREDENTIAL_HEADERS, is_credential_parameter
 
 AUTHORIZATION = "authorization"
 TOKEN_BYTES = 16 * 1024
 _BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] ([\x21-\x7e]+)")
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _REMEMBERED = 1024
-_CREDENTIALS = frozenset({AUTHORIZATION, "proxy-authorization", "cookie", "api-key", "x-api-key"})
 _IDENTITIES = frozenset({"x-maas-user", "x-maas-groups", "x-forwarded-client-cert"})
-_SECRET_HEADERS = _CREDENTIALS | {"set-cookie", "x-forwarded-client-cert"}
-_SECRET_ENDINGS = ("-api-key", "-token", "-secret", "-authorization", "-credential")
-_REMOVED = _CREDENTIALS | _IDENTITIES
+_REMOVED = CREDENTIAL_HEADERS | _IDENTITIES
 _NOTHING = Presented()
 _IDENTITY_PREFIXES = ("x-remote-", "x-gateway-inference-")
-_SECRET_PARAMETERS = frozenset({"access_token", "api_key", "api-key", "apikey", "key", "token"})
 
 
 class Reader:
     """What counts as a credential, and which headers name a caller."""
 
     def __init__(self, headers: Collection[str] = (AUTHORIZATION,), forwarded: Collection[str] = ()) -> None:
-        """Credentials may stand in `headers`; in `forwarded` we tell runtimes who calls, and nobody else may."""
+        """Credentials may stand in `headers`; in `forwarded` we tell runtimes who calls, or as whom we call; nobody
+        else may."""
         self._headers = frozenset(headers)
         self._removed = _REMOVED | self._headers | frozenset(forwarded)
         # clients send one credential in many heads
@@ -62,11 +59,6 @@ class Reader:
         )
 
 
-def is_secret(name: str) -> bool:
-    """Whether a header of this name, in lower case, may hold a credential of a client, a runtime or a browser."""
-    return name in _SECRET_HEADERS or name.endswith(_SECRET_ENDINGS)
-
-
 def _token(name: str, value: str) -> str:
     found = _BEARER.fullmatch(value) if name == AUTHORIZATION else _TOKEN.fullmatch(value)
     if found is None or len(value) > TOKEN_BYTES:
@@ -79,5 +71,5 @@ def without_secrets(target: str) -> str:
     path, mark, query = target.partition("?")
     if not mark:
         return target
-    kept = [pair for pair in query.split("&") if unquote(pair.partition("=")[0]).lower() not in _SECRET_PARAMETERS]
+    kept = [pair for pair in query.split("&") if not is_credential_parameter(pair)]
     return f"{path}?{'&'.join(kept)}" if kept else path

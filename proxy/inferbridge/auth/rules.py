@@ -21,6 +21,8 @@ class Forbidden(BridgeError):
     def __init__(self, message: str) -> None:
         headers = (("www-authenticate", 'Bearer error="insufficient_scope"'),)
         super().__init__(Code.PERMISSION_DENIED, message, headers=headers)
+        self.method = ""
+        """The authenticator that refused it; empty for a rule."""
 
 
 @dataclass(frozen=True, slots=True)

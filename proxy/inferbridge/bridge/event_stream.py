@@ -1,8 +1,8 @@
 """Server-sent events (text/event-stream of the WHATWG HTML standard), read and written.
 
 The reader keeps what is not a complete event yet. Lines end with LF, CR LF or CR; where what arrived ends with a CR, an
-LF that follows is its second half. Nearly every event of an inference stream is one `data:` line and an empty one, in
-one piece; that case is read without taking lines apart.
+LF that follows is its second half. Nearly every event of an inference stream is one `data:` line and an empty one, and
+arrives in one piece; such events are read without taking lines apart.
 """
 
 from typing import NamedTuple
@@ -11,6 +11,7 @@ from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.values import Buffer
 
 _PLAIN = b"data: "
+_BETWEEN = b"\n\n" + _PLAIN
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -44,10 +45,10 @@ class EventReader:
                 return []
             self._begun, text, self._lead = True, text.removeprefix(_BOM), b""
         if not self._size and not self._name and text.startswith(_PLAIN) and text.endswith(b"\n\n"):
-            body = text[len(_PLAIN) : -2]
-            if b"\n" not in body and b"\r" not in body and len(body) <= self._limit:
+            found = text[len(_PLAIN) : -2].split(_BETWEEN)
+            if text.count(b"\n") == 2 * len(found) and b"\r" not in text and len(max(found, key=len)) <= self._limit:
                 self._after_cr = False
-                return [Event("message", body)]
+                return [Event("message", data) for data in found]
         return self._read_lines(text)
 
     def _read_lines(self, text: bytes) -> list[Event]:

@@ -33,6 +33,12 @@ def unframe(body: Buffer, encoding: str, limit: int) -> tuple[Chunks, ...]:
     return tuple([(plain(flag, message, encoding, limit) if flag else message,) for flag, message in found])
 
 
+def is_whole(body: bytes, limit: int) -> bool:
+    """Whether this is one message, uncompressed and of `limit` bytes at most, with its prefix: as most arrive."""
+    length = len(body) - PREFIX_BYTES
+    return 0 <= length <= limit and body.startswith(_PREFIX.pack(0, length))
+
+
 def split[B: Buffer](body: B, limit: int) -> tuple[list[tuple[int, B]], int, int]:
     """Flag and content of each message that is complete, where the rest begins, and how many bytes that will have.
 

@@ -1,7 +1,7 @@
 """The messages of a gRPC stream, read as its bytes arrive."""
 
 from inferbridge.bridge.errors import BridgeError, Code
-from inferbridge.bridge.framing import PREFIX_BYTES, plain, split
+from inferbridge.bridge.framing import PREFIX_BYTES, is_whole, plain, split
 from inferbridge.bridge.values import Buffer
 
 
@@ -18,7 +18,10 @@ class MessageReader:
     def feed(self, data: Buffer) -> list[Buffer]:
         """The messages that `data` completes; BridgeError for what is too large, or no gRPC."""
         body = data if type(data) is bytes else bytes(data)
-        if self._pieces:
+        if not self._pieces:
+            if is_whole(body, self._limit):
+                return [body[PREFIX_BYTES:]]
+        else:
             self._pieces.append(body)
             self._size += len(body)
             if self._size < self._needed:

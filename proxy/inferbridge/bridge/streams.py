@@ -19,6 +19,7 @@ from inferbridge.bridge.event_stream import EventReader
 from inferbridge.bridge.framing import GRPC_HEADERS, frame, status_trailers
 from inferbridge.bridge.grpc_messages import MessageReader as GrpcMessageReader
 from inferbridge.bridge.json_lines import ArrayWriter
+from inferbridge.bridge.message_template import MessageTemplate
 from inferbridge.bridge.registry import GrpcHalf, RestHalf
 from inferbridge.bridge.rules.base import MessageReader
 from inferbridge.bridge.values import Buffer, GrpcReply, Headers, HttpReply, header
@@ -134,7 +135,7 @@ class Sink(Protocol):
     """Errors are messages of the stream, even before the first one."""
 
     def write(self, messages: Iterable[Any]) -> Sequence[Buffer]:
-        """The client's messages, framed."""
+        """The client's messages, framed; they are used up by it."""
 
     def end(self) -> tuple[Sequence[Buffer], Headers]:
         """The mark of success and the trailers."""
@@ -186,17 +187,19 @@ class EventSink:
     tells_errors = False
 
     def __init__(self, half: RestHalf, dialect: Dialect, context: Context) -> None:
-        assert half.encode_message is not None
-        self._encode = half.encode_message
-        assert half.framing is not None
-        self._framing = half.framing
+        encode = half.encode_message
+        framing = half.framing
+        assert encode is not None
+        assert framing is not None
+        self._framing = framing
+        self._template = MessageTemplate(lambda message: framing.encode(encode(message, context)))
         self._dialect = dialect
         self._context = context
         self.headers: Headers = (("content-type", "text/event-stream; charset=utf-8"), ("cache-control", "no-cache"))
 
     def write(self, messages: Iterable[Any]) -> Sequence[Buffer]:
         """One event a message."""
-        return [self._framing.encode(self._encode(message, self._context)) for message in messages]
+        return [self._template.encode(message) for message in messages]
 
     def end(self) -> tuple[Sequence[Buffer], Headers]:
         """The mark of success, if the API has one."""

@@ -14,15 +14,13 @@ import msgspec
 from inferbridge.bridge.context import Context
 from inferbridge.bridge.values import Buffer, Headers
 
-_NOTHING: tuple[Any, ...] = ("", b"", [], {}, False)
-"""Values of places that nothing was written to; 0 equals False."""
 _NOISE = 1e-6
 """What multiplication may add to a whole number."""
 
 
 def given[T](value: T | msgspec.UnsetType | None, default: T) -> T:
     """A value, or what stands for one that is not said."""
-    return default if value is None or isinstance(value, msgspec.UnsetType) else value
+    return default if value is None or value is msgspec.UNSET else value
 
 
 def left_out[T](value: T | msgspec.UnsetType, default: T) -> T:
@@ -180,15 +178,12 @@ def entries(*pairs: tuple[str, str]) -> Headers:
     return tuple(pair for pair in pairs if pair[1])
 
 
-def _is_set(value: Any) -> bool:
-    return value is not None and value is not msgspec.UNSET and value not in _NOTHING
-
-
-def lose_set(fields: Iterable[tuple[str, Any]], context: Context) -> None:
+def lose_set(names: Sequence[str], values: Sequence[Any], context: Context) -> None:
     """Note each of some fields that is set as a loss."""
-    for name, value in fields:
-        if _is_set(value):
-            context.lose(name, "the other side has no place for it")
+    if any(values):  # what is not set is false
+        for name, value in zip(names, values, strict=True):
+            if value:
+                context.lose(name, "the other side has no place for it")
 
 
 def lose_given(fields: Iterable[tuple[str, Any, Any]], context: Context) -> None:
@@ -198,8 +193,9 @@ def lose_given(fields: Iterable[tuple[str, Any, Any]], context: Context) -> None
             context.lose(name, "the other side has no place for it")
 
 
-def note_set(fields: Iterable[tuple[str, Any]], context: Context) -> None:
+def note_set(names: Sequence[str], values: Sequence[Any], context: Context) -> None:
     """Name each of some fields of an answer that is set; the client's question was answered without it."""
-    for name, value in fields:
-        if _is_set(value):
-            context.note(name)
+    if any(values):
+        for name, value in zip(names, values, strict=True):
+            if value:
+                context.note(name)

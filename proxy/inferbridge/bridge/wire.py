@@ -351,6 +351,8 @@ def head(tag: int, value: int) -> bytes:
 
 def integer(tag: int, value: int, kind: Integer, field: str) -> bytes:
     """An integer field; negative numbers that are not zigzag take ten bytes."""
+    if 0 <= value < 16384 and not kind.zigzag:  # nearly all of them, and within every kind
+        return varint(tag) + _VARINTS[value]
     return varint(tag) + _checked(value, kind, field)
 
 

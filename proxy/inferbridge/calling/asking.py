@@ -62,7 +62,7 @@ def parse_place(text: str) -> Place:
         runtime, url = "", text
     elif runtime not in PROFILES:
         near = suggestion(runtime, PROFILES) or f": it is none of {', '.join(sorted(PROFILES))}"
-        raise ValueError(f"there is no runtime {runtime!r}{near}")
+        raise ValueError(f"--to: there is no such runtime{near}")
     parse_address(url)
     return Place(url, runtime)
 

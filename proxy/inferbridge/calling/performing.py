@@ -16,11 +16,11 @@ from inferbridge.bridge.context import Policy, Setting
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.values import Buffer, Headers
 from inferbridge.calling.asking import Place, Spoken
-from inferbridge.gateway.answers import CREDENTIALS
 from inferbridge.gateway.application import RequestHead, Responder
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.service import GatewayService
 from inferbridge.gateway.targets import Target
+from inferbridge.secret import CREDENTIAL_HEADERS
 from inferbridge.upstream.api import Call, Pool, Receiver, UpstreamRequest
 from inferbridge.upstream.pool import open_pool
 from inferbridge_generated import operations
@@ -60,7 +60,7 @@ async def perform(
 
 def _credentials(request: UpstreamRequest) -> Headers:
     """A gateway keeps them to itself; here they are meant for the runtime."""
-    return tuple(pair for pair in request.headers if pair[0] in CREDENTIALS)
+    return tuple(pair for pair in request.headers if pair[0] in CREDENTIAL_HEADERS)
 
 
 def _bridge(

@@ -1,6 +1,7 @@
 """What a caller sees: each message of the answer on stdout, all else on stderr."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from inferbridge.bridge.context import Context, RuntimeProfile
 from inferbridge.bridge.dialects import DIALECTS, OPEN_INFERENCE
@@ -13,6 +14,7 @@ from inferbridge.bridge.values import Buffer, Headers, join
 from inferbridge.calling.asking import Place, Spoken, protos
 from inferbridge.calling.reading import LIMIT, Ears, GrpcAnswer, Message, Outcome, RestAnswer
 from inferbridge.protos import methods
+from inferbridge.secret import shown_target, shown_value
 from inferbridge.upstream.api import Receiver, UpstreamRequest
 from inferbridge_generated.registry import APIS
 
@@ -24,12 +26,14 @@ type Talk = Callable[[str], None]
 class Screen:
     """The answer of one call, as it comes; `failed` once it is over."""
 
-    def __init__(self, ask: Spoken, out: Out, talk: Talk, *, verbose: bool) -> None:
+    def __init__(self, ask: Spoken, out: Out, talk: Talk, *, verbose: bool, credentials: bool = False) -> None:
+        """`credentials` shows their values too."""
         self.failed = False
         self._ask = ask
         self._out = out
         self._talk = talk
         self._verbose = verbose
+        self._lines = Lines(credentials)
         half = half_of(ask.api, ask.endpoint.name, ask.protocol, ask.variant)
         framing = half.framing if isinstance(half, RestHalf) else None
         self._done = framing.done.encode() if framing is not None else b""
@@ -40,13 +44,13 @@ class Screen:
         """Hears the answer."""
         own = protos(self._ask) if self._ask.protocol == "grpc" else None
         if self._verbose:
-            _tell(self._talk, "client  >", request_lines(request, own))
+            _tell(self._talk, "client  >", self._lines.request(request, own))
         ears = Ears(self._head, self._message, self._end)
         return GrpcAnswer(ears, own, request.path) if own is not None else RestAnswer(ears)
 
     def _head(self, status: int, headers: Headers) -> None:
         if self._verbose:
-            _tell(self._talk, "client  <", head_lines(status, headers))
+            _tell(self._talk, "client  <", self._lines.head(status, headers))
 
     def _message(self, message: Message) -> None:
         error = None
@@ -68,19 +72,19 @@ class Screen:
 
     def watch(self, place: Place) -> Callable[[UpstreamRequest], Receiver] | None:
         """Shows the calls of the runtime, if wanted."""
-        return (lambda request: _watched(request, place, self._talk)) if self._verbose else None
+        return (lambda request: _watched(request, place, self._talk, self._lines)) if self._verbose else None
 
 
-def _watched(request: UpstreamRequest, place: Place, talk: Talk) -> Receiver:
+def _watched(request: UpstreamRequest, place: Place, talk: Talk, lines: "Lines") -> Receiver:
     theirs = _protos_of(request.path, place) if place.protocol == "grpc" else None
-    _tell(talk, "runtime >", request_lines(request, theirs))
+    _tell(talk, "runtime >", lines.request(request, theirs))
 
     def end(outcome: Outcome) -> None:
         if outcome.code or theirs is not None:
             _tell(talk, "runtime <", [f"{outcome.code.name} {outcome.details}".strip()])
 
     ears = Ears(
-        lambda status, headers: _tell(talk, "runtime <", head_lines(status, headers)),
+        lambda status, headers: _tell(talk, "runtime <", lines.head(status, headers)),
         lambda message: _tell(talk, "runtime <", [_text(message.text)]),
         end,
     )
@@ -99,22 +103,32 @@ def _tell(talk: Talk, side: str, lines: Iterator[str] | list[str]) -> None:
         talk(f"{side} {line}")
 
 
-def request_lines(request: UpstreamRequest, known: Methods | None) -> Iterator[str]:
-    """A request as text; `known` make JSON of its messages."""
-    yield f"{request.method} {request.path}"
-    yield from (f"{name}: {value}" for name, value in request.headers)
-    body = join(request.chunks) if request.chunks else b""
-    if known is not None:
-        for chunks in unframe(body, "identity", LIMIT):
-            yield _text(known.request_to_json(request.path, join(chunks) if chunks else b""))
-    elif body:
-        yield _text(body)
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Calls as text."""
 
+    credentials: bool = False
+    """Show them; else `***` stands in their place."""
 
-def head_lines(status: int, headers: Headers) -> Iterator[str]:
-    """The head of an answer as text."""
-    yield str(status)
-    yield from (f"{name}: {value}" for name, value in headers)
+    def request(self, request: UpstreamRequest, known: Methods | None) -> Iterator[str]:
+        """A request as text; `known` make JSON of its messages."""
+        yield f"{request.method} {request.path if self.credentials else shown_target(request.path)}"
+        yield from self._fields(request.headers)
+        body = join(request.chunks) if request.chunks else b""
+        if known is not None:
+            for chunks in unframe(body, "identity", LIMIT):
+                yield _text(known.request_to_json(request.path, join(chunks) if chunks else b""))
+        elif body:
+            yield _text(body)
+
+    def head(self, status: int, headers: Headers) -> Iterator[str]:
+        """The head of an answer as text."""
+        yield str(status)
+        yield from self._fields(headers)
+
+    def _fields(self, headers: Headers) -> Iterator[str]:
+        for name, value in headers:
+            yield f"{name}: {_text((value if self.credentials else shown_value(name, value)).encode())}"
 
 
 def _text(body: Buffer) -> str:

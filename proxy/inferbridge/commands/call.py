@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     help="Makes prompts of chats for a runtime that takes none.",
 )
 @click.option("--timeout", metavar="SECONDS", type=click.FloatRange(0, min_open=True), default=300, show_default=True)
-@click.option("-v", "--verbose", is_flag=True, help="Show on stderr what client and runtime say.")
+@click.option("-v", "--verbose", is_flag=True, help="Show on stderr what client and runtime say, without credentials.")
+@click.option("--show-credentials", is_flag=True, help="Show them too, with -v.")
 def call(
     endpoint: str,
     data: str | None,
@@ -41,6 +42,7 @@ def call(
     chat_template: Path | None,
     timeout: float,
     verbose: bool,
+    show_credentials: bool,
 ) -> None:
     """Call an endpoint and print its answer, a line of JSON for each message.
 
@@ -67,14 +69,14 @@ def call(
         sys.exit(BAD_INPUT)
     except ValueError as problem:
         raise click.UsageError(str(problem)) from None
-    if not _performed(request, ask, where, manner, verbose):
+    if not _performed(request, ask, where, manner, verbose=verbose, credentials=show_credentials):
         sys.exit(FAILURE)
 
 
 def _pair(text: str, between: str, option: str) -> tuple[str, str]:
     name, found, value = text.partition(between)
     if not name or not found or any(letter in value for letter in "\r\n\0"):
-        raise ValueError(f"{option} {text!r} must be name{between}value")
+        raise ValueError(f"{option} must be name{between}value, on one line")
     return name.strip(), value.strip()
 
 
@@ -91,7 +93,9 @@ def _body(data: str | None) -> bytes | None:
         raise ValueError(f"-d: cannot read {data[1:]}: {error.strerror}") from None
 
 
-def _performed(request: "UpstreamRequest", ask: "Spoken", place: "Place", manner: "Manner", verbose: bool) -> bool:
+def _performed(
+    request: "UpstreamRequest", ask: "Spoken", place: "Place", manner: "Manner", *, verbose: bool, credentials: bool
+) -> bool:
     """Make the call; whether it ended well."""
     import asyncio
 
@@ -104,6 +108,6 @@ def _performed(request: "UpstreamRequest", ask: "Spoken", place: "Place", manner
         stdout.write(line + b"\n")
         stdout.flush()
 
-    screen = Screen(ask, out, lambda text: click.echo(text, err=True), verbose=verbose)
+    screen = Screen(ask, out, lambda text: click.echo(text, err=True), verbose=verbose, credentials=credentials)
     asyncio.run(perform(request, ask, place, manner, screen.receiver(request), screen.watch(place)))
     return not screen.failed

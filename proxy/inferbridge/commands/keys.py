@@ -163,7 +163,7 @@ def revoke(file: Path, key_id: str) -> None:
             key_edit.change(file, lambda text: key_edit.with_disabled(text, key_id, str(file)))
         except LookupError:
             near = suggestion(key_id, [one.key_id for one in read_keys(file.read_bytes(), str(file))])
-            raise click.UsageError(f"{file} has no key with the id {key_id!r}{near}") from None
+            raise click.UsageError(f"{file} has no key with this id{near}") from None
     click.echo(f"key {key_id} is disabled; a gateway that reads {file} refuses it within two seconds", err=True)
 
 

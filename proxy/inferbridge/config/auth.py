@@ -52,10 +52,14 @@ def secret(text: str) -> Secret:
 
 def url(text: str) -> str:
     """An https URL; http is for this machine alone, because credentials and keys travel there."""
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:  # its message repeats a part of the URL
+        raise ValueError("must be a URL whose host and port can be read") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must be a URL such as https://issuer.example")
-    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+    if "@" in text or parts.query or parts.fragment:  # a / in a password makes a path of it
         raise ValueError("must be a URL without user, query and fragment")
     if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
         raise ValueError("must begin with https://: without TLS anybody on the way could answer instead")
@@ -229,7 +233,7 @@ class Credentials:
         UpstreamCredentials,
         {
             "static": Field(Text(secret), "A token."),
-            "service_account_token": Field(PlainPath(), "A file with a token, read again when it changes."),
+            "service_account_token": Field(FilePath(), "A file with a token, read again when it changes."),
             "passthrough": Field(Switch(), "true: the client's own credential."),
             "header": Field(_HEADER_NAME, "Where it stands; authorization unless given."),
         },

@@ -5,14 +5,14 @@ which environment variables exist cannot drift apart.
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from inferbridge_codegen.problems import Mark, Problems, suggestion
 from inferbridge_codegen.spec.shape import Reader
-from inferbridge_codegen.spec.yaml_tree import ListNode, MapNode, Node, Scalar
+from inferbridge_codegen.spec.yaml_tree import ListNode, MapNode, Node, Scalar, named_key
 
 type Schema = dict[str, object]
 _SIZES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
@@ -25,7 +25,11 @@ OUTSIDE = 0
 
 
 class SettingsReader(Reader):
-    """A reader that also knows which runtimes exist and where relative paths start."""
+    """A reader that also knows which runtimes exist and where relative paths start.
+
+    Its problems say where a wrong value stands and what belongs there, and never repeat the value: `${env:…}` or a slip
+    may have put a secret anywhere.
+    """
 
     def __init__(self, problems: Problems, runtimes: Mapping[str, Collection[str]], folder: Path) -> None:
         super().__init__(problems)
@@ -42,6 +46,18 @@ class SettingsReader(Reader):
             self.problems.add(node.mark, f"{where} must not contain the control character U+{ord(found[0]):04X}")
             return None
         return node.text
+
+    def choice(self, node: Node | None, where: str, options: Sequence[str]) -> str | None:
+        """One of some words."""
+        text = node.text if isinstance(node, Scalar) else ""
+        if node is None or text in options:
+            return text or None
+        self.problems.add(node.mark, f"{where} must be one of {', '.join(options)}{suggestion(text, options)}")
+        return None
+
+    def unknown_key(self, mark: Mark, where: str, key: str, known: Collection[str]) -> None:
+        """A key that is none of `known`; it is repeated only where it could be one."""
+        self.problems.add(mark, f"{where} has no {named_key(key, 'such key')}{suggestion(key, known)}")
 
     def resolve(self, path: str, mark: Mark) -> Path:
         """A path: relative to the folder of the file it is written in, else to the working directory."""
@@ -78,7 +94,7 @@ class Text[T]:
         try:
             return self.parse(text)
         except ValueError as error:
-            reader.problems.add(node.mark, f"{where} {text!r} {error}")
+            reader.problems.add(node.mark, f"{where} {error}")
             return None
 
     def schema(self) -> Schema:
@@ -107,7 +123,7 @@ class FilePath:
             with path.open("rb"):
                 return path
         except OSError as error:
-            reader.problems.add(node.mark, f"{where}: cannot read {text!r}: {error.strerror}")
+            reader.problems.add(node.mark, f"{where}: cannot read the file that it names: {error.strerror}")
             return None
 
     def schema(self) -> Schema:
@@ -129,13 +145,12 @@ class Measure:
         if 0 < value <= self.maximum:
             return self._exact(value)
         units = ", ".join(filter(None, self.units))
-        shown = f" {node.text!r}" if isinstance(node, Scalar) else ""
         wrong = (
             f"must be more than 0 and at most {self.maximum:.0f}"
             if found
             else f"must be like {self.example} (units: {units})"
         )
-        reader.problems.add(node.mark, f"{where}{shown} {wrong}")
+        reader.problems.add(node.mark, f"{where} {wrong}")
         return None
 
     def written(self, value: float) -> str | int:
@@ -297,7 +312,7 @@ class Tagged:
         name, mark, child = entries[0]
         if name not in self.options:
             known = f"{suggestion(name, self.options)} (known: {', '.join(self.options)})"
-            reader.problems.add(mark, f"{where} {name!r} is not known{known}")
+            reader.problems.add(mark, f"{where} must be of a known kind{known}")
             return None
         settings = MapNode((), mark) if child is node else child
         return self.options[name].read(reader, settings, name)

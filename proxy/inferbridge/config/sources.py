@@ -153,7 +153,7 @@ def _limits(texts: tuple[str, ...], problems: Problems) -> Iterator[tuple[str, K
         if equals and name in LIMITS.fields:
             yield "--limit", ("limits", name), (value,)
         else:
-            why = f"{name!r} is no limit{suggestion(name, LIMITS.fields)}" if equals else f"{text!r} must be name=value"
+            why = f"there is no such limit{suggestion(name, LIMITS.fields)}" if equals else "must be name=value"
             problems.add(Mark("flag --limit", OUTSIDE, OUTSIDE), why)
 
 

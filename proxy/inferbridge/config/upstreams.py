@@ -31,7 +31,7 @@ def parse_listener(text: str) -> Listener:
 
 @dataclass(frozen=True, slots=True)
 class Url:
-    """The URL of a runtime; a wrong one is not repeated in full, it may hold credentials."""
+    """The URL of a runtime."""
 
     def read(self, reader: SettingsReader, node: Node, where: str) -> Address | None:
         text = reader.text(node, where)
@@ -64,9 +64,7 @@ def known_runtime(reader: SettingsReader, runtime: str, mark: Mark) -> bool:
     if runtime in reader.runtimes:
         return True
     known = ", ".join(sorted(reader.runtimes))
-    reader.problems.add(
-        mark, f"runtime {runtime!r} is not known{suggestion(runtime, reader.runtimes)} (known: {known})"
-    )
+    reader.problems.add(mark, f"the runtime is not known{suggestion(runtime, reader.runtimes)} (known: {known})")
     return False
 
 

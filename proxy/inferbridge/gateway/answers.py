@@ -21,21 +21,23 @@ from inferbridge.bridge.values import (
 )
 from inferbridge.gateway.application import RequestHead, Responder
 from inferbridge.gateway.limits import Limits
+from inferbridge.secret import CREDENTIAL_HEADERS
 
 log = logging.getLogger(__name__)
 
-_OWN_HEADERS = frozenset(
+_OWN_HEADERS = CREDENTIAL_HEADERS | frozenset(
     {
-        "accept", "accept-encoding", "authorization", "connection", "content-encoding", "content-length",
-        "content-type", "cookie", "date", "expect", "grpc-accept-encoding", "grpc-encoding", "grpc-message",
-        "grpc-status", "grpc-timeout", "host", HEADER_LENGTH, "keep-alive", "proxy-authorization", "server", "te",
+        "accept", "accept-encoding", "connection", "content-encoding", "content-length",
+        "content-type", "date", "expect", "grpc-accept-encoding", "grpc-encoding", "grpc-message",
+        "grpc-status", "grpc-timeout", "host", HEADER_LENGTH, "keep-alive", "server", "te",
         "trailer", "transfer-encoding", "upgrade", "user-agent",
     }
 )  # fmt: skip
 """Headers that belong to one side of a bridge; all others cross it. Credentials never reach a runtime."""
 _FRAMING = HOP_BY_HOP | {"content-length"}
 """What the client's codec writes itself."""
-CREDENTIALS = frozenset({"authorization", "cookie", "host", "proxy-authorization", "content-length"})
+NOT_PASSED_ON = CREDENTIAL_HEADERS | {"host", "content-length"}
+"""Of a call that is passed through: the runtime gets its own."""
 
 
 def crossing_headers(headers: Headers) -> Headers:

@@ -52,6 +52,10 @@ class Responder(Protocol):
     def data(self, data: Buffer) -> None:
         """Send a piece of the body."""
 
+    def message(self, data: Buffer) -> None:
+        """Send a piece of the body that the client waits for; it leaves at once where that is possible."""
+        self.data(data)
+
     def end(self, trailers: Headers = ()) -> None:
         """End the answer; HTTP/1.1 clients get trailers only in a chunked body."""
 
@@ -63,7 +67,10 @@ class Responder(Protocol):
         self.end()
 
     def hold(self) -> None:
-        """Let the client send no more of its body than its window holds already (HTTP/2), until `resume`."""
+        """Let the client send no more of its body than its window holds already (HTTP/2), until `resume`.
+
+        One that waits for `100 Continue` goes on waiting.
+        """
         return  # nothing to do where the body is complete by then, which is usual
 
     def resume(self) -> None:
@@ -87,11 +94,24 @@ class RequestSink(Protocol):
         """The client went away or reset the call; nobody will read an answer."""
 
 
+class RefusedCall:
+    """What a client still sends for a call that has its answer already."""
+
+    def on_data(self, data: Buffer) -> None:
+        """Nobody reads it."""
+
+    def on_end(self) -> None:
+        """Nothing more to say."""
+
+    def on_cancel(self) -> None:
+        """Nothing to stop."""
+
+
 class Application(Protocol):
     """What a gateway serves."""
 
     def open(self, head: RequestHead, responder: Responder) -> RequestSink:
-        """A call begins. May answer at once; what raises here is answered by `refuse`."""
+        """A call begins. May answer at once; what raises here is our own fault: logged, and an internal error."""
 
     def refuse(self, error: BridgeError, head: RequestHead | None, responder: Responder) -> None:
         """Answer a request that could not be accepted, in the dialect the head asks for (None: unknown)."""

@@ -9,6 +9,7 @@ from inferbridge.auth.failures import Failures
 from inferbridge.auth.outgoing import Outgoing
 from inferbridge.auth.presented import Reader
 from inferbridge.auth.rules import Authorizer
+from inferbridge.auth.settings import AuthSettings
 from inferbridge.bridge.chat_template import ChatTemplate
 from inferbridge.bridge.context import Setting
 from inferbridge.bridge.matching import protocols
@@ -56,7 +57,7 @@ def application(settings: Settings, counters: Counters = NO_COUNTERS) -> Guard:
 def guard(settings: Settings, application: GatewayService, counters: Counters = NO_COUNTERS) -> Guard:
     """What clients reach of an application. ValueError or OSError for a file of secrets that cannot be used."""
     auth = settings.auth or OPEN
-    reader = Reader(auth.headers, tuple(filter(None, (auth.forward.subject, auth.forward.groups))))
+    reader = Reader(auth.headers, _written_by_us(settings, auth))
     access = Access(
         chain(auth),
         reader,
@@ -67,6 +68,13 @@ def guard(settings: Settings, application: GatewayService, counters: Counters = 
         counters,
     )
     return Guard(application, access)
+
+
+def _written_by_us(settings: Settings, auth: AuthSettings) -> frozenset[str]:
+    """Headers in which runtimes are told who calls: a client's own would stand before ours."""
+    credentials = (upstream.credentials for upstream in settings.upstreams)
+    own = {one.header for one in credentials if one.is_set}
+    return frozenset({auth.forward.subject, auth.forward.groups, *own} - {""})
 
 
 def service(settings: Settings, counters: Counters = NO_COUNTERS) -> GatewayService:

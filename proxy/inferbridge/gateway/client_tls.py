@@ -38,9 +38,9 @@ _ALPN = frozenset({b"h2", b"http/1.1"})
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class _Contents:
-    """What the files hold."""
+    """What the files hold; no repr, because the key must not be in a log."""
 
     certificate: bytes
     key: bytes

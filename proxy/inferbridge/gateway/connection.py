@@ -23,6 +23,7 @@ from inferbridge.gateway.http1_head import Peer
 from inferbridge.gateway.http2 import Http2Codec
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.sniff import detect
+from inferbridge.secret import path_of
 
 _log = logging.getLogger(__name__)
 
@@ -81,6 +82,15 @@ class _Answer:
                 connection.fail(self._call, error)
             connection.output_ready()
 
+    def message(self, data: Buffer) -> None:
+        connection = self._connection
+        if connection is not None:
+            try:
+                connection.codec.send_data(self._call.stream, data)
+            except Exception as error:
+                connection.fail(self._call, error)
+            connection.output_complete()
+
     def whole(self, status: int, headers: Headers, chunks: Chunks) -> None:
         connection = self._connection
         if connection is not None:
@@ -106,9 +116,9 @@ class _Answer:
 
     def resume(self) -> None:
         connection = self._connection
-        self._call.held = False
-        if connection is not None and self._call.owed:
-            connection.pay(self._call)
+        held, self._call.held = self._call.held, False
+        if connection is not None and held:
+            connection.let_on(self._call)
             connection.output_ready()
 
     def abort(self) -> None:
@@ -243,7 +253,8 @@ class ClientConnection:
             return
         if call.answer is answer:
             call.sink = sink
-            self.codec.proceed(event.stream)
+            if not call.held:
+                self.codec.proceed(event.stream)
         elif call.refused:  # failed while it was opened
             self._cancel_sink(sink)
 
@@ -258,6 +269,15 @@ class ClientConnection:
             call.owed += event.credit
         else:
             self.codec.acknowledge(event.stream, event.credit)
+
+    def let_on(self, call: _Call) -> None:
+        """The client that was held may go on: it waits for `100 Continue`, or for the credit that was held back."""
+        try:
+            self.codec.proceed(call.stream)
+        except Exception:
+            self._break()
+        if call.owed:
+            self.pay(call)
 
     def pay(self, call: _Call) -> None:
         """Give the client the credit that was held back."""
@@ -352,4 +372,6 @@ class ClientConnection:
 
 
 def _describe(call: _Call) -> str:
-    return f"{call.head.method} {call.head.target}" if call.head is not None else "request without a readable head"
+    if call.head is None:
+        return "request without a readable head"
+    return f"{call.head.method} {path_of(call.head.target)}"

@@ -20,7 +20,7 @@ from inferbridge.bridge.grpc_messages import MessageReader
 from inferbridge.bridge.registry import Api, GrpcHalf
 from inferbridge.bridge.routes import Match
 from inferbridge.bridge.values import Buffer, Chunks, GrpcRequest, Headers, header
-from inferbridge.gateway.answers import CREDENTIALS, PassthroughAnswer
+from inferbridge.gateway.answers import NOT_PASSED_ON, PassthroughAnswer
 from inferbridge.gateway.application import RequestHead, Responder
 from inferbridge.gateway.inspection import inspect
 from inferbridge.gateway.limiting import booking
@@ -168,7 +168,7 @@ class Passage:
     def __init__(self, head: RequestHead, route: Route, target: Target, responder: Responder) -> None:
         self._responder = responder
         receiver = self._receiver = PassthroughAnswer(responder, True, route.match.api.errors)
-        headers = tuple(pair for pair in head.headers if pair[0] not in CREDENTIALS)
+        headers = tuple(pair for pair in head.headers if pair[0] not in NOT_PASSED_ON)
         request = UpstreamRequest(head.method, head.target, headers)
         self._call = target.begin(request, receiver, responder.resume, route.deadline, head)
 

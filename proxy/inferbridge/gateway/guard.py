@@ -3,7 +3,7 @@
     head ─▶ Reader ─▶ Chain ─▶ an identity, at once ──────────────▶ application.open, with the head stripped
                          ├────▶ to be asked: _Waiting holds the body, then the same
                          └────▶ refused ─▶ public? ──yes──▶ as anonymous
-                                              └─no─▶ 401 / UNAUTHENTICATED, before the body is read
+                                              └─no─▶ 401 / UNAUTHENTICATED, 403 or 503, before the body is read
 
 What goes on is a head without credentials, so nothing behind the guard can forward one by mistake. It is made once for
 each head that a client repeats, and anew when its identity changes. Only refusals are told to the application with the
@@ -15,14 +15,15 @@ import logging
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from inferbridge.auth.authenticator import CannotAuthenticate, Chain, Question, Unauthenticated
-from inferbridge.auth.failures import Failures
+from inferbridge.auth.authenticator import REFUSALS, CannotAuthenticate, Chain, Question, Unauthenticated
+from inferbridge.auth.failures import Failures, TooMany
 from inferbridge.auth.identity import ANONYMOUS, Identity, Presented
 from inferbridge.auth.presented import Reader, without_secrets
+from inferbridge.auth.rules import Forbidden
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.framing import too_large
 from inferbridge.bridge.values import Buffer
-from inferbridge.gateway.application import Application, RequestHead, RequestSink, Responder
+from inferbridge.gateway.application import Application, RefusedCall, RequestHead, RequestSink, Responder
 from inferbridge.gateway.counters import NO_COUNTERS, Counters
 
 _log = logging.getLogger(__name__)
@@ -67,19 +68,6 @@ class _Caller:
         """Stripped, with the identity that was last found."""
 
 
-class _Refused:
-    """Takes the rest of a call that has its answer."""
-
-    def on_data(self, data: Buffer) -> None:
-        """Nobody reads it."""
-
-    def on_end(self) -> None:
-        """Nothing more to say."""
-
-    def on_cancel(self) -> None:
-        """Nothing to stop."""
-
-
 class Guard:
     """The `Application` that clients reach."""
 
@@ -101,11 +89,11 @@ class Guard:
             if caller.wrong is not None:
                 raise caller.wrong.with_traceback(None)  # raised for each call with this head
             found = self._access.chain.authenticate(caller.presented)
-            if isinstance(found, Identity):
-                return self.admit(caller, found, responder)
-            return self._ask(caller, found, responder)
-        except (Unauthenticated, CannotAuthenticate) as error:
+            if isinstance(found, Question):
+                return self._ask(caller, found, responder)
+        except BridgeError as error:
             return self.turn_away(caller, responder, error)
+        return self.admit(caller, found, responder)
 
     def refuse(self, error: BridgeError, head: RequestHead | None, responder: Responder) -> None:
         """Answer a request that could not be accepted."""
@@ -149,35 +137,49 @@ class Guard:
         )
 
     def _ask(self, caller: _Caller, found: Question, responder: Responder) -> RequestSink:
-        if self._access.failures.exceeded(_host(caller.head)):
+        host, failures = _host(caller.head), self._access.failures
+        if failures.exceeded(host):
             found.withdraw()
-            raise _too_many(self._access.failures.seconds_left(_host(caller.head)))
+            raise TooMany(failures.seconds_left(host), found.method)
         waiting = _Waiting(self, caller, responder, self._access.body_bytes)
         waiting.begin(found)
         return waiting
 
-    def turn_away(
-        self, caller: _Caller, responder: Responder, error: Unauthenticated | CannotAuthenticate
-    ) -> RequestSink:
+    def turn_away(self, caller: _Caller, responder: Responder, error: BridgeError) -> RequestSink:
         """Answer what is not let in, unless what it calls is public."""
         if self._access.public and not self._access.public.isdisjoint(self._application.purposes(caller.head)):
             return self.admit(caller, ANONYMOUS, responder)
         self._application.refuse(self._told(caller, error), caller.head, responder)
-        return _Refused()
+        return RefusedCall()
 
-    def _told(self, caller: _Caller, error: Unauthenticated | CannotAuthenticate) -> BridgeError:
+    def _told(self, caller: _Caller, error: BridgeError) -> BridgeError:
         """The error as the client gets it; log and counter have the reason."""
-        host, access = _host(caller.head), self._access
-        if isinstance(error, CannotAuthenticate):
-            access.counters.auth(error.method, "error", "")
-            _log.error("cannot authenticate %s: %s", host, error.detail)
-            return error
-        access.counters.auth(error.method, "denied", error.reason)
-        _log.warning("refused %s: %s%s", host, error.reason, f" ({error.detail})" if error.detail else "")
+        host, counters = _host(caller.head), self._access.counters
+        match error:
+            case CannotAuthenticate():
+                counters.auth(error.method, "error", "")
+                _log.error("cannot authenticate %s: %s", host, error.detail)
+                return error
+            case Unauthenticated():
+                counters.auth(error.method, "denied", error.reason)
+                _log.warning("refused %s: %s%s", host, error.reason, f" ({error.detail})" if error.detail else "")
+                return self._unauthenticated(host, error)
+            case Forbidden():
+                counters.auth(error.method, "denied", "forbidden")
+            case TooMany():
+                counters.auth(error.method, "denied", "too_many")
+            case _:  # more than one credential
+                counters.auth("", "denied", "malformed")
+        _log.warning("refused %s: %s", host, error.message)
+        return error
+
+    def _unauthenticated(self, host: str, error: Unauthenticated) -> BridgeError:
+        """Shows how to authenticate, until an address has tried too often."""
+        failures = self._access.failures
         if error.reason != "missing":
-            access.failures.count(host)
-            if access.failures.exceeded(host):
-                return _too_many(access.failures.seconds_left(host))
+            failures.count(host)
+            if failures.exceeded(host):
+                return TooMany(failures.seconds_left(host))
         error.headers = self._challenges(error)
         return error
 
@@ -186,11 +188,6 @@ class Guard:
         problem = "" if error.reason == "missing" else f', error="invalid_token", error_description="{error.message}"'
         schemes = self._access.chain.challenges or ("Bearer",)
         return tuple(("www-authenticate", f'{scheme} realm="{self._access.realm}"{problem}') for scheme in schemes)
-
-
-def _too_many(seconds: int) -> BridgeError:
-    message = "too many refused credentials from this address"
-    return BridgeError(Code.RESOURCE_EXHAUSTED, message, status=429, retry_after=seconds)
 
 
 def _host(head: RequestHead) -> str:
@@ -226,7 +223,7 @@ class _Waiting:
         try:
             try:
                 sink = guard.admit(caller, question.result(), responder)
-            except (Unauthenticated, CannotAuthenticate) as error:
+            except REFUSALS as error:
                 error.method = self._method
                 sink = guard.turn_away(caller, responder, error)
             self._go_on(sink)
@@ -248,7 +245,7 @@ class _Waiting:
             sink.on_end()
 
     def _fail(self, error: BridgeError) -> None:
-        sink, self._sink = self._sink, _Refused()
+        sink, self._sink = self._sink, RefusedCall()
         self._held = []
         if sink is not None:
             sink.on_cancel()
@@ -277,7 +274,7 @@ class _Waiting:
         self._stop()
         if self._sink is not None:
             self._sink.on_cancel()
-        self._sink, self._held = _Refused(), []
+        self._sink, self._held = RefusedCall(), []
 
     def _stop(self) -> None:
         if self._question is not None:

@@ -20,6 +20,7 @@ import h2.errors
 import h2.events
 import h2.exceptions
 import h2.settings
+import h2.stream
 
 from inferbridge.bridge.errors import BridgeError, invalid
 from inferbridge.bridge.values import Buffer, Chunks, Headers, header
@@ -29,6 +30,7 @@ from inferbridge.gateway.events import Event, ProtocolRefused, RequestCancelled,
 from inferbridge.gateway.http1_head import Peer
 from inferbridge.gateway.http2_head import HeadTooLarge, RawFields, request_head
 from inferbridge.gateway.limits import Limits
+from inferbridge.upstream.frames import DATA, frame_header
 
 _RESET_WINDOW = 200
 """Calls over which premature resets are counted; when more than half of them are, the client is told to calm down."""
@@ -88,6 +90,8 @@ class Http2Codec:
         """Streams that may have something to send, in order."""
         self._premature: deque[bool] = deque(maxlen=_RESET_WINDOW)
         self._connection = _connection(limits)
+        self._output: list[Buffer] = []
+        """What goes out before that which waits in `_connection`."""
         self._handlers: dict[type[h2.events.Event], Callable[[Any, list[Event]], None]] = {
             h2.events.RequestReceived: self._on_request,
             h2.events.DataReceived: self._on_data,
@@ -281,16 +285,30 @@ class Http2Codec:
 
     def _send_queue(self, stream_id: int, state: _Stream) -> bool:
         """Send as much of the queue as the windows admit; True if the last frame ended the stream."""
-        ended = False
+        connection = self._connection
+        stream = connection.streams[stream_id]
         while state.queue:
-            room = min(self._connection.local_flow_control_window(stream_id), self._connection.max_outbound_frame_size)
+            windows = (connection.outbound_flow_control_window, stream.outbound_flow_control_window)
+            room = min(*windows, connection.max_outbound_frame_size)
             if room <= 0:
                 break
-            frame = _taken(state.queue, room)
-            ended = state.ending and not state.queue and not state.trailers
-            state.queued -= len(frame)
-            self._connection.send_data(stream_id, frame, end_stream=ended)
-        return ended
+            data = _taken(state.queue, room)
+            state.queued -= len(data)
+            if state.ending and not state.queue and not state.trailers:
+                connection.send_data(stream_id, memoryview(data), end_stream=True)
+                return True
+            self._write_data(stream, data)
+        return False
+
+    def _write_data(self, stream: h2.stream.H2Stream, data: Buffer) -> None:
+        """Send DATA that does not end its stream.
+
+        In h2 no state but the windows changes by it, and its way there costs as much as the translation of a message.
+        """
+        size = len(data)
+        self._connection.outbound_flow_control_window -= size
+        stream.outbound_flow_control_window -= size
+        self._output += (self._connection.data_to_send(), frame_header(size, DATA, 0, stream.stream_id), data)
 
     def _finished(self, stream_id: int, state: _Stream) -> None:
         del self._streams[stream_id]
@@ -306,10 +324,14 @@ class Http2Codec:
             state = self._streams.get(stream_id)
             if state is not None and state.status:
                 self._flush(stream_id, state)
-        return self._connection.data_to_send()
+        if not self._output:
+            return self._connection.data_to_send()
+        output = b"".join((*self._output, self._connection.data_to_send()))
+        self._output.clear()
+        return output
 
 
-def _taken(queue: deque[Buffer], room: int) -> bytes | memoryview:
+def _taken(queue: deque[Buffer], room: int) -> Buffer:
     """The next bytes of a queue, `room` at most; small pieces together, for a frame costs more than a copy."""
     first = queue.popleft()
     if len(first) > room:
@@ -319,7 +341,7 @@ def _taken(queue: deque[Buffer], room: int) -> bytes | memoryview:
     while queue and size + len(queue[0]) <= room:
         pieces.append(queue.popleft())
         size += len(pieces[-1])
-    return b"".join(pieces) if len(pieces) > 1 else memoryview(first)
+    return b"".join(pieces) if len(pieces) > 1 else first
 
 
 def _connection(limits: Limits) -> h2.connection.H2Connection:

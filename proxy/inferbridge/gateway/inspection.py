@@ -44,10 +44,10 @@ def _asked(request: Any, bridge: Bridge, route: Route, size: int) -> Asked:
 def _model(request: Any, bridge: Bridge, route: Route) -> str | None:
     if not hasattr(request, "model"):
         return None
-    model, named = str(request.model or ""), route.named_model
+    model, named = str(request.model or "") or bridge.setting.default_model, route.named_model
     if model and named and model != named:
         raise invalid(f"the call is for the model {model!r}, its {MODEL_HEADER} for {named!r}")
-    return model or named or bridge.setting.default_model
+    return model or named
 
 
 def refuse_repeated_names(body: bytes) -> None:

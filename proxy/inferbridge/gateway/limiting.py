@@ -15,7 +15,7 @@ from collections.abc import Callable
 from inferbridge.auth.rates import Lease
 from inferbridge.bridge.values import Buffer, Chunks, Headers
 from inferbridge.gateway.application import RequestSink, Responder
-from inferbridge.gateway.metering import Used
+from inferbridge.gateway.usage import Used
 
 
 def booking(lease: Lease | None) -> Used | None:
@@ -78,6 +78,10 @@ class LimitedCall(Responder):
         """A piece of the answer."""
         self._responder.data(data)
 
+    def message(self, data: Buffer) -> None:
+        """Whole messages of a streamed answer."""
+        self._responder.message(data)
+
     def end(self, trailers: Headers = ()) -> None:
         """The answer is complete."""
         self._finish()
@@ -100,16 +104,3 @@ class LimitedCall(Responder):
         """The answer is cut."""
         self._finish()
         self._responder.abort()
-
-
-class RefusedCall:
-    """What a client still sends for a call that a limit did not let in."""
-
-    def on_data(self, data: Buffer) -> None:
-        """Nobody reads it."""
-
-    def on_end(self) -> None:
-        """Nothing more to say."""
-
-    def on_cancel(self) -> None:
-        """Nothing to stop."""

@@ -89,11 +89,11 @@ class Listing:
         try:
             return _Part(self, target, bridge, bridge.cross(request, context), limit)
         except BridgeError as error:
-            self._missing(target, error)
+            self._missing(target, error, error.message)
             return None
 
-    def _missing(self, target: Target, error: BridgeError) -> None:
-        log.warning("%s: its models are missing from a list: %s", target.name, error.message)
+    def _missing(self, target: Target, error: BridgeError, why: str) -> None:
+        log.warning("%s: its models are missing from a list: %s", target.name, why)
         self._errors.append(error)
 
     def begin(self) -> Cancellable:
@@ -111,7 +111,7 @@ class Listing:
         if self._legs.over:
             return
         if part.error is not None:
-            self._missing(part.target, part.error)
+            self._missing(part.target, part.error, part.answered or part.error.message)
         self._open -= 1
         if self._open:
             self._legs.ended(part)
@@ -150,11 +150,15 @@ class _Part(Collected):
         self.crossing = crossing
         self.reply: Any = None
         self.error: BridgeError | None = None
+        self.answered = ""
+        """The runtime's own error without its text, which may repeat the credential that we showed."""
 
     def on_end(self, trailers: Headers) -> None:
         """The answer is complete."""
         try:
-            self.reply = self.bridge.read_reply(self.crossing, self.crossing.legs[0], self.collected(trailers))
+            reply = self.collected(trailers)
+            self.answered = _failure(reply)
+            self.reply = self.bridge.read_reply(self.crossing, self.crossing.legs[0], reply)
             self.bridge.prepare_reply(self.crossing, self.reply)
         except BridgeError as error:
             self.error = not_the_clients(error)
@@ -167,3 +171,9 @@ class _Part(Collected):
         """The call failed on the way."""
         self.error = error
         self._listing.ended(self)
+
+
+def _failure(reply: HttpReply | GrpcReply) -> str:
+    if isinstance(reply, GrpcReply):
+        return f"it answered with the gRPC status {int(reply.code)}" if reply.code else ""
+    return f"it answered {reply.status}" if reply.status >= 400 else ""

@@ -4,11 +4,7 @@
     passed through:  runtime ─▶ the client
                         └─ a copy ─▶ half-bridge of the same binding ─▶ neutral ─▶ Tally
 
-A `Tally` tells what an answer used in steps, as soon as it is known; their sum never shrinks. A stream says how many
-tokens there are in each message, at its end, or (OpenAI's without `stream_options.include_usage`) never: then each of
-its messages with text counts as one token, or as those that it lists, and its prompt as none. That is the least there
-can be. The same goes for a whole answer without counts, and the log says so, once for an endpoint.
-
+A call over a bridge is counted where the bridge reads its runtime's answer, before anybody changes what it says.
 Reading a copy never changes what the client gets and never fails its call: a copy that cannot be read counts no more,
 and the log says that too.
 """
@@ -16,35 +12,22 @@ and the log says that too.
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import Any
 
 from inferbridge.bridge.bridge import Bridge, Crossing, Leg
-from inferbridge.bridge.context import Context, Policy, RuntimeFault
+from inferbridge.bridge.context import Context, Policy, RuntimeFault, Setting
 from inferbridge.bridge.errors import BridgeError
 from inferbridge.bridge.registry import GrpcHalf
 from inferbridge.bridge.streams import GrpcSource, RestSource, Source
 from inferbridge.bridge.values import Buffer, GrpcReply, GrpcRequest, Headers, HttpReply, HttpRequest, header
 from inferbridge.gateway.answers import Collected
 from inferbridge.gateway.limits import Limits
+from inferbridge.gateway.usage import COUNTS, Complain, Tally, Used
 from inferbridge.upstream.api import Receiver
 
 log = logging.getLogger(__name__)
 
-_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
-_CONTENT = ("text", "reasoning", "tool_calls")
 _LENIENT = Policy(lossy=True)
-
-
-class Usage(NamedTuple):
-    """Tokens, on top of those that were told before."""
-
-    prompt_tokens: int
-    completion_tokens: int
-
-
-type Used = Callable[[Usage], None]
-"""Hears what a call used, as it becomes known."""
-type Complain = Callable[[str], None]
 
 
 class Metering:
@@ -83,64 +66,7 @@ def _counts_tokens(bridge: Bridge) -> bool:
     """Whether answers of the operation have places for numbers of tokens."""
     operation = "".join(part.capitalize() for part in bridge.client.endpoint.operation.split("_"))
     reply = getattr(bridge.setting.operations, f"{operation}Reply", None)
-    return reply is not None and not set(_COUNTS).isdisjoint(reply.__struct_fields__)
-
-
-class Tally:
-    """The tokens of one answer of a runtime."""
-
-    def __init__(self, used: Used, complain: Complain) -> None:
-        self._used = used
-        self._complain = complain
-        self._told = Usage(0, 0)
-        self._prompt = 0
-        self._generated: dict[int, int] = {}  # by the index of a text
-
-    def reply(self, reply: Any) -> None:
-        """All of a whole answer."""
-        prompt, completion, total = (_total(reply, name) for name in _COUNTS)
-        if prompt is None and completion is None and total is None:
-            self._complain("a whole answer says no numbers of tokens")
-            completion = sum(_least(choice) for choice in getattr(reply, "choices", ()))
-        if prompt is None:
-            prompt = (total or 0) - (completion or 0)
-        self._tell(prompt, completion or 0)
-
-    def message(self, message: Any) -> None:
-        """The next message of a stream. Counts of texts are cumulative; one of usage alone has the totals."""
-        prompt, completion = getattr(message, "prompt_tokens", None), getattr(message, "completion_tokens", None)
-        self._prompt = max(self._prompt, prompt or 0)  # the texts of one prompt repeat its count
-        if getattr(message, "usage_only", False):
-            self._tell(self._prompt, completion or 0)
-            return
-        index = getattr(message, "index", 0)
-        before = self._generated.get(index, 0)
-        self._generated[index] = before + _least(message) if completion is None else max(before, completion)
-        self._tell(self._prompt, sum(self._generated.values()))
-
-    def _tell(self, prompt: int, completion: int) -> None:
-        before = self._told
-        self._told = Usage(max(before.prompt_tokens, prompt), max(before.completion_tokens, completion))
-        if self._told != before:
-            after = self._told
-            more = Usage(after.prompt_tokens - before.prompt_tokens, after.completion_tokens - before.completion_tokens)
-            self._used(more)
-
-
-def _total(reply: Any, name: str) -> int | None:
-    """What the whole says, or all of its texts together; None where neither says it."""
-    total: int | None = getattr(reply, name, None)
-    if total is not None:
-        return total
-    said = [getattr(choice, name, None) for choice in getattr(reply, "choices", ())]
-    known = [count for count in said if count is not None]
-    return sum(known) if known else None
-
-
-def _least(said: Any) -> int:
-    """Tokens that a text has at least."""
-    listed = len(getattr(said, "tokens", ()))
-    return listed or int(any(getattr(said, name, None) for name in _CONTENT))
+    return reply is not None and not set(COUNTS).isdisjoint(reply.__struct_fields__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +117,8 @@ class _Copy:
 
     def __init__(self, bridge: Bridge, used: Used, complain: Complain, limits: Limits) -> None:
         self._end = bridge.client
-        self._context = Context(bridge.profile, _LENIENT, replying=True, setting=bridge.setting)
+        setting = Setting(operations=bridge.setting.operations)  # nothing is lost that is not in a copy
+        self._context = Context(bridge.profile, _LENIENT, replying=True, setting=setting)
         self._tally = Tally(used, complain)
         self._complain = complain
         self._limits = limits

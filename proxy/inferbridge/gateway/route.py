@@ -1,6 +1,6 @@
 """Where a call goes, and its requests as the pools of runtimes take them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from inferbridge.auth.rules import EVERYTHING, Permit
 from inferbridge.bridge.accept import StreamForm
@@ -39,11 +39,12 @@ class Route:
     """The model that metadata names, beside path and body."""
     sources: tuple[Target, ...] = ()
     """The upstreams whose answers make the client's together, where it lists models."""
+    inspects: bool = field(init=False)
+    """The body is to be read before anything is sent."""
 
-    @property
-    def inspects(self) -> bool:
-        """Whether the body is to be read before anything is sent."""
-        return self.permit.inspects or bool(self.named_model)
+    def __post_init__(self) -> None:
+        # asked for each call with the head, which is many
+        object.__setattr__(self, "inspects", self.permit.inspects or bool(self.named_model))
 
 
 def translated(leg: Leg, route: Route) -> UpstreamRequest:

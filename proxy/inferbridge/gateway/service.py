@@ -31,19 +31,19 @@ from inferbridge.bridge.rest import HEADER_LENGTH, JSON_HEADERS, body_of
 from inferbridge.bridge.routes import Match, Routes
 from inferbridge.bridge.values import Buffer, GrpcRequest, HttpRequest, header, join
 from inferbridge.gateway.answers import (
-    CREDENTIALS,
+    NOT_PASSED_ON,
     OneAnswer,
     PassthroughAnswer,
     answer,
     crossing_headers,
     is_grpc,
 )
-from inferbridge.gateway.application import RequestHead, RequestSink, Responder
+from inferbridge.gateway.application import RefusedCall, RequestHead, RequestSink, Responder
 from inferbridge.gateway.connect.calls import ConnectGateway
 from inferbridge.gateway.counters import NO_COUNTERS, Counters
 from inferbridge.gateway.duplex import DuplexExchange, duplex_rpcs
 from inferbridge.gateway.inspection import MODEL_HEADER, inspect, refuse_repeated_names
-from inferbridge.gateway.limiting import LimitedCall, RefusedCall, booking
+from inferbridge.gateway.limiting import LimitedCall, booking
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.listing import Listing, sources
 from inferbridge.gateway.local.services import HEALTH, REFLECTIONS, LocalServices
@@ -443,7 +443,7 @@ class Exchange:
 
     def _passthrough(self, route: Route) -> UpstreamRequest:
         head = self._head
-        headers = tuple(pair for pair in head.headers if pair[0] not in CREDENTIALS)
+        headers = tuple(pair for pair in head.headers if pair[0] not in NOT_PASSED_ON)
         if self._used is not None:  # compressed, the copy that tells the tokens could not be read
             headers = tuple(pair for pair in headers if pair[0] != "accept-encoding")
         if route.form != "events":

@@ -75,6 +75,8 @@ class Target:
         return isinstance(self.pool, DuplexPool)
 
     def _signed(self, request: UpstreamRequest, caller: Caller) -> UpstreamRequest:
+        if self.outgoing.nothing:
+            return request
         added = self.outgoing.headers(caller.identity, caller.token)
         return structs.replace(request, headers=(*request.headers, *added)) if added else request
 

@@ -150,10 +150,15 @@ class TranslatedAnswer(ABC):
             return
         try:
             step()
-        except BridgeError as error:
+        except Exception as error:
+            self.broken(error)
+
+    def broken(self, error: Exception) -> None:
+        """What a step raised ends the call."""
+        if isinstance(error, BridgeError):
             self.fail(not_the_clients(error))
-        except Exception:
-            log.exception("translating an answer failed")
+        else:
+            log.error("translating an answer failed", exc_info=error)
             self.fail(BridgeError(Code.INTERNAL, "internal error"))
 
     def fail(self, error: BridgeError) -> None:
@@ -224,7 +229,7 @@ class StreamedAnswer(TranslatedAnswer):
         if data:
             self._begin()
             self._pulse.heard()
-            self._responder.data(data)
+            self._responder.message(data)
 
     def _begin(self) -> None:
         if not self._begun:
@@ -302,7 +307,12 @@ class _StreamedLeg:
 
     def on_data(self, data: Buffer) -> None:
         """Some of the stream."""
-        self._answer.guarded(lambda: self._answer.take_messages(self._number, self._source.feed(data)))
+        answer = self._answer
+        if not answer.legs.over:
+            try:  # as `guarded`, without its price for each message
+                answer.take_messages(self._number, self._source.feed(data))
+            except Exception as error:
+                answer.broken(error)
 
     def on_end(self, trailers: Headers) -> None:
         """The stream is complete."""

@@ -10,15 +10,14 @@ from google.protobuf import any_pb2, descriptor_pool
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
 
-from inferbridge.auth.presented import is_secret
 from inferbridge.bridge.errors import Code
 from inferbridge.bridge.framing import unquote_message
 from inferbridge.inspect.messages import add_message
 from inferbridge.inspect.page import Page, quoted, quoted_bytes, shorten
+from inferbridge.secret import HIDDEN, is_credential_header
 
 STATUS, MESSAGE, DETAILS = "grpc-status", "grpc-message", "grpc-status-details-bin"
 _BIN = "-bin"
-_HIDDEN = "***"
 
 
 def add_trailers(page: Page, trailers: Iterable[tuple[str, str]], depth: int = 0) -> None:
@@ -33,8 +32,8 @@ def add_trailers(page: Page, trailers: Iterable[tuple[str, str]], depth: int = 0
 
 
 def _shown(name: str, value: str) -> str:
-    if is_secret(name):
-        return _HIDDEN
+    if is_credential_header(name):
+        return HIDDEN
     if name == STATUS:
         return status_text(value)
     if name == MESSAGE:

@@ -19,10 +19,10 @@ from typing import Any
 
 import orjson
 
-from inferbridge.auth.presented import is_secret
 from inferbridge.bridge.values import Buffer, Headers
 from inferbridge.inspect.page import Page, shorten
 from inferbridge.protos import methods
+from inferbridge.secret import HIDDEN, is_credential_header
 
 READ_BYTES = 1024 * 1024
 """Of a body; a larger one is tensors or a long batch, for which lines are the wrong form."""
@@ -82,7 +82,7 @@ def _refuse_large(body: Buffer) -> None:
 def header_values(headers: Headers, hidden: Collection[str] = ()) -> Mapping[str, str]:
     """Headers or metadata by name, without credentials; `hidden` are further headers that hold some."""
     names = ((name.lower(), value) for name, value in headers)
-    return {name: "***" if is_secret(name) or name in hidden else value for name, value in names}
+    return {name: HIDDEN if is_credential_header(name) or name in hidden else value for name, value in names}
 
 
 def add_translation(page: Page, client: Asked, runtime: Asked, losses: Collection[str] = ()) -> None:

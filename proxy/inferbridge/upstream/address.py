@@ -42,31 +42,31 @@ class Address:
 
 
 def parse_address(url: str) -> Address:
-    """The address `url` names; ValueError says what is wrong with it."""
+    """The address `url` names; ValueError says what is wrong and repeats nothing: it may hold a password."""
     if _CONTROL.search(url):  # `urlsplit` would drop some of them in silence
-        raise ValueError(f"upstream URL {url!r}: it has control characters")
+        raise ValueError("upstream URL: it has control characters")
     try:
         parts = urlsplit(url)
         given = parts.port
-    except ValueError as error:
-        raise ValueError(f"upstream URL {url!r}: {error}") from None
+    except ValueError:  # its message repeats a part of the URL
+        raise ValueError("upstream URL: host or port cannot be read") from None
     scheme = _SCHEMES.get(parts.scheme)
     if scheme is None or not parts.netloc:
-        raise ValueError(f"upstream URL {url!r}: expected http://, https://, grpc:// or grpcs:// and host:port")
-    _refuse_extras(url, parts)
+        raise ValueError("upstream URL: expected http://, https://, grpc:// or grpcs:// and host:port")
+    _refuse_extras(parts)
     if not parts.hostname or not _HOST.fullmatch(parts.hostname):
-        raise ValueError(f"upstream URL {url!r}: {parts.hostname or ''!r} is not a host name or address")
+        raise ValueError("upstream URL: what stands for the host is not a host name or address")
     port = _DEFAULT_PORTS[scheme] if given is None else given
     if not port:
-        raise ValueError(f"upstream URL {url!r}: a port is needed, as in {scheme}://{parts.hostname}:8001")
+        raise ValueError(f"upstream URL: a port is needed, as in {scheme}://host:8001")
     return Address(scheme, parts.hostname, port)
 
 
-def _refuse_extras(url: str, parts: SplitResult) -> None:
+def _refuse_extras(parts: SplitResult) -> None:
     if parts.username is not None or parts.password is not None:
         raise ValueError(f"upstream URL {parts.scheme}://…@{parts.hostname}: credentials do not belong in the URL")
     if parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise ValueError(f"upstream URL {url!r}: nothing may follow host:port (paths come from the endpoints)")
+        raise ValueError("upstream URL: nothing may follow host:port (paths come from the endpoints)")
 
 
 def describe(error: BaseException) -> str:

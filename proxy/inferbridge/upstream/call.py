@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.values import Buffer, Chunks, Headers
+from inferbridge.secret import path_of
 from inferbridge.upstream.api import Receiver, UpstreamRequest
 
 logger = logging.getLogger("inferbridge.upstream")
@@ -97,7 +98,7 @@ class ActiveCall(ABC):
         try:
             self.receiver.on_end(trailers)
         except Exception:
-            logger.exception("receiver failed at the end of a call to %s%s", self.upstream, self.request.path)
+            logger.exception("receiver failed at the end of a call to %s%s", self.upstream, path_of(self.request.path))
 
     def fail(self, error: BridgeError) -> None:
         """The call is lost; its connection knows already."""
@@ -107,7 +108,9 @@ class ActiveCall(ABC):
         try:
             self.receiver.on_failure(error)
         except Exception:
-            logger.exception("receiver failed on the failure of a call to %s%s", self.upstream, self.request.path)
+            logger.exception(
+                "receiver failed on the failure of a call to %s%s", self.upstream, path_of(self.request.path)
+            )
 
     def abort(self, error: BridgeError) -> None:
         """Give the call up and say why."""
@@ -134,5 +137,5 @@ class ActiveCall(ABC):
             self.timer = None
 
     def _receiver_failed(self, error: Exception) -> None:
-        logger.error("receiver failed in a call to %s%s", self.upstream, self.request.path, exc_info=error)
+        logger.error("receiver failed in a call to %s%s", self.upstream, path_of(self.request.path), exc_info=error)
         self.cancel()

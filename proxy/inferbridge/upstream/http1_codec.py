@@ -13,6 +13,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from inferbridge.bridge.values import HOP_BY_HOP, Buffer, Headers
 
 _BODY_EXPECTED: Final = frozenset({"POST", "PUT", "PATCH"})
+_JOIN_BYTES: Final = 1 << 16
 _BAD_VALUE = re.compile(rb"[\x00\r\n]")
 
 
@@ -51,7 +52,7 @@ class ResponseReader:
     """Reads the responses of one connection, one after the other.
 
     The end of a response is not called back but left in `complete` and `trailers`, so that the next request cannot
-    start while the bytes of this response are still being parsed.
+    start while the bytes of this response are still being parsed. The body is passed on when what arrived is parsed.
     """
 
     def __init__(self, header_bytes: int) -> None:
@@ -72,6 +73,8 @@ class ResponseReader:
         self._head_done = False
         self._informational = False
         self._until_close = False
+        self._body: list[bytes] = []
+        """Pieces of the body in what is being read."""
 
     def expect(self, method: str, sink: ResponseSink) -> None:
         """The next response answers a `method` request and goes to `sink`."""
@@ -98,11 +101,23 @@ class ResponseReader:
             raise MalformedResponse("it switches protocols") from None
         except HttpParserError as error:
             raise MalformedResponse(str(error.__context__ or error)) from error
+        finally:
+            if self._body:
+                self._deliver()
         if not self._head_done:
             self._field_bytes += len(data)
             self._check_size()
         if self.complete and self._method == "HEAD":
             self._parser = HttpResponseParser(self)  # the old one waits for the body that HEAD leaves out
+
+    def _deliver(self) -> None:
+        """Pass on what has come of the body; small chunks together, as the events of a stream come."""
+        pieces, self._body = self._body, []
+        if len(pieces) > 1 and sum(map(len, pieces)) <= _JOIN_BYTES:
+            pieces = [b"".join(pieces)]
+        assert self._sink is not None
+        for piece in pieces:
+            self._sink.on_data(piece)
 
     def receive_eof(self) -> None:
         """The connection has closed: that completes a response without a length."""
@@ -163,8 +178,8 @@ class ResponseReader:
 
     def on_body(self, data: bytes) -> None:
         """A piece of the body."""
-        if not self.complete and self._sink is not None:
-            self._sink.on_data(data)
+        if not self.complete:
+            self._body.append(data)
 
     def on_message_complete(self) -> None:
         """The response is there, trailers included."""

@@ -13,7 +13,8 @@ Requests are whole when they are opened (`open`), or grow (`open_growing`, `send
 not admit yet waits in `Stream.pending`.
 
 Windows towards us are large and are granted again as soon as data has been delivered, so that they bound what is on
-the way, not what a receiver does with it. DATA is delivered as it arrives, without waiting for the rest of its frame.
+the way, not what a receiver does with it. DATA is delivered as it arrives, without waiting for the rest of its frame;
+small frames of one stream that arrive together, as the messages of a stream do, are delivered as one piece.
 Every violation of the protocol by the peer raises `ProtocolViolation`, after which the connection must be closed.
 """
 
@@ -238,6 +239,11 @@ class Http2Codec:
             length = high << 16 | low
             stream_id &= 0x7FFFFFFF
             if kind == frames.DATA:
+                after = position + frames.HEADER_BYTES + length
+                stream = self.streams.get(stream_id) if not flags and 0 < length <= _SMALL and after <= end else None
+                if stream is not None and self._is_plain(stream):
+                    position = self._receive_run(data, position, after, stream)
+                    continue
                 if flags & frames.PADDED and length and end - position == frames.HEADER_BYTES:
                     break  # the pad length is needed to begin
                 position = self._begin_data(data, position + frames.HEADER_BYTES, length, flags, stream_id)
@@ -290,17 +296,43 @@ class Http2Codec:
 
     # DATA, delivered piece by piece
 
-    def _begin_data(self, data: bytes, position: int, length: int, flags: int, stream_id: int) -> int:
-        if self._block is not None or not self.ready:
-            raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, "DATA where it may not be")
-        if length > FRAME_SIZE:
-            raise ProtocolViolation(ErrorCode.FRAME_SIZE_ERROR, f"frame of {length} bytes")
-        stream = self._known(stream_id)
+    def _is_plain(self, stream: Stream) -> bool:
+        """A piece of its body needs no checks but that of the windows."""
+        return stream.head_seen and stream.body_left is None and self._block is None
+
+    def _receive_run(self, data: bytes, position: int, after: int, stream: Stream) -> int:
+        """Deliver the whole, small, plain DATA frame up to `after` and those like it behind it; the position behind."""
+        kind = data[position + 3 : position + frames.HEADER_BYTES]  # type, flags and stream
+        piece = data[position + frames.HEADER_BYTES : after]
+        if data.startswith(kind, after + 3):
+            piece, after = _joined(data, kind, piece, after)
+        self._take_window(stream, len(piece))
+        stream.handler.on_data(piece)
+        self._grant(stream)
+        return after
+
+    def _take_window(self, stream: Stream | None, length: int) -> None:
         self._receive_window -= length
         if stream is not None:
             stream.receive_window -= length
         if self._receive_window < 0 or (stream is not None and stream.receive_window < 0):
             raise ProtocolViolation(ErrorCode.FLOW_CONTROL_ERROR, "more DATA than granted")
+
+    def _grant(self, stream: Stream | None) -> None:
+        """Grant again what was used up, once it is half of a window."""
+        if self._receive_window < CONNECTION_WINDOW // 2:
+            self.output.append(frames.window_update(0, CONNECTION_WINDOW - self._receive_window))
+            self._receive_window = CONNECTION_WINDOW
+        if stream is not None and stream.receive_window < STREAM_WINDOW // 2 and stream.id in self.streams:
+            self.output.append(frames.window_update(stream.id, STREAM_WINDOW - stream.receive_window))
+            stream.receive_window = STREAM_WINDOW
+
+    def _begin_data(self, data: bytes, position: int, length: int, flags: int, stream_id: int) -> int:
+        if self._block is not None or not self.ready:
+            raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, "DATA where it may not be")
+        if length > FRAME_SIZE:
+            raise ProtocolViolation(ErrorCode.FRAME_SIZE_ERROR, f"frame of {length} bytes")
+        self._take_window(self._known(stream_id), length)
         self._data_stream = stream_id
         self._data_ends = bool(flags & frames.END_STREAM)
         self._data_left = length
@@ -344,17 +376,11 @@ class Http2Codec:
 
     def _end_data(self) -> None:
         """A DATA frame is through: grant again what it used up, and end the stream if it was the last."""
-        if self._receive_window < CONNECTION_WINDOW // 2:
-            self.output.append(frames.window_update(0, CONNECTION_WINDOW - self._receive_window))
-            self._receive_window = CONNECTION_WINDOW
         stream = self.streams.get(self._data_stream)
-        if stream is None:
-            return
-        if self._data_ends:
+        ends = stream is not None and self._data_ends
+        self._grant(None if ends else stream)
+        if stream is not None and ends:
             self._end(stream, ())
-        elif stream.receive_window < STREAM_WINDOW // 2:
-            self.output.append(frames.window_update(stream.id, STREAM_WINDOW - stream.receive_window))
-            stream.receive_window = STREAM_WINDOW
 
     def _end(self, stream: Stream, trailers: Headers) -> None:
         if not stream.head_seen:
@@ -502,6 +528,19 @@ class Http2Codec:
             self._max_frame_size = value
         elif key == frames.ENABLE_PUSH and value:
             raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, "a server must not enable push")
+
+
+def _joined(data: bytes, kind: bytes, piece: bytes, after: int) -> tuple[bytes, int]:
+    """`piece` with the small whole frames of the same `kind` that follow it, and where the last of them ends."""
+    pieces = [piece]
+    while data.startswith(kind, after + 3):
+        start = after + frames.HEADER_BYTES
+        length = int.from_bytes(data[after : after + 3])
+        if length > _SMALL or start + length > len(data):
+            break
+        after = start + length
+        pieces.append(data[start:after])
+    return b"".join(pieces), after
 
 
 def _strip(flags: int, payload: bytes) -> bytes:

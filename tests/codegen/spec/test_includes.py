@@ -64,7 +64,7 @@ def test_good_includes_survive_a_bad_one(tmp_path: Path) -> None:
     )
     assert problems == [
         "top.yaml:1:11: cannot read none.yaml: No such file or directory",
-        "two.yaml:1:6: anchor &x is not allowed; write the value out",
+        "two.yaml:1:6: an anchor (&…) is not allowed; write the value out, or quote a text that begins with &",
     ]
     assert _plain(node) == {"include": ["none.yaml", "one.yaml", "two.yaml"], "map": {"a": 1}}
 

@@ -113,14 +113,16 @@ class ChunkWriter(MessageWriter):
 
     def write(self, message: Any) -> Iterable[Any]:
         """The chunks for one message; those with nothing to say are left out."""
-        self._count(message)
+        if self._usage:
+            self._count(message)
         if message.usage_only:
             return ()
         made = []
         if self._chat and message.index not in self._begun:
             made.append(self._chunk(index=message.index, text="", role="assistant", **self._counts(message.index)))
-        self._begun.add(message.index)
-        self._list_tokens(message)
+            self._begun.add(message.index)
+        if self._request.return_tokens:
+            self._list_tokens(message)
         if (
             message.text
             or message.finish_reason is not None
@@ -128,29 +130,35 @@ class ChunkWriter(MessageWriter):
             or message.reasoning
             or message.logprobs is not None
         ):
-            message.id, message.created = self._id, self._created
-            if message.finish_reason != "stop_sequence":
-                message.stop_sequence = ""  # fmaas names the text of the end token here
-            message.model = message.model or self._request.model
-            message.prompt_tokens = message.completion_tokens = message.total_tokens = None
-            for name, count in self._counts(message.index).items():
-                setattr(message, name, count)
+            self._complete(message)
             made.append(message)
         return made
+
+    def _complete(self, message: Any) -> None:
+        """What clients find in every chunk, and nothing else."""
+        message.id, message.created = self._id, self._created
+        if message.finish_reason != "stop_sequence":
+            message.stop_sequence = ""  # fmaas names the text of the end token here
+        if not message.model:
+            message.model = self._request.model
+        message.prompt_tokens = message.completion_tokens = message.total_tokens = None
+        if self._each:
+            for name, count in self._counts(message.index).items():
+                setattr(message, name, count)
+        if message.tokens or message.prompt_details:
+            message.tokens, message.prompt_details = [], []
 
     def _list_tokens(self, message: Any) -> None:
         request = self._request
         prompt = message.prompt_details if request.echo else []
-        if request.return_tokens and (prompt or message.tokens):
+        offset = self._written.get(message.index, 0)
+        if prompt or message.tokens:
             alternatives = request.top_n_tokens or 0
             if self._chat:
                 message.logprobs = logprobs.content(message.tokens, alternatives)
             else:
-                offset = self._written.get(message.index, 0)
                 message.logprobs = logprobs.columns(prompt, message.tokens, offset, alternatives)
-        if request.return_tokens:
-            self._written[message.index] = self._written.get(message.index, 0) + len(message.text)
-        message.tokens, message.prompt_details = [], []
+        self._written[message.index] = offset + len(message.text)
 
     def _chunk(self, **values: Any) -> Any:
         return self._message(id=self._id, created=self._created, model=self._request.model, **values)
