@@ -12,6 +12,7 @@ from mitmproxy.addonmanager import Loader
 
 from inferbridge.addon import GatewayAddon
 from inferbridge.gateway.client_tls import ClientTls
+from inferbridge.inspect import views
 from inferbridge.observe.logs import DiscreetMessages
 from inferbridge.own_specs import use_environments
 
@@ -26,7 +27,8 @@ class Entry(GatewayAddon):
         self._path = ""
 
     def load(self, loader: Loader) -> None:
-        """Declare the option, and see to it that mitmproxy's own handlers show no secrets of ours."""
+        """Declare the option, add our views, and see to it that mitmproxy's own handlers show no secrets of ours."""
+        views.register()
         for handler in logging.getLogger().handlers:
             if not any(isinstance(one, DiscreetMessages) for one in handler.filters):
                 handler.addFilter(DiscreetMessages())

@@ -227,23 +227,39 @@ def _item_losses(side: Side | Tree) -> dict[str, str]:
 
 
 def _places(side: Side | Tree) -> dict[str, str]:
-    """Place on the wire by field of the operation."""
-    places: dict[str, str] = {}
-    if isinstance(side, Tree):
-        places = {special.target.name: f"{special.place}.{special.name}" for special in side.specials}
-        return places | (dict(_message_places(side.body, "", "")) if side.body is not None else {})
-    if side.status_field:
-        places[side.status_field] = "the status"
+    """Place on the wire by field of the operation; of a union's members the last."""
+    return {field: found[-1] if isinstance(side, Tree) else found[0] for field, found in places(side).items()}
+
+
+def places(side: Side | Tree, *, aliases: bool = False) -> dict[str, list[str]]:
+    """All places on the wire by field of the operation, if wanted those too that are only read."""
+    found: dict[str, list[str]] = {}
+    for is_alias in (False, True) if aliases else (False,):
+        for field, place in _tree_places(side, is_alias) if isinstance(side, Tree) else _side_places(side, is_alias):
+            found.setdefault(field, []).append(place)
+    return found
+
+
+def _tree_places(tree: Tree, aliases: bool) -> Iterator[tuple[str, str]]:
+    if not aliases:
+        for special in tree.specials:
+            yield special.target.name, f"{special.place}.{special.name}"
+    if tree.body is not None:
+        yield from _message_places(tree.body, "", "", aliases)
+
+
+def _side_places(side: Side, aliases: bool) -> Iterator[tuple[str, str]]:
+    if side.status_field and not aliases:
+        yield side.status_field, "the status"
     for leaf in side.leaves:
-        if leaf.alias or leaf.echo or leaf.kind == "constant":
+        if bool(leaf.alias) is not aliases or leaf.echo or leaf.kind == "constant":
             continue
         place = f"path.{leaf.key}" if leaf.kind == "variable" else f"{leaf.wire}.{leaf.key}" if leaf.key else leaf.wire
-        places.setdefault(leaf.field.name, place)
-    for group in side.groups:
+        yield leaf.field.name, place
+    for group in side.groups if not aliases else ():
         for leaf in group.leaves:
             tail = f"{leaf.wire}.{leaf.key}" if leaf.key else leaf.wire
-            places[f"{group.field.name}[].{leaf.field.name}"] = f"{group.wire}[].{tail}"
-    return places
+            yield f"{group.field.name}[].{leaf.field.name}", f"{group.wire}[].{tail}"
 
 
 def _message_losses(message: Message, field: str) -> Iterator[tuple[str, str]]:
@@ -255,15 +271,15 @@ def _message_losses(message: Message, field: str) -> Iterator[tuple[str, str]]:
             yield from _message_losses(items.message, f"{field}{items.target.name}[].")
 
 
-def _message_places(message: Message, wire: str, field: str) -> Iterator[tuple[str, str]]:
+def _message_places(message: Message, wire: str, field: str, aliases: bool) -> Iterator[tuple[str, str]]:
     for value in message.values:
-        if value.target is not None and not value.alias and not value.echo:
+        if value.target is not None and bool(value.alias) is aliases and not value.echo:
             yield f"{field}{value.target.name}", f"{wire}{value.label}"
     for inner in message.messages:
-        yield from _message_places(inner, f"{wire}{inner.label}.", field)
+        yield from _message_places(inner, f"{wire}{inner.label}.", field, aliases)
     for items in message.items:
         label = items.label.strip("[]")
         if items.item_class:
-            yield from _message_places(items.message, f"{wire}{label}[].", f"{field}{items.target.name}[].")
-        else:
+            yield from _message_places(items.message, f"{wire}{label}[].", f"{field}{items.target.name}[].", aliases)
+        elif not aliases:
             yield f"{field}{items.target.name}", f"{wire}{label}[].{items.message.values[0].label}"

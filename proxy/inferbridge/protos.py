@@ -19,6 +19,12 @@ def rest_descriptor_set(api: str) -> bytes:
 
 
 @cache
+def grpc_services() -> bytes:
+    """That of the services which the gateway answers itself: health and reflection."""
+    return files("inferbridge_generated").joinpath("grpc_services.binpb").read_bytes()
+
+
+@cache
 def rest_methods(api: str) -> Methods:
     """The methods of that service."""
     return Methods(rest_descriptor_set(api))

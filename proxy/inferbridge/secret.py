@@ -7,6 +7,8 @@ CREDENTIAL_HEADERS = frozenset(
     {"authorization", "proxy-authorization", "cookie", "set-cookie", "api-key", "x-api-key"}
 )  # fmt: skip
 """Names of headers whose values are secrets."""
+_CREDENTIAL_ENDINGS = ("-api-key", "-token", "-secret", "-authorization", "-credential")
+"""Of headers that other systems take credentials from: x-goog-api-key, x-amz-security-token."""
 _CREDENTIAL_PARAMETERS = frozenset({"access_token", "api_key", "api-key", "apikey", "key", "token"})
 
 
@@ -32,6 +34,12 @@ class Secret:
         return hash(self._text)
 
 
+def is_credential_header(name: str) -> bool:
+    """Whether the value of this header, in any case, may be a credential of anybody."""
+    lower = name.lower()
+    return lower in CREDENTIAL_HEADERS or lower.endswith(_CREDENTIAL_ENDINGS)
+
+
 def is_credential_parameter(pair: str) -> bool:
     """Whether `name=value` of a query is one that other systems take credentials from."""
     return unquote(pair.partition("=")[0]).lower() in _CREDENTIAL_PARAMETERS
@@ -53,7 +61,7 @@ def shown_target(target: str) -> str:
 
 def shown_value(name: str, value: str) -> str:
     """A header's value, hidden where it is a secret; the scheme of `Authorization` is none."""
-    if name.lower() not in CREDENTIAL_HEADERS:
+    if not is_credential_header(name):
         return value
     scheme, space, _ = value.partition(" ")
     known = name.lower().endswith("authorization") and space and scheme.lower() in ("bearer", "basic")

@@ -50,6 +50,8 @@ FORBIDDEN = {
     "inferbridge.observe": ("inferbridge_codegen", "inferbridge.config", "inferbridge.addon", "mitmproxy"),
     "inferbridge.auth": ("mitmproxy", "inferbridge.addon", "inferbridge.cli", "inferbridge.observe",
                          "inferbridge.gateway.guard"),
+    "inferbridge.inspect": ("inferbridge_codegen", "inferbridge.gateway", "inferbridge.upstream", "inferbridge.config",
+                            "inferbridge.addon", "inferbridge.cli", "inferbridge.demo"),
     "inferbridge.demo": ("inferbridge_codegen", "grpc", "grpc_tools", "inferbridge.cli"),
     "inferbridge": ("grpc", "grpc_tools"),
 }  # fmt: skip
@@ -86,7 +88,7 @@ def test_the_extra_stays_behind_the_proxy() -> None:
         "inferbridge.upstream",
         "inferbridge.demo",
         "inferbridge.addon",
-        "inferbridge.inspect",
+        "inferbridge.inspect.views",
         "inferbridge.observe",
     )
     extra = [one for one in IMPORTS if within(one.imported, "mitmproxy", "h2", "httptools", "prometheus_client")]
@@ -102,13 +104,14 @@ def test_no_relative_way_around() -> None:
 
 
 def test_protobufs_own_codecs_stay_off_the_data_path() -> None:
-    """google.protobuf serves what is rare, JSON in protobuf, transcoding, reflection and health, and nothing else."""
+    """google.protobuf serves what is rare, JSON in protobuf, transcoding, reflection, health and views, and no more."""
     rare = (
         "inferbridge.bridge.transcode",
         "inferbridge.bridge.json_messages",
         "inferbridge.gateway.connect",
         "inferbridge.gateway.local",
         "inferbridge.gateway.rest_services",
+        "inferbridge.inspect",
     )
     using = [one for one in IMPORTS if within(one.importer, "inferbridge") and within(one.imported, "google.protobuf")]
     assert using

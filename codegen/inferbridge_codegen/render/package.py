@@ -12,6 +12,7 @@ from inferbridge_codegen.render.environment import render
 from inferbridge_codegen.render.lines import formatted, literal
 from inferbridge_codegen.render.messages import render_messages
 from inferbridge_codegen.render.pages import render_pages
+from inferbridge_codegen.render.places import FILE, render_places
 from inferbridge_codegen.render.registry import render_registry
 from inferbridge_codegen.render.structs import render_operations, render_schemas
 from inferbridge_codegen.render.wire import render_wire
@@ -33,6 +34,7 @@ def render_package(model: Model) -> FileSet:
     files = {path: text.encode() for path, text in texts.items()}
     for api in model.apis:
         files.update(_api(api))
+    files[FILE] = render_places(model)
     files.update(render_grpc_services(default_specs()))  # what the gateway itself answers, whatever the specs are
     return dict(sorted(files.items()))
 

@@ -242,14 +242,14 @@ def _read_long_run(run: bytes, kind: Integer, values: list[int]) -> None:
     at, end = 0, len(run)
     while at < end:
         limit = min(at + _SEGMENT, end)
-        stop = _last_stop(run, at, limit)
+        stop = last_stop(run, at, limit)
         if limit == end != stop:
             raise truncated()
-        values.extend(kind.of_varints(_varints(run[at:stop])))
+        values.extend(kind.of_varints(varints(run[at:stop])))
         at = stop
 
 
-def _last_stop(run: bytes, at: int, limit: int) -> int:
+def last_stop(run: bytes, at: int, limit: int) -> int:
     """Where the last varint ends that ends in run[at:limit]."""
     for stop in range(limit, max(limit - 10, at), -1):
         if run[stop - 1] < 128:
@@ -257,7 +257,7 @@ def _last_stop(run: bytes, at: int, limit: int) -> int:
     raise WireError("a varint is longer than 10 bytes")
 
 
-def _varints(run: bytes) -> "NDArray[np.uint64]":
+def varints(run: bytes) -> "NDArray[np.uint64]":
     """The varints of a run that ends with the last byte of one."""
     import numpy as np  # takes 170 ms that text-only use never needs
 

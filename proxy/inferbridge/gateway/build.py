@@ -24,13 +24,12 @@ from inferbridge.gateway.connect.methods import methods_of
 from inferbridge.gateway.counters import NO_COUNTERS, Counters
 from inferbridge.gateway.guard import Access, Guard
 from inferbridge.gateway.local.health import ServiceStates
-from inferbridge.gateway.local.messages import grpc_services
 from inferbridge.gateway.local.services import HEALTH, REFLECTIONS, LocalServices
 from inferbridge.gateway.readiness import Probe, Readiness
 from inferbridge.gateway.rest_services.calls import RestServices
 from inferbridge.gateway.service import GatewayService
 from inferbridge.gateway.targets import Target
-from inferbridge.protos import descriptor_set, methods, rest_descriptor_set, rest_methods
+from inferbridge.protos import descriptor_set, grpc_services, methods, rest_descriptor_set, rest_methods
 from inferbridge.upstream.pool import open_pool
 from inferbridge_generated import operations
 from inferbridge_generated.registry import APIS

@@ -1,7 +1,6 @@
 """Messages of the gateway's own services, from the descriptor set that the generator made of their protos."""
 
 from functools import lru_cache
-from importlib.resources import files
 from typing import Any
 
 from google.protobuf.descriptor_pool import DescriptorPool
@@ -11,14 +10,7 @@ from google.protobuf.message_factory import GetMessageClass
 from inferbridge.bridge.errors import invalid
 from inferbridge.bridge.transcode import open_pool
 from inferbridge.bridge.values import Buffer
-
-_SET = "grpc_services.binpb"
-
-
-@lru_cache(1)
-def grpc_services() -> bytes:
-    """The serialized descriptor set."""
-    return files("inferbridge_generated").joinpath(_SET).read_bytes()
+from inferbridge.protos import grpc_services
 
 
 @lru_cache(1)

@@ -9,8 +9,8 @@ from inferbridge.gateway.application import RequestHead, RequestSink, Responder
 from inferbridge.gateway.local.calls import StreamCall, UnaryCall
 from inferbridge.gateway.local.descriptors import DescriptorIndex
 from inferbridge.gateway.local.health import Health, ServiceStates, Then, WatchCall
-from inferbridge.gateway.local.messages import grpc_services
 from inferbridge.gateway.local.reflection import Reflection, ReflectionCall
+from inferbridge.protos import grpc_services
 
 type Opener = Callable[[RequestHead, Responder], RequestSink]
 HEALTH = "grpc.health.v1.Health"

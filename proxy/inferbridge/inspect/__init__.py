@@ -1,0 +1,1 @@
+"""What an exchange looks like to people: messages, events, tensors, translations as text of bounded size."""

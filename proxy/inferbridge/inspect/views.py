@@ -1,0 +1,188 @@
+"""The views as mitmproxy shows them: chosen by content type, bounded, and never failing.
+
+All that a view knows of its exchange comes from mitmproxy's `Metadata`, where anything may be missing. The translation
+view reads `flow.metadata["inferbridge"]` (`FLOW_KEY`), plain values that are kept when a flow is saved:
+
+    {"client": {"api", "endpoint", "way", "body", "specials"}, "runtime": the same, "losses": [field, …]}
+"""
+
+import logging
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from mitmproxy import contentviews, http
+from mitmproxy.contentviews import Contentview, Metadata
+
+from inferbridge.bridge.json_cut import cut
+from inferbridge.inspect.events import add_events
+from inferbridge.inspect.grpc_bodies import add_body
+from inferbridge.inspect.grpc_status import DETAILS, MESSAGE, STATUS, add_trailers
+from inferbridge.inspect.known import find_method
+from inferbridge.inspect.page import TEXT_LENGTH, Page, shorten
+from inferbridge.inspect.tensor_places import body_tensors
+from inferbridge.inspect.tensors import MAX_TENSORS, tensor_lines
+from inferbridge.inspect.translation import Asked, add_translation
+
+_log = logging.getLogger(__name__)
+
+FLOW_KEY = "inferbridge"
+"""Of `flow.metadata`."""
+_OURS = 10.0
+"""Priority: mitmproxy's own views have at most 2."""
+_NOT_OURS = -1.0
+_LONG_ARRAY = 64
+"""Bytes of a JSON array from which the rest of the body is shown without it."""
+
+
+class _View(Contentview):
+    """What the views share."""
+
+    def prettify(self, data: bytes, metadata: Metadata) -> str:
+        """The page; what goes wrong in making it is a line of it."""
+        page = Page()
+        try:
+            self._fill(page, data, metadata)
+        except Exception as error:
+            _log.warning("view %r failed", self.name, exc_info=True)
+            page.add(f"! the view failed here ({type(error).__name__}), which is a bug of inferbridge")
+        return page.text()
+
+    @abstractmethod
+    def _fill(self, page: Page, data: bytes, metadata: Metadata) -> None: ...
+
+
+class GrpcView(_View):
+    """Messages by name, and the trailers of an answer."""
+
+    name = "inferbridge gRPC"
+
+    def render_priority(self, data: bytes, metadata: Metadata) -> float:
+        """For application/grpc and gRPC-Web in binary form."""
+        kind = _content_type(metadata)
+        is_grpc = kind.startswith("application/grpc") and not kind.startswith("application/grpc-web-text")
+        return _OURS if is_grpc else _NOT_OURS
+
+    def _fill(self, page: Page, data: bytes, metadata: Metadata) -> None:
+        flow, message = metadata.flow, metadata.http_message
+        method = None
+        if isinstance(flow, http.HTTPFlow):
+            method = find_method(flow.request.path.partition("?")[0], *_dialect(flow))
+        is_reply = isinstance(message, http.Response)
+        descriptor = None if method is None else method.output_type if is_reply else method.input_type
+        if descriptor is None:
+            page.add("no proto has this method: fields go by their numbers")
+        encoding = "identity" if message is None else str(message.headers.get("grpc-encoding", "identity"))
+        add_body(page, data, descriptor, encoding)
+        if isinstance(message, http.Response):
+            _add_trailers(page, message)
+
+
+class EventsView(_View):
+    """A stream put together, and its events."""
+
+    name = "inferbridge events"
+
+    def render_priority(self, data: bytes, metadata: Metadata) -> float:
+        """For text/event-stream."""
+        return _OURS if _content_type(metadata) == "text/event-stream" else _NOT_OURS
+
+    def _fill(self, page: Page, data: bytes, metadata: Metadata) -> None:
+        add_events(page, data)
+
+
+class TensorsView(_View):
+    """Tensors of a V2 REST body, and the rest of it."""
+
+    name = "inferbridge tensors"
+
+    def render_priority(self, data: bytes, metadata: Metadata) -> float:
+        """For JSON, with or without bytes behind it, of a path that ends with `/infer`."""
+        flow = metadata.flow
+        is_infer = isinstance(flow, http.HTTPFlow) and flow.request.path.partition("?")[0].endswith("/infer")
+        has_json = _content_type(metadata) in {"application/json", "application/octet-stream", ""}
+        return _OURS if is_infer and has_json and data else _NOT_OURS
+
+    def _fill(self, page: Page, data: bytes, metadata: Metadata) -> None:
+        length = _json_length(metadata.http_message)
+        try:
+            tensors = body_tensors(data, length)
+            page.add_all(["! this is no body of tensors"] if tensors is None else tensor_lines(tensors))
+        except ValueError as error:
+            page.add(f"! {error}; it begins:")
+            page.add(_beginning(data), 1)
+            return
+        page.add("JSON:")
+        page.add(_without_arrays(data if length is None else data[:length]), 1)
+
+
+def _without_arrays(body: bytes) -> str:
+    """The JSON with the sizes of its long arrays of numbers in their place."""
+    rest, arrays = cut(body, _LONG_ARRAY)
+    for marker, region in arrays.items() if len(arrays) <= MAX_TENSORS else ():
+        rest = rest.replace(marker, b"[... %d bytes ...]" % (region.end - region.start), 1)
+    return _beginning(rest)
+
+
+def _beginning(text: bytes) -> str:
+    # four bytes are the most that a letter has
+    return shorten(text[: 4 * TEXT_LENGTH].decode(errors="replace"))
+
+
+class TranslationView(_View):
+    """What the client asked, what the runtime was asked, and how the one became the other."""
+
+    name = "inferbridge translation"
+
+    def render_priority(self, data: bytes, metadata: Metadata) -> float:
+        """To be chosen where there was a translation; never shown unasked."""
+        return 0.0 if _told(metadata) is not None else _NOT_OURS
+
+    def _fill(self, page: Page, data: bytes, metadata: Metadata) -> None:
+        told = _told(metadata)
+        if told is None:
+            page.add("this exchange was not translated")
+            return
+        client, runtime = (msgspec.convert(told[side], Asked) for side in ("client", "runtime"))
+        add_translation(page, client, runtime, msgspec.convert(told.get("losses", []), list[str]))
+
+
+def register() -> None:
+    """Add the views to those of mitmproxy; doing so again changes nothing."""
+    for view in (GrpcView, EventsView, TensorsView, TranslationView):
+        contentviews.add(view())
+
+
+def _content_type(metadata: Metadata) -> str:
+    return (metadata.content_type or "").partition(";")[0].strip().lower()
+
+
+def _told(metadata: Metadata) -> Mapping[str, Any] | None:
+    told = metadata.flow.metadata.get(FLOW_KEY) if metadata.flow is not None else None
+    return told if isinstance(told, dict) else None
+
+
+def _dialect(flow: http.HTTPFlow) -> tuple[str, str]:
+    """API and variant of the client, where the gateway has told."""
+    told = flow.metadata.get(FLOW_KEY)
+    client = told.get("client") if isinstance(told, dict) else None
+    if not isinstance(client, dict):
+        return "", ""
+    return str(client.get("api", "")), str(client.get("way", "")).partition("/")[2]
+
+
+def _add_trailers(page: Page, reply: http.Response) -> None:
+    """Those behind the body, or in the head where there is no body."""
+    if reply.trailers is not None:
+        found = list(reply.trailers.items(multi=True))
+    else:
+        found = [pair for pair in reply.headers.items(multi=True) if pair[0].lower() in (STATUS, MESSAGE, DETAILS)]
+    if found:
+        page.add("trailers:")
+        add_trailers(page, found, 1)
+
+
+def _json_length(message: http.Message | None) -> int | None:
+    text = "" if message is None else str(message.headers.get("inference-header-content-length", ""))
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 12 else None
