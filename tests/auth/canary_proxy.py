@@ -34,7 +34,7 @@ def plant() -> None:
     quoting(Reader, "read", "explode-reading")
     quoting(Guard, "open", "explode-opening")
     quoting(Bridge, "request", "explode-crossing")
-    quoting(Bridge, "reply", "explode-replying")
+    quoting(Bridge, "write_reply", "explode-replying")
 
 
 if __name__ == "__main__":
