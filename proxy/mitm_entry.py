@@ -45,7 +45,6 @@ class Entry(GatewayAddon):
         try:
             use_environments(os.environ)
             from inferbridge.gateway import build  # only here: it brings in every generated module
-            from inferbridge.gateway.recording import Recorder
 
             settings = build.settings(Path(path), os.environ)
             if settings.admin.listen is not None:
@@ -53,7 +52,7 @@ class Entry(GatewayAddon):
             if settings.access_log.enabled:
                 _log.warning("access_log has no effect here; only `inferbridge proxy` writes one")
             client_tls = ClientTls(settings.tls) if settings.tls.certificate else None
-            self.application, self.limits, self._path = Recorder(build.application(settings)), settings.limits, path
+            self.application, self.limits, self._path = build.application(settings), settings.limits, path
             self.client_tls, self.require_tls = client_tls, client_tls is not None
         except Exception as error:
             raise exceptions.OptionsError(f"inferbridge_config: {error}") from error

@@ -96,7 +96,8 @@ async def _serve(settings: Settings, ready: Ready, warn: Callable[[list[str]], N
 
     try:
         async with _observed(settings, service, metrics, bound) as started:
-            await _run(settings, Recorder(guard, observers), client_tls, started)
+            # a record, and an id of its own, cost a call time: it has them where somebody reads them
+            await _run(settings, Recorder(guard, observers) if observers else guard, client_tls, started)
     finally:
         await guard.close()
         if access_log is not None:

@@ -166,13 +166,6 @@ class Bridge:
 
     # back to the client
 
-    def reply(self, crossing: Crossing, answer: HttpReply | GrpcReply) -> HttpReply | GrpcReply:
-        """The runtime's only answer as the client's; an error becomes an answer in the client's dialect."""
-        try:
-            return self.write_reply(crossing, [self.read_reply(crossing, crossing.legs[0], answer)])
-        except BridgeError as error:
-            return self.error(error)
-
     def read_reply(self, crossing: Crossing, leg: Leg, answer: HttpReply | GrpcReply) -> Any:
         """The neutral value of one whole answer; raises what the runtime answers as an error."""
         context, runtime = crossing.context, crossing.runtime
