@@ -19,7 +19,6 @@ from inferbridge.addon import GatewayAddon
 from inferbridge.config import AccessLog, Admin, Listener, ListenerTls
 from inferbridge.gateway.application import Application
 from inferbridge.gateway.limits import Limits
-from inferbridge.gateway.recording import Recorder
 
 ENTRY = Path(__file__).parents[2] / "proxy" / "mitm_entry.py"
 
@@ -84,18 +83,14 @@ async def test_without_a_configuration(master: Master) -> None:
 async def test_with_a_configuration(master: Master) -> None:
     """The option builds the application with the limits of its file."""
     master.options.update(inferbridge_config="good.yaml")
-    application = addon(master).application
-    assert isinstance(application, Recorder)
-    assert isinstance(application._application, Echo)
+    assert isinstance(addon(master).application, Echo)
     assert addon(master).limits.streams == 7
 
 
 async def test_an_admin_port_is_not_promised(master: Master, caplog: pytest.LogCaptureFixture) -> None:
     """mitmproxy's own tools have no admin port: a file that asks for one works, and the log says what does not."""
     master.options.update(inferbridge_config="admin.yaml")
-    application = addon(master).application
-    assert isinstance(application, Recorder)
-    assert isinstance(application._application, Echo)
+    assert isinstance(addon(master).application, Echo)
     assert [record.getMessage() for record in caplog.records if "admin.listen" in record.getMessage()]
 
 
