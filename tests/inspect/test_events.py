@@ -146,11 +146,14 @@ MEMBERS = [
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(MEMBERS), inner, max_size=4),
-    max_leaves=20,
+    max_leaves=8,
+)
+MESSAGE = st.dictionaries(
+    st.sampled_from(["choices", "usage", "error", "details", "generated_text"]), VALUES, max_size=3
 )
 
 
-@given(st.lists(st.dictionaries(st.sampled_from(["choices", "usage", "error", "details", "generated_text"]), VALUES)))
+@given(st.lists(MESSAGE, max_size=4))
 def test_any_messages_have_a_form(messages: list[Any]) -> None:
     """Messages of any shape never raise."""
     lines(stream(*messages))

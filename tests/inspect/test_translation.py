@@ -96,7 +96,7 @@ VALUES = st.recursive(
         )
     ),
     max_leaves=20,
-)
+    max_leaves=8,
 
 
 @given(client=VALUES, runtime=VALUES, loss=st.text())
