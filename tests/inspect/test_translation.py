@@ -95,8 +95,8 @@ VALUES = st.recursive(
             st.sampled_from(["prompt", "stop", "params", "requests", "text", "inputs", "name"]), inner, max_size=4
         )
     ),
-    max_leaves=20,
     max_leaves=8,
+)
 
 
 @given(client=VALUES, runtime=VALUES, loss=st.text())
