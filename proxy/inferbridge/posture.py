@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from inferbridge.auth.authenticator import Authenticator
 from inferbridge.auth.settings import AuthSettings
 from inferbridge.config.values import Settings, Upstream
+from inferbridge.upstream.address import LOOPBACK
 
 
 def posture(settings: Settings, authenticators: Sequence[Authenticator]) -> list[str]:
@@ -45,5 +46,5 @@ def _upstream(upstream: Upstream) -> Iterator[str]:
     credentials = upstream.credentials
     if credentials.passthrough:
         yield f"the upstream {upstream.name} gets the clients' own credentials"
-    if credentials.is_set and not upstream.url.tls and upstream.url.host not in ("localhost", "127.0.0.1", "::1"):
+    if credentials.is_set and not upstream.url.tls and upstream.url.host not in LOOPBACK:
         yield f"NOT ENCRYPTED: credentials for the upstream {upstream.name} travel in the clear"

@@ -14,7 +14,7 @@ from gateway.serving import TIMEOUT, serving
 from inferbridge.auth.authenticator import Chain
 from inferbridge.auth.identity import Grant, Identity, Presented
 from inferbridge.bridge.values import join
-from inferbridge.config import Flags, Settings
+from inferbridge.config import Flags
 from inferbridge.gateway import build
 from inferbridge.gateway.guard import Access, Guard
 from inferbridge_generated.open_inference import wire
@@ -70,14 +70,13 @@ class Runtime:
 @asynccontextmanager
 async def gateway(upstream: str, confdir: Path) -> AsyncIterator[grpc.aio.StreamStreamMultiCallable]:
     """The stream method of a client of a gateway in front of `upstream`."""
-    async with served(build.settings(None, {}, Flags(upstream=(upstream,))), confdir) as stream:
+    async with served(build.application(build.settings(None, {}, Flags(upstream=(upstream,)))), confdir) as stream:
         yield stream
 
 
 @asynccontextmanager
-async def served(settings: Settings, confdir: Path) -> AsyncIterator[grpc.aio.StreamStreamMultiCallable]:
-    """The stream method of a client of a gateway with these settings."""
-    application = build.application(settings)
+async def served(application: Guard, confdir: Path) -> AsyncIterator[grpc.aio.StreamStreamMultiCallable]:
+    """The stream method of a client of this gateway."""
     async with (
         serving(application, confdir) as port,
         asyncio.timeout(TIMEOUT),
@@ -109,7 +108,7 @@ async def test_an_upstream_of_some_models_gets_no_others(
     async with Runtime().serving() as runtime:
         upstream = f'{{runtime: triton, url: "grpc://127.0.0.1:{runtime.port}", models: ["a*"]}}'
         file.write_text(f"upstreams: [{upstream}]")
-        async with served(build.settings(file), confdir) as stream:
+        async with served(build.application(build.settings(file)), confdir) as stream:
             call = stream()
             await call.write(message)
             await call.done_writing()
@@ -258,14 +257,8 @@ class Caller:
 async def limited_gateway(upstream: str, confdir: Path) -> AsyncIterator[grpc.aio.StreamStreamMultiCallable]:
     """As `gateway`, for a caller who may call the model `m` alone."""
     inner = build.service(build.settings(None, {}, Flags(upstream=(upstream,))))
-    guard = Guard(inner, Access(Chain([Caller()])))
-    async with (
-        serving(guard, confdir) as port,
-        asyncio.timeout(TIMEOUT),
-        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
-    ):
-        yield channel.stream_stream(RPC)
-    await guard.close()
+    async with served(Guard(inner, Access(Chain([Caller()]))), confdir) as stream:
+        yield stream
 
 
 def asked_of(model: str, name: str) -> bytes:

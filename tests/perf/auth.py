@@ -24,26 +24,13 @@ from inferbridge.gateway.application import RequestHead, RequestSink, Responder
 from inferbridge.gateway.guard import Access, Guard
 from inferbridge.observe.metrics import Metrics
 from inferbridge.observe.versions import versions
+from perf.cost import cost
 
 KEYS = 100
 SAMPLES = 1000
 CALLS = 20
 """In one sample, so that it is longer than the clock's own noise."""
 APART = 0.05
-
-
-def cost(call: Callable[[], object]) -> float:
-    """CPU microseconds of one call: the best of several rounds of about 50 ms."""
-    started = time.process_time()
-    call()
-    rounds = max(1, int(0.05 / max(1e-6, time.process_time() - started)))
-    best = float("inf")
-    for _ in range(7):
-        started = time.process_time()
-        for _ in range(rounds):
-            call()
-        best = min(best, (time.process_time() - started) / rounds)
-    return best * 1e6
 
 
 def file_of(keys: list[tuple[str, str]]) -> str:

@@ -6,27 +6,13 @@ Run with `PYTHONPATH=proxy:tests python tests/perf/kernels.py`.
 import random
 import struct
 import sys
-import time
 from collections.abc import Callable
 
 from bridge.tensor_bodies import body, read_all, tensor, write_all
 from inferbridge.bridge import json_arrays
+from perf.cost import cost
 
 COUNTS = (16, 1024, 65_536)
-
-
-def cost(call: Callable[[], object]) -> float:
-    """CPU microseconds of one call: the best of several rounds of about 50 ms."""
-    started = time.process_time()
-    call()
-    rounds = max(1, int(0.05 / max(1e-6, time.process_time() - started)))
-    best = float("inf")
-    for _ in range(7):
-        started = time.process_time()
-        for _ in range(rounds):
-            call()
-        best = min(best, (time.process_time() - started) / rounds)
-    return best * 1e6
 
 
 def report(what: str, count: int, text: bytes, call: Callable[[], object]) -> None:

@@ -12,7 +12,6 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import Literal
 
 from inferbridge.auth.authenticator import Unauthenticated
 from inferbridge.auth.identity import Identity
@@ -21,7 +20,6 @@ from inferbridge.auth.rules import Forbidden
 ENTRIES = 10_000
 
 type Key = tuple[bytes, ...]
-type Outcome = Literal["hit", "miss", "joined"]
 
 
 class AnswerCache:
@@ -34,14 +32,12 @@ class AnswerCache:
         *,
         entries: int = ENTRIES,
         now: Callable[[], float] = time.time,
-        count: Callable[[Outcome], None] = lambda _: None,
     ) -> None:
         """`now` is seconds since 1970, as in `Identity.expires_at`."""
         self._seconds = seconds
         self._refused_seconds = refused_seconds
         self._entries = entries
         self._now = now
-        self._count = count
         self._kept: OrderedDict[Key, tuple[float, Identity | Unauthenticated | Forbidden]] = OrderedDict()
         self._asking: dict[Key, asyncio.Future[Identity]] = {}
 
@@ -51,7 +47,6 @@ class AnswerCache:
         if entry is None or entry[0] <= self._now():
             return None
         self._kept.move_to_end(key)
-        self._count("hit")
         if not isinstance(entry[1], Identity):
             raise _again(entry[1])
         return entry[1]
@@ -60,11 +55,8 @@ class AnswerCache:
         """The answer to a question that nobody else is asking already; raises what it raises."""
         asking = self._asking.get(key)
         if asking is None:
-            self._count("miss")
             asking = self._asking[key] = asyncio.ensure_future(self._put(key, question))
             asking.add_done_callback(lambda done: self._asked(key, done))
-        else:
-            self._count("joined")
         return await asyncio.shield(asking)  # one caller that leaves takes the answer from nobody
 
     def _asked(self, key: Key, done: "asyncio.Future[Identity]") -> None:

@@ -8,14 +8,14 @@ https (http only to this machine), and redirects are not followed.
 from urllib.parse import SplitResult, urlsplit
 
 from inferbridge.auth.authenticator import CannotAuthenticate
-from inferbridge.auth.fetch import Answer, Origin
+from inferbridge.auth.fetch import Answer, Origin, path_of
 from inferbridge.auth.jwks import KeySet, key_set
 from inferbridge.auth.settings import JwtSettings
+from inferbridge.upstream.address import LOOPBACK
 
 TIMEOUT = 5.0
 """Seconds for one answer."""
 WELL_KNOWN = "/.well-known/openid-configuration"
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _JSON = (("accept", "application/json"),)
 
 
@@ -62,11 +62,9 @@ class PublishedKeys:
             origin = self._open(parts)
         except ValueError as error:
             raise CannotAuthenticate(str(error)) from None
-        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        answer = await origin.ask("GET", path, _JSON)
+        answer = await origin.ask("GET", path_of(parts), _JSON)
         if answer.status != 200:
-            hint = "; redirects are not followed" if 300 <= answer.status < 400 else ""
-            raise CannotAuthenticate(f"{url} answered {answer.status}{hint}")
+            raise CannotAuthenticate(f"{url} {answer.outcome}")
         return answer
 
     def _open(self, parts: SplitResult, *, always_tls: bool = False) -> Origin:
@@ -86,7 +84,7 @@ def _checked(url: str) -> SplitResult:
         raise CannotAuthenticate("the jwks_uri is no URL") from None
     if parts.scheme not in ("http", "https") or not host or parts.username is not None or not url.isascii():
         raise CannotAuthenticate(f"{url!r:.200} is no URL that keys can be fetched from")
-    if parts.scheme == "http" and host not in _LOOPBACK:
+    if parts.scheme == "http" and host not in LOOPBACK:
         raise CannotAuthenticate(f"{url!r:.200} is not https: anybody on the way could answer instead")
     return parts
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from inferbridge.auth.authenticator import CannotAuthenticate
 from inferbridge.bridge.errors import BridgeError
@@ -25,6 +25,12 @@ class Answer:
     headers: Headers
     body: bytes
 
+    @property
+    def outcome(self) -> str:
+        """How it ended, in words that follow who answered."""
+        hint = "; redirects are not followed" if 300 <= self.status < 400 else ""
+        return f"answered {self.status}{hint}"
+
     def json(self) -> dict[str, Any]:
         """The object in the body; CannotAuthenticate when it holds none."""
         try:
@@ -34,6 +40,11 @@ class Answer:
         if not isinstance(found, dict):
             raise CannotAuthenticate("the answer is no JSON object")
         return found
+
+
+def path_of(parts: SplitResult) -> str:
+    """What of a URL its origin is asked for."""
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
 class Origin:

@@ -1,9 +1,15 @@
 """Who calls, as far as that is known, and what an authenticator was shown to find out."""
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 
 from inferbridge.secret import Secret
+
+TOKEN_BYTES = 16 * 1024
+"""Of a token that anybody looks at."""
+TOKEN = re.compile(r"[\x21-\x7e]+")
+"""Visible ASCII without a space: what a header carries unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,14 @@ class Token:
     def of(cls, text: str) -> "Token":
         """The token with this text."""
         return cls(Secret(text), hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest())
+
+
+def read_token(content: bytes, holder: str) -> Secret:
+    """The token in a file; ValueError that begins with `holder` when it holds none."""
+    text = content.decode("ascii", "replace").strip()
+    if not TOKEN.fullmatch(text):
+        raise ValueError(f"{holder} holds no token")
+    return Secret(text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,10 @@ from typing import Any
 from urllib.parse import quote_plus, urlencode, urlsplit
 
 from inferbridge.auth.authenticator import CannotAuthenticate, Unauthenticated
-from inferbridge.auth.cache import AnswerCache, Outcome
+from inferbridge.auth.cache import AnswerCache
 from inferbridge.auth.claims import check_audience, check_times, moment, text, texts, words
-from inferbridge.auth.fetch import Answer, Origin
-from inferbridge.auth.identity import Identity, Presented, Token
-from inferbridge.auth.presented import TOKEN_BYTES
+from inferbridge.auth.fetch import Answer, Origin, path_of
+from inferbridge.auth.identity import TOKEN_BYTES, Identity, Presented, Token
 from inferbridge.auth.settings import IntrospectionSettings
 
 LEEWAY = 60.0
@@ -31,21 +30,18 @@ class IntrospectionAuthenticator:
         self,
         settings: IntrospectionSettings,
         now: Callable[[], float] = time.time,
-        *,
-        count: Callable[[Outcome], None] = lambda _: None,
     ) -> None:
-        """`now` is seconds since 1970; `count` is told what the cache did."""
+        """`now` is seconds since 1970."""
         self._settings = settings
         self._now = now
         self._origin = Origin(settings.url, tls=settings.tls, timeout=settings.timeout)
-        parts = urlsplit(settings.url)
-        self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self._path = path_of(urlsplit(settings.url))
         self._headers = (
             ("authorization", _basic(settings)),
             ("content-type", "application/x-www-form-urlencoded"),
             ("accept", "application/json"),
         )
-        self._answers = AnswerCache(settings.cache, now=now, count=count)
+        self._answers = AnswerCache(settings.cache, now=now)
         self._complaint = ""
 
     def authenticate(self, presented: Presented) -> Identity | Awaitable[Identity] | None:
@@ -122,8 +118,7 @@ def _object(answer: Answer) -> dict[str, Any]:
     if answer.status in (401, 403):
         raise CannotAuthenticate(f"it refused us with {answer.status}: are client_id and client_secret right?")
     if answer.status != 200:
-        hint = "; redirects are not followed" if 300 <= answer.status < 400 else ""
-        raise CannotAuthenticate(f"it answered {answer.status}{hint}")
+        raise CannotAuthenticate(f"it {answer.outcome}")
     claims = answer.json()
     if not isinstance(claims.get("active"), bool):
         raise CannotAuthenticate("its answer has no active: true or false")

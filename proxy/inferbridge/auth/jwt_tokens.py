@@ -8,8 +8,6 @@ Until the signature is verified a token is a stranger's text: what it says of it
 which of the issuer's keys is tried.
 """
 
-import base64
-import json
 import re
 import time
 from collections import OrderedDict
@@ -24,12 +22,11 @@ from jwt.types import Options
 
 from inferbridge.auth.authenticator import Reason, Unauthenticated
 from inferbridge.auth.cache import ENTRIES
-from inferbridge.auth.claims import Claims, check_times, moment, text, texts, words
+from inferbridge.auth.claims import Claims, check_times, moment, text, texts, unverified, words
 from inferbridge.auth.discovery import PublishedKeys
-from inferbridge.auth.identity import Identity, Presented, Token
+from inferbridge.auth.identity import TOKEN_BYTES, Identity, Presented, Token
 from inferbridge.auth.jwks import KeySet
 from inferbridge.auth.jwks_source import FetchedKeys, FileKeys, KeySource
-from inferbridge.auth.presented import TOKEN_BYTES
 from inferbridge.auth.settings import JwtSettings
 
 _FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
@@ -163,20 +160,11 @@ def _describe(token: str) -> SelfDescription | None:
     if len(token) > TOKEN_BYTES or not _FORM.fullmatch(token):
         return None
     head, body, _ = token.split(".")
-    header, claims = _json_object(head), _json_object(body)
+    header, claims = unverified(head), unverified(body)
     algorithm, issuer, key_id = header.get("alg"), claims.get("iss"), header.get("kid")
     if not isinstance(algorithm, str) or not isinstance(issuer, str):
         return None
     return SelfDescription(issuer, algorithm, key_id if isinstance(key_id, str) else None)
-
-
-def _json_object(part: str) -> dict[str, Any]:
-    """A part of a token; empty when it is no object."""
-    try:
-        found = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _verified_claims(token: Token, said: SelfDescription, keys: KeySet, settings: JwtSettings) -> dict[str, Any]:

@@ -15,11 +15,7 @@ are fixed by the configuration, whatever the caller's path and method are. Answe
 `exp` is read without verifying anything: it can only make us ask sooner or refuse sooner.
 """
 
-import base64
-import json
-import math
 import os
-import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -28,17 +24,15 @@ from functools import partial
 import msgspec
 
 from inferbridge.auth.authenticator import CannotAuthenticate, Unauthenticated
-from inferbridge.auth.cache import AnswerCache, Key, Outcome
-from inferbridge.auth.identity import Identity, Presented, Token
+from inferbridge.auth.cache import AnswerCache, Key
+from inferbridge.auth.claims import moment, unverified
+from inferbridge.auth.identity import TOKEN, TOKEN_BYTES, Identity, Presented, Token
 from inferbridge.auth.kubernetes_api import ApiServer
 from inferbridge.auth.rules import Forbidden
 from inferbridge.auth.settings import AccessReview, KubernetesSettings
 
 TOKEN_REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
 ACCESS_REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
-
-_MOST_CHARACTERS = 16 * 1024
-_VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 
 class _User(msgspec.Struct):
@@ -87,13 +81,12 @@ class KubernetesAuthenticator:
         environment: Mapping[str, str] = os.environ,
         *,
         now: Callable[[], float] = time.time,
-        count: Callable[[Outcome], None] = lambda _: None,
     ) -> None:
         """ValueError when there is no API server, or a file of ours that cannot be used. `now` as in `AnswerCache`."""
         self._settings = settings
         self._api = ApiServer(settings, environment)
         self._now = now
-        self._answers = AnswerCache(settings.cache, now=now, count=count)
+        self._answers = AnswerCache(settings.cache, now=now)
         self._audiences = "\0".join(settings.audiences).encode()
 
     def authenticate(self, presented: Presented) -> Identity | Awaitable[Identity] | None:
@@ -110,7 +103,7 @@ class KubernetesAuthenticator:
     def _read(self, token: Token) -> _Read:
         text = token.secret.reveal()
         # With a space in front, an API server would see no token at all, and call that system:anonymous.
-        if len(text) > _MOST_CHARACTERS or not _VISIBLE.fullmatch(text):
+        if len(text) > TOKEN_BYTES or not TOKEN.fullmatch(text):
             raise Unauthenticated("malformed", "not a token, or one of more than 16 KiB")
         return _Read((token.digest, self._audiences), _expiry(text))
 
@@ -182,12 +175,7 @@ def _describe(access: AccessReview) -> str:
 def _expiry(token: str) -> float | None:
     """The `exp` of a JWT, in seconds since 1970; None when it is no JWT or never expires."""
     parts = token.split(".")
-    if len(parts) != 3:
-        return None
     try:
-        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=="))
-        exp = claims.get("exp") if isinstance(claims, dict) else None
-        seconds = float(exp) if isinstance(exp, int | float) and not isinstance(exp, bool) else math.inf
-    except (ValueError, OverflowError, RecursionError):
+        return moment(unverified(parts[1]), "exp") if len(parts) == 3 else None
+    except Unauthenticated:
         return None
-    return seconds if math.isfinite(seconds) else None

@@ -5,7 +5,6 @@ API server may be replaced. Both are files that are looked at when they are used
 connections: those that the old one vouched for are closed when nobody waits for an answer on them.
 """
 
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,11 +15,11 @@ import msgspec
 from inferbridge.auth.authenticator import CannotAuthenticate
 from inferbridge.auth.fetch import Answer, Origin
 from inferbridge.auth.files import WatchedFile
+from inferbridge.auth.identity import read_token
 from inferbridge.auth.settings import KubernetesSettings
 from inferbridge.secret import Secret
 from inferbridge.upstream.tls import TlsSettings
 
-_TOKEN = re.compile(r"[\x21-\x7e]+")
 _WHAT_TO_DO = {
     401: "it does not accept the token in {token}",
     403: "our service account may not ask: bind it to the ClusterRole system:auth-delegator",
@@ -35,7 +34,7 @@ class ApiServer:
         self.url = api_url(settings, environment)
         self._settings = settings
         self._prefix = urlsplit(self.url).path.rstrip("/")
-        self._token = _watch("token", settings.token, _own_token)
+        self._token = _watch("token", settings.token, lambda content: read_token(content, "it"))
         self._origin = self._follow_authority() if self.url.startswith("https:") else self._without_tls()
         self._asking: Counter[Origin] = Counter()
         """Open questions of every origin that has been asked and is not closed."""
@@ -113,10 +112,3 @@ def _watch[T](key: str, path: Path, read: Callable[[bytes], T]) -> WatchedFile[T
         raise ValueError(f"kubernetes: cannot read the file of `{key}`: {error.strerror}: {advice}") from None
     except ValueError as error:
         raise ValueError(f"kubernetes: {key} {path}: {error}") from None
-
-
-def _own_token(content: bytes) -> Secret:
-    text = content.decode("ascii", "replace").strip()
-    if not _TOKEN.fullmatch(text):
-        raise ValueError("it holds no token")
-    return Secret(text)

@@ -2,11 +2,10 @@
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from urllib.parse import quote
 
 from inferbridge.auth.files import WatchedFile
-from inferbridge.auth.identity import ANONYMOUS, Identity
+from inferbridge.auth.identity import ANONYMOUS, Identity, read_token
 from inferbridge.auth.presented import AUTHORIZATION
 from inferbridge.auth.settings import Forwarding, UpstreamCredentials
 from inferbridge.bridge.values import Headers
@@ -28,7 +27,9 @@ class Outgoing:
         self._credentials = credentials or UpstreamCredentials()
         self._forward = forward or Forwarding()
         path = self._credentials.service_account_token
-        self._file = None if path is None else WatchedFile(path, lambda content: _token(content, path), now=now)
+        self._file = (
+            None if path is None else WatchedFile(path, lambda content: read_token(content, str(path)), now=now)
+        )
         differs = self._file or self._credentials.passthrough or self._forward.subject or self._forward.groups
         self._fixed: Headers | None = None if differs else self._credential(None)
         self.nothing = self._fixed == ()
@@ -60,10 +61,3 @@ class Outgoing:
         if self._forward.groups:
             named.append((self._forward.groups, "|".join(quote(group, safe=_PLAIN) for group in identity.groups)))
         return tuple(named)
-
-
-def _token(content: bytes, path: Path) -> Secret:
-    text = content.decode("ascii", "replace").strip()
-    if not text or not text.isascii() or not text.isprintable() or " " in text:
-        raise ValueError(f"{path} holds no token")
-    return Secret(text)

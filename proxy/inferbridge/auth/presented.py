@@ -10,15 +10,13 @@ from collections.abc import Collection
 from functools import lru_cache
 
 from inferbridge.auth.authenticator import Unauthenticated
-from inferbridge.auth.identity import ClientCertificate, Presented, Token
+from inferbridge.auth.identity import TOKEN, TOKEN_BYTES, ClientCertificate, Presented, Token
 from inferbridge.bridge.errors import invalid
 from inferbridge.bridge.values import Headers
 from inferbridge.secret import CREDENTIAL_HEADERS, is_credential_parameter
 
 AUTHORIZATION = "authorization"
-TOKEN_BYTES = 16 * 1024
 _BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] ([\x21-\x7e]+)")
-_TOKEN = re.compile(r"[\x21-\x7e]+")
 _REMEMBERED = 1024
 _IDENTITIES = frozenset({"x-maas-user", "x-maas-groups", "x-forwarded-client-cert"})
 _REMOVED = CREDENTIAL_HEADERS | _IDENTITIES
@@ -60,7 +58,7 @@ class Reader:
 
 
 def _token(name: str, value: str) -> str:
-    found = _BEARER.fullmatch(value) if name == AUTHORIZATION else _TOKEN.fullmatch(value)
+    found = _BEARER.fullmatch(value) if name == AUTHORIZATION else TOKEN.fullmatch(value)
     if found is None or len(value) > TOKEN_BYTES:
         raise Unauthenticated("malformed", f"the header {name} holds no token")
     return found[found.re.groups]

@@ -37,12 +37,12 @@ from inferbridge.config.kinds import (
 )
 from inferbridge.config.upstream_tls import UPSTREAM_TLS
 from inferbridge.secret import Secret
+from inferbridge.upstream.address import LOOPBACK
 from inferbridge_codegen.spec.yaml_tree import Node, Scalar
 
 _MOST = 1 << 40
 _DAY = 86400.0
 _HEADER = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,64}")
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def secret(text: str) -> Secret:
@@ -61,7 +61,7 @@ def url(text: str) -> str:
         raise ValueError("must be a URL such as https://issuer.example")
     if "@" in text or parts.query or parts.fragment:  # a / in a password makes a path of it
         raise ValueError("must be a URL without user, query and fragment")
-    if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
         raise ValueError("must begin with https://: without TLS anybody on the way could answer instead")
     return text
 

@@ -94,20 +94,20 @@ class _Answer:
     def data(self, data: Buffer) -> None:
         connection = self._connection
         if connection is not None:
-            try:
-                connection.codec.send_data(self._call.stream, data)
-            except Exception as error:
-                connection.fail(self._call, error)
+            self._send(connection, data)
             connection.output_ready()
 
     def message(self, data: Buffer) -> None:
         connection = self._connection
         if connection is not None:
-            try:
-                connection.codec.send_data(self._call.stream, data)
-            except Exception as error:
-                connection.fail(self._call, error)
+            self._send(connection, data)
             connection.output_complete()
+
+    def _send(self, connection: "ClientConnection", data: Buffer) -> None:
+        try:
+            connection.codec.send_data(self._call.stream, data)
+        except Exception as error:
+            connection.fail(self._call, error)
 
     def whole(self, status: int, headers: Headers, chunks: Chunks) -> None:
         connection = self._connection

@@ -13,6 +13,7 @@ from msgspec import Struct
 from inferbridge.auth.identity import ANONYMOUS, Identity
 from inferbridge.bridge.context import RuntimeFault
 from inferbridge.bridge.errors import BridgeError, Code
+from inferbridge.bridge.visible import visible
 
 clock = perf_counter
 LONGEST = 256
@@ -36,9 +37,7 @@ def bounded(text: str) -> str:
     """A text that others chose, as a log may hold it: no control, format or bidi characters, and cut."""
     if len(text) > LONGEST:
         text = text[: LONGEST - 1] + "…"
-    if text.isprintable():
-        return text
-    escaped = "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
+    escaped = visible(text)
     return escaped if len(escaped) <= LONGEST else escaped[: LONGEST - 1] + "…"
 
 

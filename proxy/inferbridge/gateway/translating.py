@@ -22,7 +22,7 @@ from inferbridge.gateway.answers import Collected, answer
 from inferbridge.gateway.application import Responder
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.pulse import Pulse
-from inferbridge.gateway.spending import said
+from inferbridge.gateway.spending import Said, said
 from inferbridge.upstream.api import Receiver
 
 log = logging.getLogger(__name__)
@@ -220,16 +220,16 @@ class StreamedAnswer(TranslatedAnswer):
 
     def take_reply(self, number: int, reply: Any) -> None:
         """A whole answer is a stream of one delta."""
-        told, self._said = self._said, None  # its messages say the same again
-        if told is not None:
-            told.reply(number, reply)
-        self.take_messages(number, self.bridge.unfold(reply))
-        self._said = told
+        if self._said is not None:
+            self._said.reply(number, reply)
+        self._write(number, self.bridge.unfold(reply), None)  # the messages say the same again
 
     def take_messages(self, number: int, messages: Iterable[Any]) -> None:
         """Write them on; those before an error go out before it is told."""
+        self._write(number, messages, self._said)
+
+    def _write(self, number: int, messages: Iterable[Any], told: Said | None) -> None:
         chunks: list[Buffer] = []
-        told = self._said
         try:
             for message in messages:
                 self.finished(number, message)

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from inferbridge.bridge.values import Buffer
+from inferbridge.bridge.visible import visible
 
 PAGE_BYTES = 64 * 1024
 """UTF-8 bytes of a page."""
@@ -56,13 +57,6 @@ class Page:
     def text(self) -> str:
         """The whole page."""
         return "".join(self._lines) + (_END if self.is_full else "")
-
-
-def visible(text: str) -> str:
-    """Control characters, surrogates and marks of direction as escapes: none may act on a terminal or a browser."""
-    if text.isprintable():
-        return text
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def shorten(text: str, length: int = TEXT_LENGTH) -> str:

@@ -15,6 +15,8 @@ import traceback
 from collections.abc import Iterator
 from typing import Literal
 
+from inferbridge.bridge.visible import visible
+
 MESSAGE_CHARACTERS = 2048
 """Of a message; with escapes it can become eight times as long, which is cut again."""
 LINE_CHARACTERS = 4096
@@ -86,8 +88,7 @@ def one_line(text: str) -> str:
     """A text as one printable line of at most `LINE_CHARACTERS`: what is not printable is escaped as Python does."""
     if len(text) > MESSAGE_CHARACTERS:
         text = f"{text[:MESSAGE_CHARACTERS]}… ({len(text)} characters)"
-    if not text.isprintable():
-        text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    text = visible(text)
     return text if len(text) <= LINE_CHARACTERS else text[: LINE_CHARACTERS - 1] + "…"
 
 

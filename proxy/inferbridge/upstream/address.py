@@ -12,6 +12,8 @@ type Scheme = Literal["http", "https", "grpc", "grpcs"]
 
 _SCHEMES: dict[str, Scheme] = {"http": "http", "https": "https", "grpc": "grpc", "grpcs": "grpcs"}
 _DEFAULT_PORTS: dict[Scheme, int | None] = {"http": 80, "https": 443, "grpc": None, "grpcs": 443}
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+"""Hosts of a URL that are this machine: what is sent there passes nobody."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _HOST = re.compile(r"[A-Za-z0-9._\-]+|[0-9A-Fa-f:.]+(%[A-Za-z0-9._\-]+)?")
 
