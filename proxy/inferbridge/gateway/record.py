@@ -14,6 +14,7 @@ from inferbridge.auth.identity import ANONYMOUS, Identity
 from inferbridge.bridge.context import RuntimeFault
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.visible import visible
+from inferbridge.gateway.transcript import Transcript
 
 clock = perf_counter
 LONGEST = 256
@@ -81,6 +82,8 @@ class CallRecord(Struct, kw_only=True):
     """Of the error, where it is ours."""
     losses: str = ""
     """Names of fields that were dropped, as `x-inferbridge-lost` has them."""
+    transcript: Transcript | None = None
+    """Both sides as they went over the wire, where somebody wants to see them."""
     observed: bool = False
     """Somebody will read the record: what costs something to find out is worth it."""
     failing: bool = False
@@ -109,6 +112,8 @@ class CallRecord(Struct, kw_only=True):
     began_at: float = 0.0
     """Seconds since 1970."""
     began: float = 0.0
+    admitted: float = 0.0
+    """The guard knows who calls."""
     received: float = 0.0
     """The client's body is complete."""
     first_byte: float = 0.0

@@ -33,6 +33,7 @@ from inferbridge.gateway.answers import is_grpc
 from inferbridge.gateway.application import Application, RequestHead, RequestSink, Responder
 from inferbridge.gateway.counting import Counter, counter, octets
 from inferbridge.gateway.record import GAP_SECONDS, CallRecord, Flag, bounded, clock
+from inferbridge.gateway.transcript import Transcript
 from inferbridge.upstream.api import Receiver
 
 _log = logging.getLogger(__name__)
@@ -55,6 +56,13 @@ class Observer(Protocol):
 
     def ended(self, record: CallRecord) -> None:
         """It has ended; the record is complete."""
+
+
+class Transcriber(Protocol):
+    """Decides which calls are worth a transcript."""
+
+    def begin(self, head: RequestHead, record: CallRecord) -> Transcript | None:
+        """Of a call that begins, its head as it came; None: nobody wants to see it."""
 
 
 class _Known(Struct, frozen=True):
@@ -108,15 +116,19 @@ def new_id() -> str:
 class Recorder:
     """The `Application` that codecs hand calls to; `observers` hear of all of them."""
 
-    def __init__(self, application: Application, observers: Sequence[Observer] = ()) -> None:
+    def __init__(
+        self, application: Application, observers: Sequence[Observer] = (), transcriber: Transcriber | None = None
+    ) -> None:
         self._application = application
         self._observers = tuple(observers)
+        self._transcriber = transcriber
 
     def open(self, head: RequestHead, responder: Responder) -> RequestSink:
         """A call begins."""
         known = _Known.of(head)
         record = responder.record = self._begin(head, known)
-        return RecordedCall(self, record, responder, counter(known.content_type)).open(self._application, head)
+        kind = RecordedCall if record.transcript is None else TranscribedCall
+        return kind(self, record, responder, counter(known.content_type)).open(self._application, head)
 
     def refuse(self, error: BridgeError, head: RequestHead | None, responder: Responder) -> None:
         """Answer what no call came of, or a call that has failed."""
@@ -128,7 +140,8 @@ class Recorder:
             return
         record.failing = False
         record.failed(error)
-        RecordedCall(self, record, responder, None).refuse(self._application, error, head)
+        kind = RecordedCall if record.transcript is None else TranscribedCall
+        kind(self, record, responder, None).refuse(self._application, error, head)
 
     def _begin(self, head: RequestHead | None, known: _Known) -> CallRecord:
         record = CallRecord(
@@ -144,12 +157,21 @@ class Recorder:
             began_at=time(),
             began=clock(),
         )
+        if self._transcriber is not None and head is not None:
+            record.transcript = self._transcribed(self._transcriber, head, record)
         for observer in self._observers:
             try:
                 observer.began(record)
             except Exception:
                 _log.exception("noting the begin of a call failed")
         return record
+
+    def _transcribed(self, transcriber: Transcriber, head: RequestHead, record: CallRecord) -> Transcript | None:
+        try:
+            return transcriber.begin(head, record)
+        except Exception:
+            _log.exception("a call goes on without a transcript")
+            return None
 
     def end(self, record: CallRecord) -> None:
         """Tell of a call that has ended."""
@@ -329,6 +351,61 @@ class RecordedCall(Responder):
         """The answer is cut."""
         self._responder.abort()
         self._end()
+
+
+class TranscribedCall(RecordedCall):
+    """A call whose two sides on the client's wire are kept."""
+
+    @property
+    def _transcript(self) -> Transcript:
+        assert self.record.transcript is not None
+        return self.record.transcript
+
+    def on_data(self, data: Buffer) -> None:
+        """A piece of the body."""
+        self._transcript.asked.add(data)
+        self._transcript.changed()
+        super().on_data(data)
+
+    def on_end(self) -> None:
+        """The body is complete."""
+        self._transcript.asked.ended = clock()
+        super().on_end()
+
+    def head(self, status: int, headers: Headers) -> None:
+        """Status and headers, as the client gets them."""
+        super().head(status, headers)
+        self._transcript.changed()
+
+    def _headed(self, status: int, headers: Headers) -> Headers:
+        headers = super()._headed(status, headers)
+        self._transcript.told.head(status, headers, self._transcript.hidden)
+        return headers
+
+    def data(self, data: Buffer) -> None:
+        """A piece of the answer."""
+        self._transcript.told.add(data)
+        super().data(data)
+        self._transcript.changed()
+
+    def message(self, data: Buffer) -> None:
+        """Whole messages of a stream."""
+        self._transcript.told.add(data)
+        super().message(data)
+        self._transcript.changed()
+
+    def end(self, trailers: Headers = ()) -> None:
+        """The answer is complete."""
+        self._transcript.told.end(trailers, self._transcript.hidden)
+        super().end(trailers)
+
+    def whole(self, status: int, headers: Headers, chunks: Chunks) -> None:
+        """The whole answer."""
+        told = self._transcript.told
+        for chunk in chunks:
+            told.add(chunk)
+        told.began = told.ended = clock()
+        super().whole(status, headers, chunks)
 
 
 class RecordedReceiver:

@@ -17,6 +17,7 @@ from inferbridge.bridge.routes import Match
 from inferbridge.bridge.values import Headers, header
 from inferbridge.gateway.record import CallRecord, clock
 from inferbridge.gateway.recording import REQUEST_ID, RecordedReceiver
+from inferbridge.gateway.transcript import Runtime, TranscribedReceiver, TranscribedUpload
 from inferbridge.secret import Secret
 from inferbridge.upstream.api import Call, DuplexPool, GrowingCall, Pool, Receiver, UpstreamRequest
 
@@ -70,7 +71,12 @@ class Target:
         """Start a call for `caller`, see `Pool.send`; `record` is that of the client's call it is made for."""
         if record is not None:
             request, receiver = self._noted(request, receiver, record)
-        return self.pool.send(self._signed(request, caller), receiver, timeout)
+        request = self._signed(request, caller)
+        if record is not None and record.transcript is not None:
+            leg = record.transcript.ask(request, self._asked)
+            leg.asked.ended = leg.asked.began
+            receiver = TranscribedReceiver(receiver, record.transcript, leg)
+        return self.pool.send(request, receiver, timeout)
 
     def begin(
         self,
@@ -85,7 +91,17 @@ class Target:
         assert isinstance(self.pool, DuplexPool)
         if record is not None:
             request, receiver = self._noted(request, receiver, record)
-        return self.pool.begin(self._signed(request, caller), receiver, drained, timeout)
+        request = self._signed(request, caller)
+        if record is None or record.transcript is None:
+            return self.pool.begin(request, receiver, drained, timeout)
+        transcript, leg = record.transcript, record.transcript.ask(request, self._asked)
+        receiver = TranscribedReceiver(receiver, transcript, leg)
+        return TranscribedUpload(self.pool.begin(request, receiver, drained, timeout), transcript, leg)
+
+    @property
+    def _asked(self) -> Runtime:
+        profile = self.profile
+        return Runtime(self.name, profile.name, profile.api, profile.variant, self.protocol, self.outgoing.header)
 
     @property
     def is_duplex(self) -> bool:
