@@ -10,7 +10,7 @@ What raises in the codec ends the connection. Nothing is ever passed on unread.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from inferbridge.bridge.errors import BridgeError, Code
@@ -193,7 +193,7 @@ class ClientConnection:
 
     def receive(self, data: bytes) -> None:
         """Bytes from the client; none after answers out of turn, which may free a pipelined request. Never raises."""
-        if self._gone:
+        if self._gone or not (data or (self._codec is not None and self._codec.unread)):
             return
         self._in_turn = True
         try:
@@ -218,11 +218,11 @@ class ClientConnection:
 
     def _pump(self, codec: ServerCodec, data: bytes) -> None:
         """Handle what `data` completes, then what the answers free."""
-        events = codec.receive(data)
+        events: Sequence[Event] = codec.receive(data)
         while events:
             for event in events:
                 self._handlers[type(event)](event)
-            events = codec.receive(b"")
+            events = codec.receive(b"") if codec.unread else ()
 
     def lost(self) -> None:
         """The client is gone: cancel every call. Never raises."""
@@ -251,9 +251,9 @@ class ClientConnection:
             self.wake()
 
     def output_complete(self) -> None:
-        """As `output_ready`, and nothing more is to come for now: calls of HTTP/1.1 are answered one at a time."""
+        """As `output_ready`, and nothing more is to come for now unless another call has something to say."""
         if not self._in_turn:
-            (self.flush if isinstance(self._codec, Http1Codec) else self.wake)()
+            (self.flush if len(self._calls) < 2 else self.wake)()
 
     # Events
 
