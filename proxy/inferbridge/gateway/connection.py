@@ -13,6 +13,8 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from msgspec import Struct
+
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.values import Buffer, Chunks, Headers
 from inferbridge.gateway.application import Application, RequestHead, RequestSink
@@ -32,24 +34,21 @@ _BARE_ERROR_HEADERS: Headers = (("content-type", "text/plain"),)
 _BARE_ERROR_BODY = b"internal error\n"
 
 
-class _Call:
+class _Call(Struct):
     """One request and its answer; what the application holds is the `_Answer`."""
 
-    __slots__ = ("answer", "head", "held", "owed", "record", "refused", "sink", "stream")
-
-    def __init__(self, stream: int, head: RequestHead | None) -> None:
-        self.stream = stream
-        self.head = head
-        self.sink: RequestSink | None = None
-        self.answer: _Answer | None = None
-        self.refused = False
-        """The application was asked to refuse it."""
-        self.held = False
-        """The application wants no more of the body for now."""
-        self.owed = 0
-        """Credit that the client gets when it may go on."""
-        self.record: CallRecord | None = None
-        """The application's, the same for every answer that is tried."""
+    stream: int
+    head: RequestHead | None
+    sink: RequestSink | None = None
+    answer: "_Answer | None" = None
+    refused: bool = False
+    """The application was asked to refuse it."""
+    held: bool = False
+    """The application wants no more of the body for now."""
+    owed: int = 0
+    """Credit that the client gets when it may go on."""
+    record: CallRecord | None = None
+    """The application's, the same for every answer that is tried."""
 
     def failing(self, error: BridgeError) -> None:
         """It is given up, and not because the client has left."""
