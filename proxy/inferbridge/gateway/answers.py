@@ -37,6 +37,7 @@ _OWN_HEADERS = CREDENTIAL_HEADERS | frozenset(
 """Headers that belong to one side of a bridge; all others cross it. Credentials never reach a runtime."""
 _FRAMING = HOP_BY_HOP | {"content-length"}
 """What the client's codec writes itself."""
+_STREAMS = ("text/event-stream", "application/x-ndjson")
 NOT_PASSED_ON = CREDENTIAL_HEADERS | {"host", "content-length"}
 """Of a call that is passed through: the runtime gets its own."""
 
@@ -79,23 +80,27 @@ def answer(reply: HttpReply | GrpcReply, responder: Responder) -> None:
 
 
 class PassthroughAnswer:
-    """Hands the runtime's answer to the client as it comes."""
+    """Hands the runtime's answer to the client as it comes; what is a stream leaves at once."""
 
-    def __init__(self, responder: Responder, grpc: bool, dialect: str = "") -> None:
+    def __init__(self, responder: Responder, grpc: bool, dialect: str = "", *, streams: bool = False) -> None:
+        """`streams` for a gRPC method with many answers; REST says so in its head."""
         self._responder = responder
         self._grpc = grpc
         self._dialect = dialect
+        self._send = responder.message if streams else responder.data
         self.begun = False
         """The head has gone to the client."""
 
     def on_head(self, status: int, headers: Headers) -> None:
         """Status and headers."""
         self.begun = True
+        if (header(headers, "content-type") or "").startswith(_STREAMS):
+            self._send = self._responder.message
         self._responder.head(status, tuple(pair for pair in headers if pair[0] not in _FRAMING))
 
     def on_data(self, data: Buffer) -> None:
         """A piece of the body."""
-        self._responder.data(data)
+        self._send(data)
 
     def on_end(self, trailers: Headers) -> None:
         """The end."""

@@ -10,8 +10,10 @@ What raises in the codec ends the connection. Nothing is ever passed on unread.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from msgspec import Struct
 
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.values import Buffer, Chunks, Headers
@@ -32,24 +34,21 @@ _BARE_ERROR_HEADERS: Headers = (("content-type", "text/plain"),)
 _BARE_ERROR_BODY = b"internal error\n"
 
 
-class _Call:
+class _Call(Struct):
     """One request and its answer; what the application holds is the `_Answer`."""
 
-    __slots__ = ("answer", "head", "held", "owed", "record", "refused", "sink", "stream")
-
-    def __init__(self, stream: int, head: RequestHead | None) -> None:
-        self.stream = stream
-        self.head = head
-        self.sink: RequestSink | None = None
-        self.answer: _Answer | None = None
-        self.refused = False
-        """The application was asked to refuse it."""
-        self.held = False
-        """The application wants no more of the body for now."""
-        self.owed = 0
-        """Credit that the client gets when it may go on."""
-        self.record: CallRecord | None = None
-        """The application's, the same for every answer that is tried."""
+    stream: int
+    head: RequestHead | None
+    sink: RequestSink | None = None
+    answer: "_Answer | None" = None
+    refused: bool = False
+    """The application was asked to refuse it."""
+    held: bool = False
+    """The application wants no more of the body for now."""
+    owed: int = 0
+    """Credit that the client gets when it may go on."""
+    record: CallRecord | None = None
+    """The application's, the same for every answer that is tried."""
 
     def failing(self, error: BridgeError) -> None:
         """It is given up, and not because the client has left."""
@@ -193,7 +192,7 @@ class ClientConnection:
 
     def receive(self, data: bytes) -> None:
         """Bytes from the client; none after answers out of turn, which may free a pipelined request. Never raises."""
-        if self._gone:
+        if self._gone or not (data or (self._codec is not None and self._codec.unread)):
             return
         self._in_turn = True
         try:
@@ -218,11 +217,11 @@ class ClientConnection:
 
     def _pump(self, codec: ServerCodec, data: bytes) -> None:
         """Handle what `data` completes, then what the answers free."""
-        events = codec.receive(data)
+        events: Sequence[Event] = codec.receive(data)
         while events:
             for event in events:
                 self._handlers[type(event)](event)
-            events = codec.receive(b"")
+            events = codec.receive(b"") if codec.unread else ()
 
     def lost(self) -> None:
         """The client is gone: cancel every call. Never raises."""
@@ -251,9 +250,9 @@ class ClientConnection:
             self.wake()
 
     def output_complete(self) -> None:
-        """As `output_ready`, and nothing more is to come for now: calls of HTTP/1.1 are answered one at a time."""
+        """As `output_ready`, and nothing more is to come for now unless another call has something to say."""
         if not self._in_turn:
-            (self.flush if isinstance(self._codec, Http1Codec) else self.wake)()
+            (self.flush if len(self._calls) < 2 else self.wake)()
 
     # Events
 

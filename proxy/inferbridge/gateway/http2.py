@@ -80,6 +80,8 @@ class _Stream:
 class Http2Codec:
     """`ServerCodec` for HTTP/2."""
 
+    unread = b""
+
     def __init__(self, limits: Limits, peer: Peer | None = None) -> None:
         self._limits = limits
         self._peer = peer or Peer()

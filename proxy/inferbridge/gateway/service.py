@@ -223,12 +223,13 @@ class GatewayService:
         deadline = None if text is None else parse_timeout(text)
         timeout = limits.call_seconds if deadline is None else min(limits.call_seconds, deadline)
         crossing = crossing_headers(head.headers)
-        targets = tuple(able(self.targets, self._apis, match, "grpc" if grpc else "rest"))
+        protocol = "grpc" if grpc else "rest"
+        targets = tuple(able(self.targets, self._apis, match, protocol))
         endpoint = match.endpoint
         permit = self._authorizer.permit(head.identity, match.api.name, endpoint.name, endpoint.operation)
         body_limit = limits.message_bytes + PREFIX_BYTES if grpc else limits.body_bytes
         return Route(
-            "grpc" if grpc else "rest",
+            protocol,
             match,
             targets,
             timeout,
@@ -239,10 +240,21 @@ class GatewayService:
             "events" if grpc else _form(match, head),
             permit,
             header(head.headers, MODEL_HEADER) or "",
-            template(match, "grpc" if grpc else "rest"),
+            template(match, protocol),
             bounded(match.variables.get("model", "")),
             sources(match, targets, self.targets, hides=permit.inspects),
+            self._only_way(match, protocol, targets),
         )
+
+    def _only_way(self, match: Match, protocol: str, targets: Sequence[Target]) -> tuple[Target, Bridge] | None:
+        """The target of every call and the bridge to it, unless a body decides, or none is needed."""
+        target = targets[0]
+        if len(targets) > 1 or not target.serves_all or target.same_binding(match, protocol):
+            return None
+        try:
+            return target, self.bridge(match, protocol, target)
+        except BridgeError:
+            return None  # the exchange finds it again, and answers it
 
     def bridge(self, match: Match, protocol: str, target: Target) -> Bridge:
         """The bridge between a client's protocol and a target, for one endpoint."""
@@ -360,6 +372,9 @@ class Exchange:
         if route.sources:
             self._list(route)
             return
+        if route.over is not None:
+            self._translate(route, *route.over)
+            return
         target = choose(route.targets, self._model)
         if target.same_binding(route.match, route.protocol) and not self._needs_translation(target):
             if route.permit.inspects and route.protocol == "rest" and "model" not in route.match.variables:
@@ -371,7 +386,7 @@ class Exchange:
             call = target.send(request, receiver, route.timeout, self._head, self._record)
             self._call = _cancellable(call, target, route.match.endpoint)
         else:
-            self._translate(route, target)
+            self._translate(route, target, self._service.bridge(route.match, route.protocol, target))
 
     def _list(self, route: Route) -> None:
         service = self._service
@@ -407,12 +422,14 @@ class Exchange:
         """As it is or in the framing that the client asks for."""
         rest = route.match.endpoint.rest
         if route.form == "events" or rest is None or rest.framing is None:
-            return PassthroughAnswer(self._responder, route.protocol == "grpc", route.match.api.errors)
+            grpc = route.protocol == "grpc"
+            streams = grpc and route.match.endpoint.mode == "stream"
+            return PassthroughAnswer(self._responder, grpc, route.match.api.errors, streams=streams)
         limit = self._service.limits.message_bytes
         return ReframedAnswer(self._responder, route.match.api.errors, rest.framing, route.form, limit)
 
-    def _translate(self, route: Route, target: Target) -> None:
-        bridge = self._bridge = self._service.bridge(route.match, route.protocol, target)
+    def _translate(self, route: Route, target: Target, bridge: Bridge) -> None:
+        self._bridge = bridge
         if self._used is not None:
             bridge = self._service.metering.over(bridge, noted(self._record, self._used))
         crossing = bridge.request(self._client_call(route))

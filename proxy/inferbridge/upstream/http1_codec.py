@@ -13,7 +13,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from inferbridge.bridge.values import HOP_BY_HOP, Buffer, Headers
 
 _BODY_EXPECTED: Final = frozenset({"POST", "PUT", "PATCH"})
-_JOIN_BYTES: Final = 1 << 16
+_JOIN_BELOW: Final = 1 << 16
 _BAD_VALUE = re.compile(rb"[\x00\r\n]")
 
 
@@ -113,7 +113,7 @@ class ResponseReader:
     def _deliver(self) -> None:
         """Pass on what has come of the body; small chunks together, as the events of a stream come."""
         pieces, self._body = self._body, []
-        if len(pieces) > 1 and sum(map(len, pieces)) <= _JOIN_BYTES:
+        if len(pieces) > 1 and len(max(pieces, key=len)) < _JOIN_BELOW:
             pieces = [b"".join(pieces)]
         assert self._sink is not None
         for piece in pieces:

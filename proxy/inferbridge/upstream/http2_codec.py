@@ -33,6 +33,8 @@ FRAME_SIZE: Final = 1 << 20
 _CONTROL_FRAME_SIZE: Final = 1 << 14
 """More than any frame but DATA and HEADERS needs; larger unknown ones are not worth buffering."""
 _SMALL: Final = 4096
+_PLAIN_HEADERS: Final = frames.END_HEADERS | frames.END_STREAM
+"""Flags of a whole header block without padding and priority, as nearly all are."""
 _ASSUMED_STREAMS: Final = 100
 
 
@@ -254,7 +256,10 @@ class Http2Codec:
                 break
             payload = data[position + frames.HEADER_BYTES : after]
             position = after
-            self._receive_frame(kind, flags, stream_id, payload)
+            if kind == frames.HEADERS and flags | frames.END_STREAM == _PLAIN_HEADERS and self._block is None:
+                self._receive_block(stream_id, self._decoder.decode(payload), bool(flags & frames.END_STREAM))
+            else:
+                self._receive_frame(kind, flags, stream_id, payload)
         self._partial = data[position:]
 
     def _check_size(self, kind: int, length: int) -> None:
