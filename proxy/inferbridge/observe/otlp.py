@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from inferbridge.gateway.recording import Observer
+from inferbridge.observe import conventions
 from inferbridge.observe.versions import versions
 
 if TYPE_CHECKING:
@@ -104,15 +105,12 @@ async def sending(environment: Mapping[str, str]) -> AsyncIterator[tuple[Observe
         import_module("opentelemetry.sdk.trace")
     except ImportError:
         raise ValueError(f"OTEL_* asks for {' and '.join(signals)}, which need OpenTelemetry: {_EXTRA}") from None
-    complaints = Complaints(logging.getLogger("opentelemetry"))
+    _hear(logging.getLogger("opentelemetry"))
+    started = [_START[signal](environment) for signal in signals]
     try:
-        started = [_START[signal](environment) for signal in signals]
-        try:
-            yield tuple(observer for observer, _ in started)
-        finally:
-            await flush([close for _, close in started])
+        yield tuple(observer for observer, _ in started)
     finally:
-        complaints.close()
+        await flush([close for _, close in started])
 
 
 def _traces(environment: Mapping[str, str]) -> tuple[Observer, Close]:
@@ -127,7 +125,19 @@ def _traces(environment: Mapping[str, str]) -> tuple[Observer, Close]:
     return Tracing(provider, versions().inferbridge, processor.on_end), processor.shutdown
 
 
-_START: dict[Signal, Callable[[Mapping[str, str]], tuple[Observer, Close]]] = {"traces": _traces}
+def _metrics(environment: Mapping[str, str]) -> tuple[Observer, Close]:
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+
+    from inferbridge.observe.otlp_metrics import OtlpMetrics
+
+    exporter = _exporter(environment, "metrics", "metric_exporter", "OTLPMetricExporter")
+    provider = MeterProvider([PeriodicExportingMetricReader(exporter)], _resource(), shutdown_on_exit=False)
+    meter = provider.get_meter("inferbridge", versions().inferbridge, conventions.SCHEMA)
+    return OtlpMetrics(meter, latest=conventions.latest_gen_ai(environment)), provider.shutdown
+
+
+_START: dict[Signal, Callable[[Mapping[str, str]], tuple[Observer, Close]]] = {"traces": _traces, "metrics": _metrics}
 
 
 def _resource() -> "Resource":
@@ -176,13 +186,10 @@ class Complaints(logging.Handler):
     It complains of each attempt to reach a collector, in that one's words, and of headers that it cannot read, in full.
     """
 
-    def __init__(self, logger: logging.Logger, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         super().__init__(logging.WARNING)
-        self._logger = logger
         self._now = now
         self._told: dict[tuple[str, int], float] = {}
-        self._propagated, logger.propagate = logger.propagate, False
-        logger.addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Hand it to our own log, or keep it."""
@@ -193,11 +200,12 @@ class Complaints(logging.Handler):
         arguments = record.args if isinstance(record.args, tuple) else ()
         _log.log(record.levelno, str(record.msg), *map(_harmless, arguments), exc_info=record.exc_info)
 
-    def close(self) -> None:
-        """Leave the logger as it was."""
-        self._logger.removeHandler(self)
-        self._logger.propagate = self._propagated
-        super().close()
+
+def _hear(logger: logging.Logger) -> None:
+    """Let the SDK complain to us alone, for as long as the program runs: its threads may outlast the proxy."""
+    if not any(isinstance(handler, Complaints) for handler in logger.handlers):
+        logger.addHandler(Complaints())
+        logger.propagate = False
 
 
 _WORDS = frozenset({"Span", "span", "spans", "Metric", "metrics"})
