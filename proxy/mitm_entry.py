@@ -13,7 +13,6 @@ from mitmproxy.addonmanager import Loader
 from inferbridge.addon import GatewayAddon
 from inferbridge.gateway.client_tls import ClientTls
 from inferbridge.inspect import views
-from inferbridge.observe import otlp
 from inferbridge.observe.logs import DiscreetMessages
 from inferbridge.own_specs import use_environments
 
@@ -52,8 +51,8 @@ class Entry(GatewayAddon):
                 _log.warning("admin.listen has no effect here; only `inferbridge proxy` has an admin port")
             if settings.access_log.enabled:
                 _log.warning("access_log has no effect here; only `inferbridge proxy` writes one")
-            if otlp.wanted(os.environ):
-                _log.warning("OTEL_* has no effect here; only `inferbridge proxy` sends traces")
+            if any(name.startswith("OTEL_EXPORTER_OTLP_") for name in os.environ):
+                _log.warning("OTEL_* has no effect here; only `inferbridge proxy` sends traces and metrics")
             client_tls = ClientTls(settings.tls) if settings.tls.certificate else None
             self.application, self.limits, self._path = build.application(settings), settings.limits, path
             self.client_tls, self.require_tls = client_tls, client_tls is not None

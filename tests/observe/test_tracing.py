@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -199,6 +199,42 @@ def test_calls_of_a_batch_have_a_span_each() -> None:
     assert len(set(contexts)) == 2
     assert told(server)["gen_ai.usage.output_tokens"] == 2
     assert "gen_ai.usage.output_tokens" not in told(clients[0])
+
+
+def events(request: UpstreamRequest, receiver: Receiver) -> None:
+    """A vLLM that streams."""
+    receiver.on_head(200, (("content-type", "text/event-stream"),))
+    receiver.on_data(b'data: {"choices":[{"index":0,"text":"x","finish_reason":"stop"}]}\n\n')
+    receiver.on_data(b"data: [DONE]\n\n")
+    receiver.on_end(())
+
+
+def test_a_stream_tells_when_it_began() -> None:
+    """The time to the first chunk stands on the runtime's span, and lies within it; the chunks arrive."""
+    traced = Traced([vllm(events)])
+    client = traced.call("/v1/completions", b'{"model":"m","prompt":"a","stream":true}')
+    assert client.body.endswith(b"data: [DONE]\n\n")
+    _, span = traced.pair
+    assert span.start_time is not None
+    assert span.end_time is not None
+    assert 0 < told(span)["gen_ai.response.time_to_first_chunk"] <= (span.end_time - span.start_time) / 1e9
+    assert told(span)["gen_ai.request.stream"] is True
+
+
+def models(request: UpstreamRequest, receiver: Receiver) -> None:
+    """A vLLM that has one model."""
+    receiver.on_head(200, (("content-type", "application/json"),))
+    receiver.on_data(b'{"object":"list","data":[{"id":"m","object":"model","created":1,"owned_by":"x"}]}')
+    receiver.on_end(())
+
+
+def test_calls_for_a_joined_list_have_a_span_each() -> None:
+    """Both upstreams that are asked are children of the one call, by their names."""
+    traced = Traced([replace(vllm(models), name=name) for name in ("one", "two")])
+    assert traced.call("/v1/models", b"", method="GET").status == 200
+    (server,), clients = traced.spans(SpanKind.SERVER), traced.spans(SpanKind.CLIENT)
+    assert [told(span)["inferbridge.upstream"] for span in clients] == ["one", "two"]
+    assert {span.parent.span_id for span in clients if span.parent} == {server.context.span_id}
 
 
 def test_a_call_that_generates_is_told_as_genai_does() -> None:

@@ -3,8 +3,8 @@
     client's span (traceparent) ─▶ span of the call (SERVER) ─▶ span of an upstream's call (CLIENT) ─▶ the runtime's
 
 Ids are needed when a call begins, and so is the word whether its trace is sampled. All else a span says is known when
-the call has ended: it is then made from the record, as the value that the SDK's exporters take. A span of the SDK's own
-kind, which is filled while it lasts under a lock, costs more than all else that a call does here (tests/perf/spans.py).
+the call has ended: it is then made from the record, as the value that the SDK's exporters take. Spans of the SDK's own
+kind, which are filled under a lock while they last, cost a call more (tests/perf/spans.py).
 
 Imported only where traces are wanted: it needs the extra `otel`.
 """
@@ -30,21 +30,30 @@ _UNSET, _ERROR = Status(StatusCode.UNSET), Status(StatusCode.ERROR)
 
 
 class CallTrace:
-    """The `Trace` of one call."""
+    """The `Trace` of one call. What only a span needs is made when there is one."""
 
-    __slots__ = ("_ids", "context", "parent", "sampled")
+    __slots__ = ("_after", "_before", "_ids", "flags", "parent", "sampled", "span_id", "state", "trace_id")
 
-    def __init__(self, ids: IdGenerator, context: SpanContext, parent: SpanContext | None) -> None:
+    def __init__(
+        self, ids: IdGenerator, trace_id: str, flags: int, state: TraceState | None, parent: SpanContext | None
+    ) -> None:
         self._ids = ids
-        self.context = context
+        self._before, self._after = f"00-{trace_id}-", f"-{flags:02x}"
+        self.trace_id = trace_id
+        self.span_id = f"{ids.generate_span_id():016x}"
         """Of the call's span."""
+        self.flags = flags
+        self.state = state
         self.parent = parent
-        self.sampled = bool(context.trace_flags & _SAMPLED)
+        self.sampled = bool(flags & _SAMPLED)
 
     def child(self) -> str:
         """As in `Trace`."""
-        own = self.context
-        return f"00-{own.trace_id:032x}-{self._ids.generate_span_id():016x}-{own.trace_flags:02x}"
+        return f"{self._before}{self._ids.generate_span_id():016x}{self._after}"
+
+    def context(self, span_id: str) -> SpanContext:
+        """Of one of its spans."""
+        return SpanContext(int(self.trace_id, 16), int(span_id, 16), False, TraceFlags(self.flags), self.state)
 
 
 class Tracing:
@@ -60,42 +69,44 @@ class Tracing:
 
     def began(self, record: CallRecord) -> None:
         """Decide where the call stands in which trace; its record has the ids from now on."""
-        parent = _remote(record.parent) if record.parent is not None else None
-        trace_id = parent.trace_id if parent is not None else self._ids.generate_trace_id()
-        around = Context() if parent is None else set_span_in_context(NonRecordingSpan(parent), Context())
-        result = self._sampler.should_sample(around, trace_id, record.method or "HTTP", SpanKind.SERVER)
-        flags = _SAMPLED if result.decision is Decision.RECORD_AND_SAMPLE else 0
-        if parent is not None:
-            flags |= parent.trace_flags & _RANDOM
-        own = SpanContext(trace_id, self._ids.generate_span_id(), False, TraceFlags(flags), result.trace_state)
-        record.trace = CallTrace(self._ids, own, parent)
-        record.trace_id, record.span_id = f"{own.trace_id:032x}", f"{own.span_id:016x}"
+        if record.parent is None:
+            parent, around, flags = None, Context(), 0
+            number = self._ids.generate_trace_id()
+            trace_id = f"{number:032x}"
+        else:
+            parent, trace_id = _remote(record.parent), record.parent.trace_id
+            around, flags = set_span_in_context(NonRecordingSpan(parent), Context()), parent.trace_flags & _RANDOM
+            number = parent.trace_id
+        result = self._sampler.should_sample(around, number, record.method or "HTTP", SpanKind.SERVER)
+        if result.decision is Decision.RECORD_AND_SAMPLE:
+            flags |= _SAMPLED
+        record.trace = trace = CallTrace(self._ids, trace_id, flags, result.trace_state, parent)
+        record.trace_id, record.span_id = trace_id, trace.span_id
 
     def ended(self, record: CallRecord) -> None:
         """Make the spans of a sampled call."""
         trace = record.trace
         if not isinstance(trace, CallTrace) or not trace.sampled:
             return
+        own = trace.context(trace.span_id)
         for call in record.upstream_calls:
-            self._ended(self._client(record, trace, call))
+            self._ended(self._client(record, trace, own, call))
         self._ended(
             self._span(
                 conventions.server_name(record),
                 SpanKind.SERVER,
-                trace.context,
+                own,
                 trace.parent,
                 conventions.server_attributes(record),
                 (_nanoseconds(record, record.began), _nanoseconds(record, record.ended)),
             )
         )
 
-    def _client(self, record: CallRecord, trace: CallTrace, call: UpstreamCall) -> ReadableSpan:
-        own = trace.context
-        span_id = int(call.traceparent.split("-")[2], 16)
+    def _client(self, record: CallRecord, trace: CallTrace, own: SpanContext, call: UpstreamCall) -> ReadableSpan:
         return self._span(
             conventions.client_name(record, call),
             SpanKind.CLIENT,
-            SpanContext(own.trace_id, span_id, False, own.trace_flags, own.trace_state),
+            trace.context(call.traceparent.split("-")[2]),
             own,
             conventions.client_attributes(record, call),
             (_nanoseconds(record, call.began), _nanoseconds(record, call.ended or record.ended)),
