@@ -51,6 +51,8 @@ class Entry(GatewayAddon):
                 _log.warning("admin.listen has no effect here; only `inferbridge proxy` has an admin port")
             if settings.access_log.enabled:
                 _log.warning("access_log has no effect here; only `inferbridge proxy` writes one")
+            if any(name.startswith("OTEL_EXPORTER_OTLP_") for name in os.environ):
+                _log.warning("OTEL_* has no effect here; only `inferbridge proxy` sends traces and metrics")
             client_tls = ClientTls(settings.tls) if settings.tls.certificate else None
             self.application, self.limits, self._path = build.application(settings), settings.limits, path
             self.client_tls, self.require_tls = client_tls, client_tls is not None

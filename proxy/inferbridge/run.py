@@ -23,7 +23,7 @@ from inferbridge.gateway.counters import NO_COUNTERS
 from inferbridge.gateway.listening import listening
 from inferbridge.gateway.recording import Observer, Recorder
 from inferbridge.gateway.service import GatewayService
-from inferbridge.observe import admin, logs
+from inferbridge.observe import admin, logs, otlp
 from inferbridge.observe.access_log import AccessLog
 from inferbridge.observe.health import Health
 from inferbridge.observe.metrics import Metrics
@@ -82,13 +82,20 @@ def _warn(lines: list[str]) -> None:
 
 
 async def _serve(settings: Settings, ready: Ready, warn: Callable[[list[str]], None] = lambda _: None) -> None:
+    async with otlp.sending(os.environ) as telemetry:
+        await _serve_observed(settings, telemetry, ready, warn)
+
+
+async def _serve_observed(
+    settings: Settings, telemetry: tuple[Observer, ...], ready: Ready, warn: Callable[[list[str]], None]
+) -> None:
     client_tls = ClientTls(settings.tls) if settings.tls.certificate else None
     metrics = Metrics(versions()) if settings.admin.listen is not None else None
     service = build.service(settings, metrics or NO_COUNTERS)
     guard = build.guard(settings, service, metrics or NO_COUNTERS)
     access_log = AccessLog(_to_stdout, asyncio.get_running_loop().call_soon) if settings.access_log.enabled else None
     wanted: tuple[Observer | None, ...] = (access_log, metrics.calls if metrics is not None else None)
-    observers = [one for one in wanted if one is not None]
+    observers = [*telemetry, *(one for one in wanted if one is not None)]
 
     def bound(where: Bound) -> None:
         ready(where)

@@ -97,6 +97,14 @@ def test_the_extra_stays_behind_the_proxy() -> None:
     assert not found, wrong(found)
 
 
+def test_opentelemetry_stays_behind_its_extra() -> None:
+    """Only modules that are imported where somebody asks for OTLP import OpenTelemetry."""
+    needing = ("inferbridge.observe.otlp", "inferbridge.observe.otlp_metrics", "inferbridge.observe.tracing")
+    using = [one for one in IMPORTS if within(one.imported, "opentelemetry")]
+    assert using
+    assert not [one for one in using if one.importer not in needing], wrong(using)
+
+
 def test_no_relative_way_around() -> None:
     """All imports of our own modules resolve to one of the three packages, so no rule can be stepped around."""
     tops = {one.imported.partition(".")[0] for one in IMPORTS}

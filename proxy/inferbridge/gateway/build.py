@@ -177,6 +177,6 @@ def _targets(upstream: Upstream, settings: Settings) -> list[Target]:
     )
     outgoing = Outgoing(upstream.credentials, settings.auth.forward if settings.auth else None)
     return [
-        Target(upstream.name, profile, upstream.protocol, pool, upstream.served, setting, outgoing)
+        Target(upstream.name, profile, upstream.protocol, pool, upstream.served, setting, outgoing, upstream.url)
         for profile in PROFILES[upstream.runtime]
     ]

@@ -73,6 +73,7 @@ def note_route(record: CallRecord, route: Route) -> None:
     endpoint = route.match.endpoint
     record.path = record.path or route.path
     record.api, record.operation, record.model = route.match.api.name, endpoint.operation, route.model
+    record.endpoint = endpoint.name
     record.streamed = endpoint.mode == "stream" and record.is_grpc
 
 
