@@ -192,7 +192,7 @@ async def test_calls_are_not_sent_again_for_ever(opened: OpenPool) -> None:
     async with h2_server(lambda peer, _: peer.h2.close_connection(last_stream_id=0)) as server:
         error = await _send(opened(server.url))[0].failure()
         assert (error.code, error.message) == (Code.UNAVAILABLE, f"{server.url} is going away")
-        assert len(server.requests) == 3
+        assert len(server.requests) == 2
 
 
 async def test_refused_streams_are_sent_again(opened: OpenPool) -> None:

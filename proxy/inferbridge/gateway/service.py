@@ -407,7 +407,8 @@ class Exchange:
         """As it is or in the framing that the client asks for."""
         rest = route.match.endpoint.rest
         if route.form == "events" or rest is None or rest.framing is None:
-            return PassthroughAnswer(self._responder, route.protocol == "grpc", route.match.api.errors)
+            events = None if rest is None else rest.framing
+            return PassthroughAnswer(self._responder, route.protocol == "grpc", route.match.api.errors, events)
         limit = self._service.limits.message_bytes
         return ReframedAnswer(self._responder, route.match.api.errors, rest.framing, route.form, limit)
 

@@ -26,6 +26,13 @@ class Address:
     host: str
     """Name or address to connect to; an IPv6 address has no brackets."""
     port: int
+    at: tuple[str, int] | None = None
+    """Where to connect instead, one of several places behind one name; host and port are then what is said there."""
+
+    @property
+    def endpoint(self) -> tuple[str, int]:
+        """Host and port to connect to."""
+        return self.at or (self.host, self.port)
 
     @property
     def tls(self) -> bool:
@@ -39,8 +46,8 @@ class Address:
         return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}"
+        host, port = self.endpoint
+        return f"{self.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def parse_address(url: str) -> Address:
