@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import RequestReceived, StreamEnded, StreamReset
+from h2.events import DataReceived, RequestReceived, StreamEnded, StreamReset
 
 HEAD = [(":status", "200"), ("content-type", "application/grpc")]
 
@@ -20,6 +20,7 @@ class Peer(asyncio.Protocol):
         self.number = 0
         self.heads: dict[int, list[tuple[str, str]]] = {}
         """Of each request."""
+        self.bodies: dict[int, bytes] = {}
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -43,6 +44,8 @@ class Peer(asyncio.Protocol):
                 self.server.requests.append((self.number, event.stream_id))
                 self.heads[event.stream_id] = [(str(name), str(value)) for name, value in event.headers]
                 self.server.on_head(self, event.stream_id)
+            elif isinstance(event, DataReceived):
+                self.bodies[event.stream_id] = self.bodies.get(event.stream_id, b"") + event.data
             elif isinstance(event, StreamEnded):
                 self.server.behave(self, event.stream_id)
                 self.server.arrived.set()

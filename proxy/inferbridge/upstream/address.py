@@ -50,6 +50,28 @@ class Address:
         return f"{self.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One of several places behind one URL."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_endpoint(text: str) -> Endpoint:
+    """`host:port`, with an IPv6 host in brackets; ValueError says what belongs there."""
+    host, _, port = text.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not _HOST.fullmatch(bare) or (":" in bare) != (bare != host) or not re.fullmatch("[0-9]{1,5}", port):
+        raise ValueError("must be host:port, such as 10.0.0.1:8000 or [fd00::1]:8000")
+    if not 0 < int(port) < 1 << 16:
+        raise ValueError("must have a port from 1 to 65535")
+    return Endpoint(bare, int(port))
+
+
 def parse_address(url: str) -> Address:
     """The address `url` names; ValueError says what is wrong and repeats nothing: it may hold a password."""
     if _CONTROL.search(url):  # `urlsplit` would drop some of them in silence

@@ -18,18 +18,16 @@ import contextlib
 import math
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final, Literal
+from typing import Final
 
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.values import Buffer, Headers
-from inferbridge.upstream.api import Receiver
+from inferbridge.upstream.api import Receiver, State
 from inferbridge.upstream.call import ActiveCall
 
 FAILURES: Final = 5
 OPEN_SECONDS: Final = 10.0
 CONNECT_EACH_SECONDS: Final = 1.0
-
-type State = Literal["closed", "half open", "open"]
 
 
 class Breaker:

@@ -23,7 +23,7 @@ from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.values import size
 from inferbridge.gateway.limits import Limits
 from inferbridge.upstream.address import Address, describe
-from inferbridge.upstream.api import Call, Receiver, UpstreamRequest
+from inferbridge.upstream.api import Call, Receiver, State, UpstreamRequest
 from inferbridge.upstream.breaker import Breaker
 from inferbridge.upstream.call import ActiveCall
 from inferbridge.upstream.connecting import AGE_SECONDS, CONNECT_SECONDS, Connector, close_transports
@@ -256,6 +256,11 @@ class Http1Pool:
     def connections(self) -> int:
         """Open connections."""
         return len(self._open)
+
+    @property
+    def state(self) -> State:
+        """Of its breaker."""
+        return self.breaker.state
 
     def may_repeat(self, reason: Reason, call: Http1Call) -> bool:
         """Whether a call may be sent again."""

@@ -26,7 +26,7 @@ from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.values import Buffer
 from inferbridge.gateway.limits import Limits
 from inferbridge.upstream.address import Address, describe
-from inferbridge.upstream.api import Call, GrowingCall, Receiver, UpstreamRequest
+from inferbridge.upstream.api import Call, GrowingCall, Receiver, State, UpstreamRequest
 from inferbridge.upstream.breaker import Breaker
 from inferbridge.upstream.call import ActiveCall
 from inferbridge.upstream.connecting import AGE_SECONDS, CONNECT_SECONDS, Connector, close_transports
@@ -416,6 +416,11 @@ class Http2Pool:
     def connections(self) -> int:
         """Open connections."""
         return len(self._connections)
+
+    @property
+    def state(self) -> State:
+        """Of its breaker."""
+        return self.breaker.state
 
     def may_repeat(self, reason: Reason, call: Http2Call) -> bool:
         """Whether a call may be sent again."""

@@ -71,14 +71,14 @@ class Budget:
         return True
 
 
-def _unheard(reason: Reason) -> None:
+def unheard(reason: Reason) -> None:
     """Nobody counts."""
 
 
 class Retries:
     """Decides for one upstream, with one budget for all its addresses."""
 
-    def __init__(self, heard: Callable[[Reason], None] = _unheard, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, heard: Callable[[Reason], None] = unheard, now: Callable[[], float] = time.monotonic) -> None:
         self._heard = heard
         self._budget = Budget(now)
 
