@@ -1,8 +1,8 @@
 """How connections to a runtime grow old, fall silent and break, over real sockets."""
 
 import asyncio
-import itertools
 import socket
+from collections.abc import Callable
 
 import pytest
 from h2.config import H2Configuration
@@ -10,11 +10,12 @@ from h2.connection import H2Connection
 
 from inferbridge.bridge.errors import Code
 from inferbridge.gateway.limits import Limits
-from inferbridge.upstream import breaker, http2
+from inferbridge.upstream import breaker, pinging
 from inferbridge.upstream.address import parse_address
 from inferbridge.upstream.api import Pool, UpstreamRequest
 from inferbridge.upstream.http1 import Http1Pool
 from inferbridge.upstream.http2 import Http2Connection, Http2Pool
+from inferbridge.upstream.retries import Reason, Retries
 from upstream.conftest import OpenPool
 from upstream.grpc_server import framed, grpc_request
 from upstream.h1_server import Answer, Request, h1_server
@@ -100,8 +101,8 @@ async def test_an_old_rest_connection_takes_no_more_calls() -> None:
 
 async def test_a_silent_connection_is_dead(opened: OpenPool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A runtime that does not even answer a PING fails its calls with UNAVAILABLE, and the next call connects anew."""
-    monkeypatch.setattr(http2, "PING_SECONDS", 0.02)
-    monkeypatch.setattr(http2, "PING_ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr(pinging, "PING_SECONDS", 0.02)
+    monkeypatch.setattr(pinging, "PING_ANSWER_SECONDS", 0.05)
 
     def freeze(peer: Peer, stream_id: int) -> None:
         peer.transport.pause_reading()
@@ -116,43 +117,6 @@ async def test_a_silent_connection_is_dead(opened: OpenPool, monkeypatch: pytest
         assert len(server.requests) == 1
         server.behave = Peer.answer
         await _send(pool).answer()
-
-
-async def test_a_runtime_that_works_for_long_is_asked_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One PING after half a minute of silence and the next five minutes later, or gRPC servers would hang up."""
-    now = 0.0
-    async with h2_server(lambda peer, stream_id: None) as server:
-        pool = Http2Pool(parse_address(server.url), Limits(), None)
-        running = _send(pool)
-        await _until(server, 1)
-        connection = _only(pool)
-        pings: list[float] = []
-        monkeypatch.setattr(connection.codec, "ping", lambda: pings.append(now))
-        monkeypatch.setattr(connection._loop, "time", lambda: now)
-        connection._heard = True
-        for _ in range(40):
-            connection._look()
-            asked = connection._asked
-            now += http2.PING_ANSWER_SECONDS if asked else http2.PING_SECONDS
-            connection._heard = asked  # the runtime answers a PING and sends nothing else
-        monkeypatch.undo()
-        assert pings[0] == 30.0
-        assert all(after - before >= 330 for before, after in itertools.pairwise(pings))
-        assert len(pings) >= 3
-        running.finished.set()
-        await pool.close()
-
-
-async def test_an_idle_connection_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a call there is nobody to tell."""
-    async with h2_server() as server:
-        pool = Http2Pool(parse_address(server.url), Limits(), None)
-        await _send(pool).answer()
-        connection = _only(pool)
-        connection._heard = False
-        connection._look()
-        assert not connection._asked
-        await pool.close()
 
 
 async def test_a_retry_says_that_it_is_one(opened: OpenPool) -> None:
@@ -232,6 +196,38 @@ async def test_calls_to_a_dead_runtime_fail_at_once_and_it_is_back_soon_after_it
             while (await _send(pool, request).done()).error is not None:
                 pass
         assert loop.time() - back <= 2.0
+
+
+class Unlucky:
+    """Opens connections, but for the first time."""
+
+    def __init__(self, pool: Http1Pool | Http2Pool, error: Exception) -> None:
+        self.tries = 0
+        self._open = pool._connector.open
+        self._error = error
+
+    async def open[P: asyncio.Protocol](self, factory: Callable[[], P]) -> P:
+        self.tries += 1
+        if self.tries == 1:
+            raise self._error
+        return await self._open(factory)
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+@pytest.mark.parametrize(("error", "tries"), [(ConnectionRefusedError(), 2), (TimeoutError(), 1), (OSError(), 1)])
+async def test_connecting_is_tried_once_more(
+    protocol: str, error: Exception, tries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If it was refused at once: generation too, for nothing was sent. Time that is over is not spent twice."""
+    async with h2_server() if protocol == "grpc" else h1_server() as server:
+        kind = Http2Pool if protocol == "grpc" else Http1Pool
+        heard: list[Reason] = []
+        pool = kind(parse_address(server.url), Limits(), None, retries=Retries(heard.append))
+        unlucky = Unlucky(pool, error)
+        monkeypatch.setattr(pool._connector, "open", unlucky.open)
+        recorder = await _send(pool, POST if protocol == "http" else None).done()
+        assert (recorder.error is None, unlucky.tries, len(heard)) == (tries == 2, tries, tries - 1)
+        await pool.close()
 
 
 async def test_connections_that_answer_nothing_open_the_breaker(opened: OpenPool) -> None:

@@ -321,12 +321,12 @@ async def test_a_silent_server(opened: OpenPool, monkeypatch: pytest.MonkeyPatch
 
 
 async def test_a_server_that_greets_with_goodbye(opened: OpenPool) -> None:
-    """GOAWAY right behind the first SETTINGS fails the calls that wait, once, with the server's reason."""
+    """GOAWAY right behind the first SETTINGS fails the calls that wait, at the second try, with the server's reason."""
     greeting = frames.settings({}) + frame_header(12, frames.GOAWAY, 0, 0) + bytes(7) + b"\x0bfull"
     async with h2_server(greeting=greeting) as server:
         error = await _send(opened(server.url))[0].failure()
         assert error.message == f"cannot connect to {server.url}: GOAWAY ENHANCE_YOUR_CALM full"
-        assert len(server.peers) == 1
+        assert len(server.peers) == 2
 
 
 async def test_nobody_listening(opened: OpenPool) -> None:

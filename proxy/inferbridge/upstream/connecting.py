@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from random import uniform
 
 from inferbridge.upstream.address import Address, describe
 from inferbridge.upstream.retries import Lost, Reason
@@ -11,6 +12,7 @@ from inferbridge.upstream.tls import TlsSettings, client_context
 
 CONNECT_SECONDS = 5.0
 CLOSE_SECONDS = 1.0
+_AGAIN_SECONDS = (0.01, 0.05)
 AGE_SECONDS = 600.0
 """After that a connection takes no more calls: what balances connections before a runtime gets to choose again."""
 _UNACKNOWLEDGED_MILLISECONDS = 20_000
@@ -55,6 +57,20 @@ class Connector:
         """What a call is told when no connection could be opened because of `error`."""
         reason = f"no answer within {CONNECT_SECONDS:g} s" if isinstance(error, TimeoutError) else describe(error)
         return Lost(Reason.CONNECT, f"cannot connect to {self.address}: {reason}")
+
+
+async def dialled[T](dial: Callable[[], Awaitable[T]], may_repeat: Callable[[], bool]) -> T:
+    """A connection; where it failed at once, perhaps another try after a moment.
+
+    Behind one address a balancer may have others, or a server that is just being replaced.
+    """
+    try:
+        return await dial()
+    except ConnectionError:
+        if not may_repeat():
+            raise
+    await asyncio.sleep(uniform(*_AGAIN_SECONDS))
+    return await dial()
 
 
 def _notice_dead_peers(transport: asyncio.Transport) -> None:

@@ -26,7 +26,7 @@ from inferbridge.upstream.address import Address, describe
 from inferbridge.upstream.api import Call, Receiver, State, UpstreamRequest
 from inferbridge.upstream.breaker import Breaker
 from inferbridge.upstream.call import ActiveCall
-from inferbridge.upstream.connecting import AGE_SECONDS, CONNECT_SECONDS, Connector, close_transports
+from inferbridge.upstream.connecting import AGE_SECONDS, CONNECT_SECONDS, Connector, close_transports, dialled
 from inferbridge.upstream.deadlines import Deadlines
 from inferbridge.upstream.headers import EncodedHead
 from inferbridge.upstream.http1_codec import (
@@ -318,7 +318,9 @@ class Http1Pool:
         assert task is not None
         try:
             await asyncio.sleep(0)  # under an eager task factory this runs inside `send`, which must not fail a call
-            connection = await self._dial()
+            connection = await dialled(
+                self._dial, lambda: self._retries.admit(Reason.CONNECT, call.request, 1, self._calls)
+            )
         except Exception as error:
             self._connecting.pop(task, None)
             self._connect_failed(call, self._connector.failure(error))

@@ -7,11 +7,6 @@ once another is open, so that new calls get to choose among a runtime's replicas
 
 What is sent again is decided in `retries`. After a refused stream all calls wait for a moment, and the refused ones go
 first. A request that grows is not kept, so it is sent again only while nothing of its body has gone out.
-
-A runtime that hangs, or whose machine is gone, says nothing. So a connection with calls on which nothing has come for
-`PING_SECONDS` is asked for a sign of life, and is dead when none comes. gRPC servers close connections that ask them
-more than three times without data of theirs in between, unless five minutes pass each time (grpc-go: MinTime, C-core:
-min_recv_ping_interval_without_data_ms). So within one silence a second PING comes that much later.
 """
 
 import asyncio
@@ -29,19 +24,17 @@ from inferbridge.upstream.address import Address, describe
 from inferbridge.upstream.api import Call, GrowingCall, Receiver, State, UpstreamRequest
 from inferbridge.upstream.breaker import Breaker
 from inferbridge.upstream.call import ActiveCall
-from inferbridge.upstream.connecting import AGE_SECONDS, CONNECT_SECONDS, Connector, close_transports
+from inferbridge.upstream.connecting import AGE_SECONDS, CONNECT_SECONDS, Connector, close_transports, dialled
 from inferbridge.upstream.deadlines import Deadlines
 from inferbridge.upstream.frames import ErrorCode
 from inferbridge.upstream.header_blocks import ProtocolViolation, encode_fields, encode_route
 from inferbridge.upstream.headers import EncodedHead
 from inferbridge.upstream.http2_codec import Http2Codec, Stream
+from inferbridge.upstream.pinging import Watch
 from inferbridge.upstream.retries import Lost, Reason, Retries, counted
 from inferbridge.upstream.tls import TlsSettings
 
 MAX_WAITING: Final = 1024
-PING_SECONDS: Final = 30.0
-PING_ANSWER_SECONDS: Final = 10.0
-_NEXT_PING_SECONDS: Final = 330.0
 _REFUSED_SECONDS: Final = (0.01, 0.1)
 _JOIN_BYTES: Final = 1 << 16
 
@@ -193,13 +186,8 @@ class Http2Connection(asyncio.Protocol):
         self._flush_planned = False
         self._receiving = False
         self._violation: ProtocolViolation | None = None
-        self._heard = False
-        """Something has come since this was last looked at."""
-        self._asked = False
-        """A PING has no answer yet."""
-        self._next_ping = 0.0
+        self._watch = Watch(loop, lambda: bool(self.codec.streams), self._ping, self._give_up)
         self._given_up = ""
-        self._watch: asyncio.TimerHandle | None = None
         self._age: asyncio.TimerHandle | None = None
 
     @property
@@ -248,7 +236,7 @@ class Http2Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Let the codec work, then send what came of it."""
         codec = self.codec
-        self._receiving = self._heard = True
+        self._receiving = self._watch.heard = True
         try:
             codec.receive(data)
         except ProtocolViolation as violation:
@@ -272,9 +260,9 @@ class Http2Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Whatever is not finished is lost."""
-        for timer in (self._watch, self._age):
-            if timer is not None:
-                timer.cancel()
+        self._watch.stop()
+        if self._age is not None:
+            self._age.cancel()
         reason = (
             self._given_up
             or self.codec.goaway_reason
@@ -287,29 +275,16 @@ class Http2Connection(asyncio.Protocol):
 
     def serve(self, age_seconds: float) -> None:
         """Take calls from now on."""
-        self._watch = self._loop.call_later(PING_SECONDS, self._look)
+        self._watch.start()
         self.grow_old(age_seconds)
 
     def grow_old(self, age_seconds: float) -> None:
         """Be renewed after this time, more or less: not all of them at once."""
         self._age = self._loop.call_later(age_seconds * uniform(0.9, 1.1), self._pool.renew, self)
 
-    def _look(self) -> None:
-        """Whether there was a sign of life; if not, ask for one."""
-        heard, self._heard = self._heard, False
-        now = self._loop.time()
-        if self._asked and not heard:
-            self._give_up(f"no answer to a PING within {PING_ANSWER_SECONDS:g} s")
-            return
-        if self._asked:
-            self._next_ping = now + _NEXT_PING_SECONDS
-        elif heard:
-            self._next_ping = 0.0
-        self._asked = not heard and bool(self.codec.streams) and now >= self._next_ping
-        if self._asked:
-            self.codec.ping()
-            self._flush()
-        self._watch = self._loop.call_later(PING_ANSWER_SECONDS if self._asked else PING_SECONDS, self._look)
+    def _ping(self) -> None:
+        self.codec.ping()
+        self._flush()
 
     def _give_up(self, reason: str) -> None:
         self._given_up = reason
@@ -487,7 +462,7 @@ class Http2Pool:
     async def _open(self) -> None:
         await asyncio.sleep(0)  # under an eager task factory this runs inside `send`, which must not fail a call itself
         try:
-            connection = await self._dial()
+            connection = await dialled(self._dial, self._may_dial_again)
         except Exception as error:
             self._connecting = None
             self._connect_failed(self._connector.failure(error))
@@ -495,6 +470,9 @@ class Http2Pool:
             self._connecting = None
             self._adopt(connection)
             self._pump()
+
+    def _may_dial_again(self) -> bool:
+        return bool(self._waiting) and self._retries.admit(Reason.CONNECT, self._waiting[0].request, 1, self._calls)
 
     async def _dial(self) -> Http2Connection:
         loop = asyncio.get_running_loop()

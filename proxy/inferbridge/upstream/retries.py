@@ -1,6 +1,6 @@
 """What is sent to a runtime once more: the one place that decides it, for every kind of pool.
 
-    connect      no connection could be opened                 nothing was sent: any call, at another address
+    connect      no connection could be opened                 nothing was sent: any call, elsewhere if there is more
     goaway       a stream above the last one of GOAWAY         not looked at: any call
     refused      RST_STREAM with REFUSED_STREAM                not looked at: any call
     reset        a connection broke before it had answered     nobody knows: calls of an idempotent operation alone
