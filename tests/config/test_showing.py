@@ -17,6 +17,9 @@ upstreams:
   - {name: big, runtime: mlserver, url: "https://models:8443", models: ["llm-*", embed], default_model: m,
      tls: {ca: ca.crt, server_name: models.example, verify: true}, chat_template: chat.jinja,
      credentials: {static: canary-4711, header: x-api-key}}
+  - {name: many, runtime: mlserver, url: "http://models:8080", addresses: ["10.0.0.1:8080", "[fd00::1]:8080"],
+     sticky: X-Session-Id, health_check: {interval: 5s}, connection_age: 2m}
+  - {name: named, runtime: mlserver, url: "http://models:8080", resolve: 30s}
 limits: {body_size: 64MiB, header_size: 1000, call_timeout: 1.5m, idle_timeout: 500ms, streams: 7}
 lossy: allow
 nan: literal

@@ -2,6 +2,8 @@
 
 from typing import Literal, Protocol
 
+from inferbridge.upstream.api import WatchedPool
+
 type AuthResult = Literal["allowed", "denied", "error"]
 
 
@@ -17,6 +19,12 @@ class Counters(Protocol):
         `error` is when nobody could tell, because what had to be asked did not answer.
         """
 
+    def retried(self, upstream: str, reason: str) -> None:
+        """A call was sent to an upstream again; `reason` is one of a few words."""
+
+    def watch(self, upstream: str, pool: WatchedPool) -> None:
+        """There is an upstream, whose connections tell how they are when somebody wants to know."""
+
 
 class NoCounters:
     """Keeps no numbers."""
@@ -26,6 +34,12 @@ class NoCounters:
 
     def auth(self, method: str, result: AuthResult, reason: str) -> None:
         """Not counted."""
+
+    def retried(self, upstream: str, reason: str) -> None:
+        """Not counted."""
+
+    def watch(self, upstream: str, pool: WatchedPool) -> None:
+        """Nobody wants to know."""
 
 
 NO_COUNTERS = NoCounters()

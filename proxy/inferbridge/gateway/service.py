@@ -422,9 +422,9 @@ class Exchange:
         """As it is or in the framing that the client asks for."""
         rest = route.match.endpoint.rest
         if route.form == "events" or rest is None or rest.framing is None:
-            grpc = route.protocol == "grpc"
+            grpc, events = route.protocol == "grpc", None if rest is None else rest.framing
             streams = grpc and route.match.endpoint.mode == "stream"
-            return PassthroughAnswer(self._responder, grpc, route.match.api.errors, streams=streams)
+            return PassthroughAnswer(self._responder, grpc, route.match.api.errors, events, streams=streams)
         limit = self._service.limits.message_bytes
         return ReframedAnswer(self._responder, route.match.api.errors, rest.framing, route.form, limit)
 
