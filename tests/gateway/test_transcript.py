@@ -53,7 +53,7 @@ def played(runtime: Runtime, path: str, body: bytes, headers: Headers, keeper: K
     asked = target(runtime)
     outgoing = Outgoing(UpstreamCredentials(static=Secret("ours"), header="x-runtime-key"))
     inner = GatewayService([replace(asked, outgoing=outgoing)], APIS, Policy(), Limits())
-    recorder = Recorder(Guard(inner, Access(Chain([known()]))), [Kept()], keeper)
+    recorder = Recorder(Guard(inner, Access(Chain([known()]))), [Kept()], [keeper])
     client = Client()
     sink = recorder.open(RequestHead("POST", path, "a", headers, "1.1", peer="10.0.0.1:5"), client)
     sink.on_data(body)
@@ -145,7 +145,7 @@ def test_a_call_goes_on_where_no_transcript_can_be_made(caplog: pytest.LogCaptur
 def test_a_call_that_fails_here_has_the_answer_it_got() -> None:
     """The internal error is that of the client's side."""
     keeper = Keeper()
-    connection = ClientConnection(Recorder(Failing(), [Kept()], keeper), Limits(), lambda: None)
+    connection = ClientConnection(Recorder(Failing(), [Kept()], [keeper]), Limits(), lambda: None)
     connection.receive(b"POST /on_end HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\na")
     assert connection.take_output().startswith(b"HTTP/1.1 500")
     assert (keeper.one.asked.body, keeper.one.told.status) == (b"a", 500)
