@@ -27,9 +27,13 @@ TEXTS = "choices[].text | responses[].text | text"
 
 def generated(request: UpstreamRequest, receiver: Receiver) -> None:
     """A TGIS that answers at once, with what it was asked."""
-    response = wire.GenerationResponse(input_token_count=2, text=f"re: {SECRET}", generated_token_count=3, stop_reason=2)
+    response = wire.GenerationResponse(
+        input_token_count=2, text=f"re: {SECRET}", generated_token_count=3, stop_reason=2
+    )
     receiver.on_head(200, GRPC)
-    receiver.on_data(b"".join(frame([wire.encode_BatchedGenerationResponse(wire.BatchedGenerationResponse([response]))])))
+    receiver.on_data(
+        b"".join(frame([wire.encode_BatchedGenerationResponse(wire.BatchedGenerationResponse([response]))]))
+    )
     receiver.on_end(OK)
 
 
@@ -137,7 +141,7 @@ async def test_tensors_are_hidden_in_all_their_forms() -> None:
     plain, binary = await gateway.lines()
     assert plain.client.request.value["inputs"][0]["data"] == "***"
     assert plain.client.request.value["inputs"][0]["shape"] == [2]
-    assert binary.client.request.value["$binary"] == "***"
+    assert binary.client.request.value["$raw_inputs"] == "***"
     for line in (plain, binary):
         assert line.calls[0].request.value["raw_input_contents"] == "***"
         assert line.calls[0].request.value["inputs"][0]["shape"] == [2]

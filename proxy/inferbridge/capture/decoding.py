@@ -19,14 +19,15 @@ from inferbridge.gateway.transcript import Message
 from inferbridge.inspect.events import read_events
 from inferbridge.inspect.known import find_method
 
-BINARY = "$binary"
-"""Member for the bytes behind a JSON body (V2's binary tensor data), in base64."""
+RAW_INPUTS, RAW_OUTPUTS = "$raw_inputs", "$raw_outputs"
+"""Members for the bytes behind the JSON of a request or an answer (V2's binary tensor data), in base64."""
 _INFLATED = 16 << 20
 """Bytes of a body after decompression, at most."""
 _FRAME = 1 << 32
 _COMPRESSED, _LAST = 1, 2
 _DONE = b"[DONE]"
 _FRAMED = ("application/grpc", "application/connect+")
+_AS_TEXT = "application/grpc-web-text"
 
 
 class Undecodable(Exception):
@@ -60,7 +61,7 @@ def content_of(message: Message, wire: Wire) -> Content:
     if not message.size:
         return Content([])
     kind = (header(message.headers, "content-type") or "").partition(";")[0].strip().lower()
-    if kind.startswith(_FRAMED) and not kind.startswith("application/grpc-web-text"):
+    if kind.startswith(_FRAMED) and not kind.startswith(_AS_TEXT):
         return _frames(message, wire, is_json=kind.endswith("+json"))
     body = _plain(message)
     if kind == "text/event-stream":
@@ -73,7 +74,7 @@ def content_of(message: Message, wire: Wire) -> Content:
         raise Undecodable(_cut(message))
     if kind in ("application/proto", "application/x-protobuf"):
         return Content([_message(body, wire)])
-    return Content([_json(body, message.headers)])
+    return Content([_json(body, message.headers, RAW_OUTPUTS if wire.is_reply else RAW_INPUTS)])
 
 
 def _cut(message: Message) -> str:
@@ -105,7 +106,7 @@ def _parsed(texts: Iterable[bytes]) -> list[Any]:
     return found
 
 
-def _json(body: bytes, headers: Headers) -> Any:
+def _json(body: bytes, headers: Headers, behind: str) -> Any:
     length = header(headers, "inference-header-content-length") or ""
     cut = int(length) if length.isascii() and length.isdecimal() and len(length) < 12 else len(body)
     try:
@@ -115,7 +116,7 @@ def _json(body: bytes, headers: Headers) -> Any:
     if cut < len(body):
         if not isinstance(value, dict):
             raise Undecodable("bytes stand behind JSON that is no object")
-        value[BINARY] = base64.b64encode(body[cut:]).decode()
+        value[behind] = base64.b64encode(body[cut:]).decode()
     return value
 
 

@@ -9,6 +9,7 @@ disk that stalls holds up no call.
 import asyncio
 import logging
 import os
+import stat
 import sys
 from pathlib import Path
 
@@ -99,7 +100,8 @@ class FileLines:
         # never through a link that somebody else has put there, nor into a file that others may read
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         file = os.open(self._settings.path, flags, _MODE)
-        os.fchmod(file, _MODE)
+        if stat.S_ISREG(os.fstat(file).st_mode):  # a pipe's or a device's mode is not ours to change
+            os.fchmod(file, _MODE)
         return file
 
 

@@ -15,16 +15,16 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from inferbridge.capture.decoding import BINARY
+from inferbridge.capture.decoding import RAW_INPUTS, RAW_OUTPUTS
 from inferbridge.capture.places import Place, is_place, place, rule_of, same
 from inferbridge.capture.settings import Fields
 from inferbridge.inspect.translation import SPECIALS, places_tables
 from inferbridge.secret import HIDDEN
 
 _TENSORS: Mapping[str, tuple[str, ...]] = {
-    "inputs[].data": ("inputs[].contents", "raw_input_contents", BINARY),
+    "inputs[].data": ("inputs[].contents", "raw_input_contents", RAW_INPUTS),
     "outputs[].data": (
-        "outputs[].contents", "raw_output_contents", BINARY,
+        "outputs[].contents", "raw_output_contents", RAW_OUTPUTS,
         "infer_response.outputs[].contents", "infer_response.raw_output_contents",
     ),
 }  # fmt: skip
