@@ -171,7 +171,7 @@ def _kept(value: Any, wanted: _Tree) -> Any:
 
 
 def scrubber(hidden: Iterable[str]) -> Callable[[Any], Any]:
-    """Hides texts wherever they are quoted in a value."""
+    """Hides texts wherever they are quoted in a value, in names of members too."""
     texts = sorted(set(hidden), key=len, reverse=True)[:_QUOTED]
     if not texts:
         return lambda value: value
@@ -183,7 +183,7 @@ def scrubber(hidden: Iterable[str]) -> Callable[[Any], Any]:
         if isinstance(value, list):
             return [scrub(item) for item in value]
         if isinstance(value, dict):
-            return {name: scrub(item) for name, item in value.items()}
+            return {scrub(name): scrub(item) for name, item in value.items()}
         return value
 
     return scrub
