@@ -64,7 +64,7 @@ class Renderer:
             status=record.status,
             grpc_status=record.grpc_status,
             flags=record.flags,
-            losses=bounded(record.losses) or None,
+            losses=scrub(bounded(record.losses)) or None,
             error=scrub(record.error) or None,
             duration_ms=int(record.duration * 1e6) / 1000,
             client=CapturedSide(self._captured(client.request, scrub), self._captured(client.reply, scrub)),
