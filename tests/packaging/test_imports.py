@@ -108,10 +108,11 @@ def test_no_relative_way_around() -> None:
 
 
 def test_protobufs_own_codecs_stay_off_the_data_path() -> None:
-    """google.protobuf serves what is rare, JSON in protobuf, transcoding, reflection, health and views, and no more."""
+    """google.protobuf serves what is rare: JSON, transcoding, reflection, health, views, captures, and no more."""
     rare = (
         "inferbridge.bridge.transcode",
         "inferbridge.bridge.json_messages",
+        "inferbridge.capture",
         "inferbridge.gateway.connect",
         "inferbridge.gateway.local",
         "inferbridge.gateway.rest_services",

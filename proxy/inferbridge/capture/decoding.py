@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from google.protobuf.descriptor import Descriptor, MethodDescriptor
 
 from inferbridge.bridge.errors import BridgeError
 from inferbridge.bridge.framing import inflate, split
@@ -24,6 +25,7 @@ RAW_INPUTS, RAW_OUTPUTS = "$raw_inputs", "$raw_outputs"
 _INFLATED = 16 << 20
 """Bytes of a body after decompression, at most."""
 _FRAME = 1 << 32
+_DEEPEST = 100
 _COMPRESSED, _LAST = 1, 2
 _DONE = b"[DONE]"
 _FRAMED = ("application/grpc", "application/connect+")
@@ -73,7 +75,7 @@ def content_of(message: Message, wire: Wire) -> Content:
     if message.is_cut:
         raise Undecodable(_cut(message))
     if kind in ("application/proto", "application/x-protobuf"):
-        return Content([_message(body, wire)])
+        return Content([_message(body, _kind(wire, find_method(wire.path, wire.api, wire.variant)))])
     return Content([_json(body, message.headers, RAW_OUTPUTS if wire.is_reply else RAW_INPUTS)])
 
 
@@ -100,17 +102,34 @@ def _parsed(texts: Iterable[bytes]) -> list[Any]:
         if not text.strip():
             continue
         try:
-            found.append(orjson.loads(text))
+            found.append(_loaded(text))
         except ValueError:
             raise Undecodable("a message of the stream is no JSON") from None
     return found
+
+
+def _loaded(text: bytes) -> Any:
+    """A JSON text as a value that may be walked and written; ValueError for what is no JSON."""
+    value = orjson.loads(text)
+    if text.count(b"[") + text.count(b"{") > _DEEPEST:
+        level, depth = [value], 0
+        while level:
+            if depth > _DEEPEST:
+                raise Undecodable(f"it is nested deeper than {_DEEPEST} levels")
+            level = [inner for item in level if isinstance(item, dict | list) for inner in _inner(item)]
+            depth += 1
+    return value
+
+
+def _inner(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
 
 
 def _json(body: bytes, headers: Headers, behind: str) -> Any:
     length = header(headers, "inference-header-content-length") or ""
     cut = int(length) if length.isascii() and length.isdecimal() and len(length) < 12 else len(body)
     try:
-        value = orjson.loads(body[:cut])
+        value = _loaded(body[:cut])
     except ValueError:
         raise Undecodable("it is no JSON") from None
     if cut < len(body):
@@ -126,11 +145,15 @@ def _frames(message: Message, wire: Wire, *, is_json: bool) -> Content:
     encoding = header(message.headers, name) or "identity"
     frames, end, _ = split(message.body, _FRAME)
     note = _cut(message) or ("" if end == message.kept else "the last message is not complete")
-    values = list(_framed(frames, encoding, wire, is_json=is_json))
-    return Content(values, _is_stream(wire) or len(values) > 1 or (not values and bool(note)), note)
+    method = find_method(wire.path, wire.api, wire.variant)
+    values = list(_framed(frames, encoding, _kind(wire, method), is_json=is_json))
+    is_stream = method is not None and (method.server_streaming if wire.is_reply else method.client_streaming)
+    return Content(values, is_stream or len(values) > 1 or (not values and bool(note)), note)
 
 
-def _framed(frames: Iterable[tuple[int, bytes]], encoding: str, wire: Wire, *, is_json: bool) -> Iterator[Any]:
+def _framed(
+    frames: Iterable[tuple[int, bytes]], encoding: str, kind: Descriptor | None, *, is_json: bool
+) -> Iterator[Any]:
     for flag, content in frames:
         try:
             plain = inflate(content, encoding, _INFLATED) if flag & _COMPRESSED else content
@@ -139,23 +162,21 @@ def _framed(frames: Iterable[tuple[int, bytes]], encoding: str, wire: Wire, *, i
         if is_json or flag & _LAST:  # Connect's last frame is JSON in either form
             yield from _parsed([plain])
         elif flag < _LAST:
-            yield _message(plain, wire)
+            yield _message(plain, kind)
         else:
             raise Undecodable("trailers stand in the body")
 
 
-def _is_stream(wire: Wire) -> bool:
-    method = find_method(wire.path, wire.api, wire.variant)
+def _kind(wire: Wire, method: MethodDescriptor | None) -> Descriptor | None:
     if method is None:
-        return False
-    return bool(method.server_streaming if wire.is_reply else method.client_streaming)
+        return None
+    return method.output_type if wire.is_reply else method.input_type
 
 
-def _message(wire_bytes: bytes, wire: Wire) -> Any:
-    method = find_method(wire.path, wire.api, wire.variant)
-    if method is None:
+def _message(message: bytes, kind: Descriptor | None) -> Any:
+    if kind is None:
         raise Undecodable("no proto has this method")
     try:
-        return orjson.loads(json_of(wire_bytes, method.output_type if wire.is_reply else method.input_type))
+        return orjson.loads(json_of(message, kind))
     except (BridgeError, ValueError) as error:
-        raise Undecodable(f"it is no {method.name} message: {type(error).__name__}") from None
+        raise Undecodable(f"it is no {kind.name}: {type(error).__name__}") from None
