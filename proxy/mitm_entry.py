@@ -49,6 +49,8 @@ class Entry(GatewayAddon):
             settings = build.settings(Path(path), os.environ)
             if settings.admin.listen is not None:
                 _log.warning("admin.listen has no effect here; only `inferbridge proxy` has an admin port")
+            if settings.capture.enabled:
+                _log.warning("capture has no effect here; only `inferbridge proxy` captures payloads")
             if settings.access_log.enabled:
                 _log.warning("access_log has no effect here; only `inferbridge proxy` writes one")
             if any(name.startswith("OTEL_EXPORTER_OTLP_") for name in os.environ):

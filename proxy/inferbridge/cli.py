@@ -207,6 +207,16 @@ def config_schema() -> None:
     click.echo(json.dumps(settings_schema(), indent=2))
 
 
+@main.command("dashboard")
+def grafana_dashboard() -> None:
+    """Print a Grafana dashboard of the proxy's metrics."""
+    import json
+
+    from inferbridge.observe.dashboard import dashboard
+
+    click.echo(json.dumps(dashboard(), indent=2))
+
+
 @main.command()
 @click.option("--serve", "keep", is_flag=True, help="Keep everything running after the tour, until Ctrl-C.")
 @click.option("--listen", metavar="HOST:PORT", help="Where the proxy listens; default: any free port of 127.0.0.1.")

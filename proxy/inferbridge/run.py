@@ -14,6 +14,7 @@ import click
 
 from inferbridge import addon
 from inferbridge.bridge import allocator
+from inferbridge.capture.build import capturing
 from inferbridge.config import EXIT_CODE, Flags, Listener, Settings, SettingsError
 from inferbridge.config.showing import shown
 from inferbridge.gateway import build
@@ -95,16 +96,20 @@ async def _serve_observed(
     guard = build.guard(settings, service, metrics or NO_COUNTERS)
     access_log = AccessLog(_to_stdout, asyncio.get_running_loop().call_soon) if settings.access_log.enabled else None
     wanted: tuple[Observer | None, ...] = (access_log, metrics.calls if metrics is not None else None)
-    observers = [*telemetry, *(one for one in wanted if one is not None)]
 
     def bound(where: Bound) -> None:
         ready(where)
         warn(posture(settings, guard.access.chain.authenticators))
 
     try:
-        async with _observed(settings, service, metrics, bound) as started:
+        async with (
+            capturing(settings.capture, metrics) as capturer,
+            _observed(settings, service, metrics, bound) as started,
+        ):
+            observers = [one for one in (*telemetry, *wanted, capturer) if one is not None]
+            recorder = Recorder(guard, observers, [capturer] if capturer is not None else [])
             # a record, and an id of its own, cost a call time: it has them where somebody reads them
-            await _run(settings, Recorder(guard, observers) if observers else guard, client_tls, started)
+            await _run(settings, recorder if observers else guard, client_tls, started)
     finally:
         await guard.close()
         if access_log is not None:

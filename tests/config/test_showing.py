@@ -27,6 +27,17 @@ tls: {certificate: server.crt, passphrase: canary-4711}
 allow_unauthenticated: true
 log: {level: debug, format: json}
 admin: {listen: "127.0.0.1:9901"}
+capture:
+  enabled: true
+  sample: 0.5
+  errors: false
+  max_bytes: 1KiB
+  models: ["llm-*"]
+  fields: {hide: ["messages[].content | prompt"], only: [model]}
+  sinks:
+    - stdout
+    - file: {path: capture.jsonl, max_size: 1MiB, keep: 0}
+    - cloudevents: {url: "http://broker/ml", service: bert, timeout: 2s, tls: {verify: true}}
 auth:
   authenticators:
     - keys: {file: chat.jinja}

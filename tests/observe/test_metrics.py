@@ -79,6 +79,8 @@ def counted() -> Metrics:
         wrong.code, wrong.flags = Code.INVALID_ARGUMENT, (flag,)
         made.calls.began(wrong)
         made.calls.ended(wrong)
+    made.captured("file")
+    made.capture_dropped("cloudevents", "queue")
     made.upstream_up("triton", True)
     made.upstream_up('od"d\n', False)
     made.retried("triton", "goaway")
@@ -143,6 +145,8 @@ def test_both_formats_say_what_was_counted(read: Callable[[str], object]) -> Non
         ("inferbridge_lost_fields_total", ("api", "openai"), ("operation", "generate"), ("runtime", "tgis")): 3.0,
         ("inferbridge_auth_total", ("method", "api_key"), ("reason", "unknown_key"), ("result", "denied")): 1.0,
         **CALLS_COUNTED,
+        ("inferbridge_captured_total", ("sink", "file")): 1.0,
+        ("inferbridge_capture_dropped_total", ("reason", "queue"), ("sink", "cloudevents")): 1.0,
         ("inferbridge_upstream_up", ("upstream", "triton")): 1.0,
         ("inferbridge_upstream_up", ("upstream", 'od"d\n')): 0.0,
         ("inferbridge_retries_total", ("reason", "goaway"), ("upstream", "triton")): 1.0,

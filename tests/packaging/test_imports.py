@@ -33,6 +33,8 @@ ALLOWED = {
         "inferbridge.auth.identity",
         "inferbridge.auth.settings",
         "inferbridge.bridge",
+        "inferbridge.capture.places",
+        "inferbridge.capture.settings",
         "inferbridge.gateway.limits",
         "inferbridge.upstream.address",
         "inferbridge.upstream.tls",
@@ -50,6 +52,8 @@ FORBIDDEN = {
     "inferbridge.observe": ("inferbridge_codegen", "inferbridge.config", "inferbridge.addon", "mitmproxy"),
     "inferbridge.auth": ("mitmproxy", "inferbridge.addon", "inferbridge.cli", "inferbridge.observe",
                          "inferbridge.gateway.guard"),
+    "inferbridge.capture": ("inferbridge_codegen", "inferbridge.config", "inferbridge.addon", "inferbridge.cli",
+                            "inferbridge.observe", "mitmproxy"),
     "inferbridge.inspect": ("inferbridge_codegen", "inferbridge.gateway", "inferbridge.upstream", "inferbridge.config",
                             "inferbridge.addon", "inferbridge.cli", "inferbridge.demo"),
     "inferbridge.demo": ("inferbridge_codegen", "grpc", "grpc_tools", "inferbridge.cli"),
@@ -112,10 +116,11 @@ def test_no_relative_way_around() -> None:
 
 
 def test_protobufs_own_codecs_stay_off_the_data_path() -> None:
-    """google.protobuf serves what is rare, JSON in protobuf, transcoding, reflection, health and views, and no more."""
+    """google.protobuf serves what is rare: JSON, transcoding, reflection, health, views, captures, and no more."""
     rare = (
         "inferbridge.bridge.transcode",
         "inferbridge.bridge.json_messages",
+        "inferbridge.capture",
         "inferbridge.gateway.connect",
         "inferbridge.gateway.local",
         "inferbridge.gateway.rest_services",

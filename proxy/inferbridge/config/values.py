@@ -9,6 +9,7 @@ from typing import Literal
 
 from inferbridge.auth.settings import AuthSettings, UpstreamCredentials
 from inferbridge.bridge.context import NanPolicy, Policy
+from inferbridge.capture.settings import CaptureSettings
 from inferbridge.gateway.limits import Limits
 from inferbridge.secret import Secret
 from inferbridge.upstream.address import Address, Endpoint
@@ -140,6 +141,7 @@ class Settings:
     log: Log = Log()
     access_log: AccessLog = AccessLog()
     admin: Admin = Admin()
+    capture: CaptureSettings = field(default_factory=CaptureSettings)
 
     @property
     def policy(self) -> Policy:

@@ -64,7 +64,7 @@ class Transcriber(Protocol):
     """Decides which calls are worth a transcript."""
 
     def begin(self, head: RequestHead, record: CallRecord) -> Transcript | None:
-        """Of a call that begins, its head as it came; None: nobody wants to see it."""
+        """Of a call that begins, its head as it came; None: not wanted. One that the record has already is shared."""
 
 
 class _Known(Struct, frozen=True):
@@ -129,11 +129,11 @@ class Recorder:
     """The `Application` that codecs hand calls to; `observers` hear of all of them."""
 
     def __init__(
-        self, application: Application, observers: Sequence[Observer] = (), transcriber: Transcriber | None = None
+        self, application: Application, observers: Sequence[Observer] = (), transcribers: Sequence[Transcriber] = ()
     ) -> None:
         self._application = application
         self._observers = tuple(observers)
-        self._transcriber = transcriber
+        self._transcribers = tuple(transcribers)
 
     def open(self, head: RequestHead, responder: Responder) -> RequestSink:
         """A call begins."""
@@ -171,8 +171,9 @@ class Recorder:
             began_at=time(),
             began=clock(),
         )
-        if self._transcriber is not None and head is not None:
-            record.transcript = self._transcribed(self._transcriber, head, record)
+        if head is not None:
+            for transcriber in self._transcribers:
+                self._transcribe(transcriber, head, record)
         for observer in self._observers:
             try:
                 observer.began(record)
@@ -180,12 +181,11 @@ class Recorder:
                 _log.exception("noting the begin of a call failed")
         return record
 
-    def _transcribed(self, transcriber: Transcriber, head: RequestHead, record: CallRecord) -> Transcript | None:
+    def _transcribe(self, transcriber: Transcriber, head: RequestHead, record: CallRecord) -> None:
         try:
-            return transcriber.begin(head, record)
+            record.transcript = transcriber.begin(head, record) or record.transcript
         except Exception:
             _log.exception("a call goes on without a transcript")
-            return None
 
     def end(self, record: CallRecord) -> None:
         """Tell of a call that has ended."""

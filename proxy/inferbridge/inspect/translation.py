@@ -30,7 +30,8 @@ VALUE_LENGTH = 100
 """Characters of each value."""
 _MAX_ITEMS = 16
 _ABSENT: Any = object()
-_SPECIALS = ("path", "query", "header", "metadata")
+SPECIALS = ("path", "query", "header", "metadata")
+"""First steps of places that are not in a body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,14 +155,15 @@ def _json(value: Any) -> str:
 
 
 @cache
-def _tables() -> Mapping[str, Any]:
+def places_tables() -> Mapping[str, Any]:
+    """By API, endpoint and `rest`, `grpc` or `grpc/VARIANT`: the fields of a request, each with its places."""
     tables: Mapping[str, Any] = orjson.loads(files("inferbridge_generated").joinpath("places.json").read_bytes())
     return tables
 
 
 def _places(asked: Asked) -> Mapping[str, list[str]]:
     """Of an endpoint: as the variant has it, else as the API has; nothing for what no spec knows."""
-    ways = _tables().get(asked.api, {}).get(asked.endpoint, {})
+    ways = places_tables().get(asked.api, {}).get(asked.endpoint, {})
     found: Mapping[str, list[str]] = ways.get(asked.way) or ways.get(asked.way.partition("/")[0], {})
     return found
 

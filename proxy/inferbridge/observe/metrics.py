@@ -50,7 +50,25 @@ BREAKER_STATE = Metric(
     ("upstream",),
 )
 CONNECTIONS = Metric("inferbridge_upstream_connections", "gauge", "Open connections to the upstream.", ("upstream",))
-METRICS = (BUILD_INFO, *CALLS, LOST_FIELDS, AUTH, UPSTREAM_UP, RETRIES, BREAKER_STATE, CONNECTIONS)
+CAPTURED = Metric("inferbridge_captured_total", "counter", "Captured calls that a sink has taken.", ("sink",))
+CAPTURE_DROPPED = Metric(
+    "inferbridge_capture_dropped_total",
+    "counter",
+    "Calls that were to be captured and are not, by the sink that lost them (`all`: none was reached).",
+    ("sink", "reason"),
+)
+METRICS = (
+    BUILD_INFO,
+    *CALLS,
+    LOST_FIELDS,
+    AUTH,
+    UPSTREAM_UP,
+    RETRIES,
+    BREAKER_STATE,
+    CONNECTIONS,
+    CAPTURED,
+    CAPTURE_DROPPED,
+)
 """All there are."""
 _STATES: dict[State, int] = {"closed": 0, "half open": 1, "open": 2}
 
@@ -66,6 +84,8 @@ class Metrics:
         build.info({"version": versions.inferbridge, "spec_hash": versions.spec_hash})
         self._lost = Count(LOST_FIELDS, self._registry)
         self._auth = Count(AUTH, self._registry)
+        self._captured = Count(CAPTURED, self._registry)
+        self._capture_dropped = Count(CAPTURE_DROPPED, self._registry)
         self.calls = CallMetrics(self._registry)
         """Hears of every call."""
         self._up = self._gauge(UPSTREAM_UP)
@@ -96,6 +116,14 @@ class Metrics:
     def upstream_up(self, upstream: str, up: bool) -> None:
         """An upstream says whether it is ready."""
         self._up.labels(upstream).set(up)
+
+    def captured(self, sink: str) -> None:
+        """A captured call was written."""
+        self._captured.add(sink)
+
+    def capture_dropped(self, sink: str, reason: str) -> None:
+        """One was lost."""
+        self._capture_dropped.add(sink, reason)
 
     def text(self) -> bytes:
         """All of it in Prometheus' text format 0.0.4."""
