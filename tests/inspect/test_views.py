@@ -130,7 +130,7 @@ def test_a_translation_is_shown_on_request() -> None:
 def test_a_view_that_fails_says_so(caplog: pytest.LogCaptureFixture) -> None:
     """What the gateway left may be of another version: the view then says that it failed, and does not raise."""
     flow = flow_of("/", "application/json", request=b"{}")
-    flow.metadata[views.FLOW_KEY] = {"client": 5}
+    flow.metadata[views.FLOW_KEY] = {"client": 5, "runtime": 5}
     (_, line) = shown(flow, flow.request, "inferbridge translation")
     assert line.startswith("! the view failed here (")
     assert "failed" in caplog.text

@@ -1,9 +1,7 @@
 """The views as mitmproxy shows them: chosen by content type, bounded, and never failing.
 
-All that a view knows of its exchange comes from mitmproxy's `Metadata`, where anything may be missing. The translation
-view reads `flow.metadata["inferbridge"]` (`FLOW_KEY`), plain values that are kept when a flow is saved:
-
-    {"client": {"api", "endpoint", "way", "body", "specials"}, "runtime": the same, "losses": [field, …]}
+All that a view knows of its exchange comes from mitmproxy's `Metadata`, where anything may be missing. What the gateway
+has told of a call is in `flow.metadata["inferbridge"]`, see `telling`.
 """
 
 import logging
@@ -11,7 +9,6 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 from mitmproxy import contentviews, http
 from mitmproxy.contentviews import Contentview, Metadata
 
@@ -21,14 +18,14 @@ from inferbridge.inspect.grpc_bodies import add_body
 from inferbridge.inspect.grpc_status import DETAILS, MESSAGE, STATUS, add_trailers
 from inferbridge.inspect.known import find_method
 from inferbridge.inspect.page import TEXT_LENGTH, Page, shorten
+from inferbridge.inspect.sides import asked
+from inferbridge.inspect.telling import FLOW_KEY
 from inferbridge.inspect.tensor_places import body_tensors
 from inferbridge.inspect.tensors import MAX_TENSORS, tensor_lines
-from inferbridge.inspect.translation import Asked, add_translation
+from inferbridge.inspect.translation import add_translation
 
 _log = logging.getLogger(__name__)
 
-FLOW_KEY = "inferbridge"
-"""Of `flow.metadata`."""
 _OURS = 10.0
 """Priority: mitmproxy's own views have at most 2."""
 _NOT_OURS = -1.0
@@ -140,12 +137,13 @@ class TranslationView(_View):
         return 0.0 if _told(metadata) is not None else _NOT_OURS
 
     def _fill(self, page: Page, data: bytes, metadata: Metadata) -> None:
-        told = _told(metadata)
-        if told is None:
+        told, flow = _told(metadata), metadata.flow
+        if told is None or not isinstance(flow, http.HTTPFlow) or "client" not in told or "runtime" not in told:
             page.add("this exchange was not translated")
             return
-        client, runtime = (msgspec.convert(told[side], Asked) for side in ("client", "runtime"))
-        add_translation(page, client, runtime, msgspec.convert(told.get("losses", []), list[str]))
+        (client, one), (runtime, other) = asked(flow, told, "client"), asked(flow, told, "runtime")
+        page.add_all(f"! {trouble}" for trouble in (one, other) if trouble)
+        add_translation(page, client, runtime, [str(name) for name in told.get("losses", [])])
 
 
 def register() -> None:
