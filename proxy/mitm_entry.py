@@ -3,6 +3,6 @@
 Outside the package on purpose: mitmproxy runs the file as a script.
 """
 
-from inferbridge.entry import Entry
+from inferbridge.flows.entry import Entry
 
 addons = [Entry()]

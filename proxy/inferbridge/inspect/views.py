@@ -1,7 +1,7 @@
 """The views as mitmproxy shows them: chosen by content type, bounded, and never failing.
 
 All that a view knows of its exchange comes from mitmproxy's `Metadata`, where anything may be missing. What the gateway
-has told of a call is in `flow.metadata["inferbridge"]`, see `telling`.
+has told of a call is in `flow.metadata["inferbridge"]`, see `told`.
 """
 
 import logging
@@ -18,10 +18,9 @@ from inferbridge.inspect.grpc_bodies import add_body
 from inferbridge.inspect.grpc_status import DETAILS, MESSAGE, STATUS, add_trailers
 from inferbridge.inspect.known import find_method
 from inferbridge.inspect.page import TEXT_LENGTH, Page, shorten
-from inferbridge.inspect.sides import asked
-from inferbridge.inspect.telling import FLOW_KEY
 from inferbridge.inspect.tensor_places import body_tensors
 from inferbridge.inspect.tensors import MAX_TENSORS, tensor_lines
+from inferbridge.inspect.told import FLOW_KEY, asked
 from inferbridge.inspect.translation import add_translation
 
 _log = logging.getLogger(__name__)

@@ -11,10 +11,11 @@ from mitmproxy.http import Headers as Fields
 from mitmproxy.http import HTTPFlow, Request, Response
 
 from inferbridge.bridge.values import Headers
+from inferbridge.flows.telling import labels, told
 from inferbridge.gateway.application import RequestHead
 from inferbridge.gateway.record import CallRecord
 from inferbridge.gateway.transcript import Message, Transcript
-from inferbridge.inspect.telling import FLOW_KEY, labels, told
+from inferbridge.inspect.told import FLOW_KEY
 
 _VERSIONS = {"1.0": b"HTTP/1.0", "1.1": b"HTTP/1.1", "2": b"HTTP/2.0"}
 _PORTS = {"http": 80, "https": 443}

@@ -16,12 +16,12 @@ from gateway.test_service import Client
 from gateway.test_translating import Upstream
 from inferbridge.bridge.context import Policy, Setting
 from inferbridge.bridge.values import Headers
+from inferbridge.flows.keeping import FlowKeeper
 from inferbridge.gateway.application import RequestHead, RequestSink
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.recording import Recorder
 from inferbridge.gateway.service import GatewayService
 from inferbridge.gateway.targets import Target
-from inferbridge.inspect.keeping import FlowKeeper
 from inferbridge.upstream.pool import Pool
 from inferbridge_generated import operations
 from inferbridge_generated.registry import APIS

@@ -14,10 +14,11 @@ from mitmproxy.connection import Client
 from inferbridge.addon import GatewayAddon
 from inferbridge.config import Settings
 from inferbridge.config.kinds import parse_size
+from inferbridge.flows.keeping import FlowKeeper
 from inferbridge.gateway.client_tls import ClientTls
+from inferbridge.gateway.guard import Guard
 from inferbridge.gateway.recording import Recorder
 from inferbridge.inspect import views
-from inferbridge.inspect.keeping import FlowKeeper
 from inferbridge.observe.logs import DiscreetMessages
 from inferbridge.own_specs import use_environments
 
@@ -31,6 +32,7 @@ class Entry(GatewayAddon):
         """With `settings` no file is read."""
         super().__init__()
         self.keeper: FlowKeeper | None = None
+        self.guard: Guard | None = None
         self._path = ""
         self._settings = settings
 
@@ -89,7 +91,8 @@ class Entry(GatewayAddon):
 
         assert self.keeper is not None
         client_tls = ClientTls(settings.tls) if settings.tls.certificate else None
-        self.application = Recorder(build.application(settings), [self.keeper], self.keeper)
+        self.guard = build.application(settings)
+        self.application = Recorder(self.guard, [self.keeper], self.keeper)
         self.limits, self.client_tls, self.require_tls = settings.limits, client_tls, client_tls is not None
         self.keeper.know({one.name: (one.url.host, one.url.port) for one in settings.upstreams})
 

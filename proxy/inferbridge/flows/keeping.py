@@ -28,11 +28,11 @@ from mitmproxy.proxy.layers.http._hooks import (
     HttpResponseHook,
 )
 
+from inferbridge.flows import consumers, drawing
+from inferbridge.flows.hooks import Hooks, Step
 from inferbridge.gateway.application import RequestHead
 from inferbridge.gateway.record import CallRecord
 from inferbridge.gateway.transcript import DEFAULT_LIMIT, PIECE_BYTES, Allowance, Transcript
-from inferbridge.inspect import consumers, flows
-from inferbridge.inspect.hooks import Hooks, Step
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ DEFAULT_MEMORY = 64 << 20
 LOW, ENOUGH = 0.25, 0.3
 """Shares of it: flows are removed when less than the first is left, until the second is."""
 UPDATE_SECONDS = 0.25
-CALL_BYTES = 16 << 10
+CALL_BYTES = 10 << 10
 """What a call takes beside its texts: objects of mitmproxy and ours."""
 _LOOK_SECONDS = 1.0
 """How long the answer to "does anybody want flows" holds."""
@@ -59,9 +59,9 @@ class _Kept:
 
     def draw(self) -> None:
         """All there is."""
-        flows.draw_request(self.flow, self.transcript, self.record)
-        flows.draw_answer(self.flow, self.transcript, self.record)
-        flows.draw_rest(self.flow, self.transcript, self.record)
+        drawing.draw_request(self.flow, self.transcript, self.record)
+        drawing.draw_answer(self.flow, self.transcript, self.record)
+        drawing.draw_rest(self.flow, self.transcript, self.record)
 
 
 class FlowKeeper:
@@ -131,7 +131,7 @@ class FlowKeeper:
         self._allowance.left -= CALL_BYTES
         transcript = Transcript.of(head.method, head.target, head.headers, limit=self.limit, allowance=self._allowance)
         client = self._clients.get(head.peer) or _unknown_client(head.peer)
-        flow = flows.new_flow(head, transcript, record, client, Server(address=None))
+        flow = drawing.new_flow(head, transcript, record, client, Server(address=None))
         kept = self._running[id(transcript)] = _Kept(flow, transcript, record)
         transcript.changed = lambda: self._note(kept)
         self._hooks.then(flow, Step(lambda: None, HttpRequestHeadersHook(flow)))
@@ -161,7 +161,7 @@ class FlowKeeper:
         flow, transcript, record = kept.flow, kept.transcript, kept.record
         if not kept.requested and (transcript.asked.ended or transcript.told.status or kept.ended):
             kept.requested = True
-            self._hooks.then(flow, Step(lambda: flows.draw_request(flow, transcript, record), HttpRequestHook(flow)))
+            self._hooks.then(flow, Step(lambda: drawing.draw_request(flow, transcript, record), HttpRequestHook(flow)))
         if not kept.headed and transcript.told.status:
             kept.headed = True
             self._hooks.then(flow, Step(kept.draw, HttpResponseHeadersHook(flow)))
@@ -174,7 +174,7 @@ class FlowKeeper:
             self._locate(kept)
             kept.draw()
             if not kept.transcript.told.ended:
-                flows.draw_failure(kept.flow, kept.record)
+                drawing.draw_failure(kept.flow, kept.record)
 
         whole = kept.headed and bool(kept.transcript.told.ended)
         return Step(draw, HttpResponseHook(kept.flow) if whole else HttpErrorHook(kept.flow))

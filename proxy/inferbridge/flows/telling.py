@@ -1,28 +1,12 @@
-"""What a flow tells of its call beside the messages of HTTP: plain values, which are kept when the flow is saved.
-
-`flow.metadata["inferbridge"]` (`FLOW_KEY`) holds:
-
-    client     api, endpoint, way and specials of the client's request (see `translation.Asked`); its body is the flow's
-    runtime    the same of the first request to a runtime; its body is that of `upstream[0]`
-    losses     names of fields that were dropped
-    call       the record's texts and numbers: ids, model, operation, statuses, flags, error, who called, sizes, tokens
-    timing     milliseconds from the client's head, see `timing.of_call`
-    upstream   every call of a runtime: what was sent and answered, bodies as bytes
-
-`client` and `runtime` are missing where no endpoint is known, and where no runtime was asked. Beside it stand texts
-that mitmproxy's filter finds (`~meta "model: tiny"`): `LABELS`.
-"""
+"""What a flow tells of its call beside the messages of HTTP, in the form that `inspect.told` describes."""
 
 from typing import Any
 
+from inferbridge.flows import timing
 from inferbridge.gateway.record import CallRecord
 from inferbridge.gateway.transcript import Leg, Message, Transcript
-from inferbridge.inspect import endpoints, timing
+from inferbridge.inspect import endpoints
 
-FLOW_KEY = "inferbridge"
-"""Of `flow.metadata`."""
-LABELS = ("model", "op", "api", "runtime", "upstream", "status", "lossy", "flags")
-"""Further keys of `flow.metadata`, all texts."""
 MAX_LEGS = 32
 """Calls of runtimes that are told one by one."""
 

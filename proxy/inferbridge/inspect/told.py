@@ -1,4 +1,19 @@
-"""Both sides' requests as plain values, read from a flow when somebody looks: `telling` keeps their bodies as bytes."""
+"""What the gateway tells of a call in `flow.metadata["inferbridge"]`, and how to read it.
+
+Plain values, which are kept when the flow is saved:
+
+    client     api, endpoint, way and specials of the client's request (see `translation.Asked`); its body is the flow's
+    runtime    the same of the first request to a runtime; its body is that of `upstream[0]`
+    losses     names of fields that were dropped
+    call       texts and numbers: ids, model, operation, statuses, flags, error, who called, sizes, tokens
+    timing     milliseconds from the client's head to each step, and the gaps between the pieces of the answer
+    upstream   every call of a runtime: whom, what was sent (`asked`) and answered (`told`), bodies as bytes
+
+`client` and `runtime` are missing where no endpoint is known, and where no runtime was asked. Beside it `LABELS` stand
+in `flow.metadata`: texts that mitmproxy's filter finds (`~meta "model: tiny"`).
+
+Bodies are read when somebody looks, and not before: as plain values they would take ten times the memory.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +26,9 @@ from inferbridge.bridge.framing import split
 from inferbridge.bridge.values import Headers, header
 from inferbridge.inspect.translation import READ_BYTES, Asked, json_body, message_body
 from inferbridge.protos import methods
+
+FLOW_KEY = "inferbridge"
+LABELS = ("model", "op", "api", "runtime", "upstream", "status", "lossy", "flags")
 
 
 def asked(flow: HTTPFlow, told: Mapping[str, Any], side: str) -> tuple[Asked, str]:

@@ -15,13 +15,13 @@ from mitmproxy.io import FlowReader, FlowWriter
 from mitmproxy.master import Master
 from mitmproxy.options import Options
 
-from gateway.inspected import COMPLETION, JSON, Heard, connection, inspected
+from flows.inspected import COMPLETION, JSON, Heard, connection, inspected
 from gateway.test_translating import OK, message
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.values import Headers
+from inferbridge.flows import consumers, keeping
 from inferbridge.gateway.pulse import Pulse
-from inferbridge.inspect import consumers, keeping
-from inferbridge.inspect.telling import FLOW_KEY
+from inferbridge.inspect.told import FLOW_KEY
 
 GRPC: Headers = (("content-type", "application/grpc"),)
 
