@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from math import ceil
 from typing import Any
 
 from inferbridge.gateway.record import CallRecord
@@ -41,7 +42,7 @@ def gaps(times: Sequence[float]) -> dict[str, Any] | None:
         return None
     ordered = sorted(between)
     line = [round(value, 3) for value in _longest(between)]
-    at = {name: round(ordered[int(share * (len(ordered) - 1))], 3) for name, share in (("p50", 0.5), ("p95", 0.95))}
+    at = {name: round(ordered[ceil(share * len(ordered)) - 1], 3) for name, share in (("p50", 0.5), ("p95", 0.95))}
     return {"count": len(between), **at, "max": round(ordered[-1], 3), "line": line}
 
 
