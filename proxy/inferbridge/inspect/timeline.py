@@ -6,9 +6,9 @@ from typing import Any
 
 from inferbridge.inspect.page import Page
 
-WIDTH = 48
+WIDTH = 36
 """Characters of the longest bar."""
-SPARKS = 80
+SPARKS = 54
 _HEIGHTS = "▁▂▃▄▅▆▇█"
 _PHASES = (
     ("auth", "", "admitted"),

@@ -28,8 +28,8 @@ READ_BYTES = 1024 * 1024
 """Of a body; a larger one is tensors or a long batch, for which lines are the wrong form."""
 VALUE_LENGTH = 100
 """Characters of each value."""
-MAX_COLUMN = 56
-"""Characters of a column."""
+MAX_COLUMN = 40
+"""Characters of a column; what the client said is cut there, as its body is shown beside."""
 _MAX_ITEMS = 16
 _ABSENT: Any = object()
 _SPECIALS = ("path", "query", "header", "metadata")
@@ -100,12 +100,16 @@ def add_translation(page: Page, client: Asked, runtime: Asked, losses: Collectio
 
 def _cells(found: Collection[Row]) -> list[tuple[str, str, str, str]]:
     head = ("", "the client said", "the runtime was sent", "")
-    rows = [(row.field, row.client or "(not said)", row.runtime or "(nothing)", row.fate) for row in found]
+    rows = [(row.field, _cut(row.client or "(not said)"), row.runtime or "(nothing)", row.fate) for row in found]
     return [head, *rows] if rows else []
 
 
+def _cut(cell: str) -> str:
+    return cell if len(cell) <= MAX_COLUMN else f"{cell[: MAX_COLUMN - 1]}…"
+
+
 def _width(cells: Collection[str]) -> int:
-    """Of a column; what is longer stands out of it."""
+    """Of a column; a name that is longer stands out of it."""
     return min(MAX_COLUMN, max(map(len, cells), default=0))
 
 
