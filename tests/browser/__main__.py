@@ -17,8 +17,9 @@ MOST = 150_000
 """Bytes of a picture."""
 
 
-async def shoot(pages: Pages, name: str) -> None:
+async def shoot(pages: Pages, name: str, width: int = 1280) -> None:
     """Keep a picture of the page as it is now."""
+    await pages.page.resize(width, 640)
     picture = await pages.page.picture()
     if len(picture) > MOST:
         raise ValueError(f"{name}.png has {len(picture)} bytes, more than {MOST}")
@@ -36,9 +37,9 @@ async def make(folder: Path) -> None:
             await pages.page.until("(document.body.innerText.match(/word\\d+/g) || []).length >= 20")
             await shoot(pages, "inspect-stream")
             await call
-        for view in ("translation", "timing"):
+        for view, width in (("translation", 1900), ("timing", 1280)):
             await pages.view(f"inferbridge {view}")
-            await shoot(pages, f"inspect-{view}")
+            await shoot(pages, f"inspect-{view}", width)
         await pages.choose("/v2/models/resnet/infer")
         await pages.view("inferbridge upstream")
         await pages.page.run("document.querySelector('.contentview').scrollIntoView()")

@@ -94,6 +94,12 @@ class Page:
         first = f"{all_of}.find(each => each.innerText.includes({json.dumps(text)}))"
         await self.until(f"(() => {{ const found = {first}; if (found) found.click(); return !!found; }})()")
 
+    async def resize(self, width: int, height: int) -> None:
+        """Of what is seen, in pixels."""
+        await self.send(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
+        )
+
     async def picture(self) -> bytes:
         """A PNG of the page."""
         result = await self.send("Page.captureScreenshot", format="png")
@@ -101,7 +107,7 @@ class Page:
 
 
 @asynccontextmanager
-async def browsing(folder: Path, url: str, width: int = 1280, height: int = 800) -> AsyncIterator[Page]:
+async def browsing(folder: Path, url: str) -> AsyncIterator[Page]:
     """A page of a browser of its own, whose profile is kept in `folder`."""
     program = found()
     assert program is not None
@@ -120,8 +126,7 @@ async def browsing(folder: Path, url: str, width: int = 1280, height: int = 800)
         socket = await websocket_connect(target["webSocketDebuggerUrl"], max_message_size=1 << 26)
         try:
             page = Page(socket)
-            size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-            await page.send("Emulation.setDeviceMetricsOverride", **size)
+            await page.resize(1280, 800)
             await page.open(url)
             yield page
         finally:

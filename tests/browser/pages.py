@@ -79,7 +79,7 @@ async def opened(folder: Path, delay: str = "100ms") -> AsyncIterator[Pages]:
         config.write_text(json.dumps({"upstreams": upstreams}))
         async with (
             inspecting(folder / "state", "-c", str(config)) as running,
-            browsing(folder / "profile", running.url, 1440, 680) as page,
+            browsing(folder / "profile", running.url) as page,
         ):
             yield Pages(page, running.port)
 

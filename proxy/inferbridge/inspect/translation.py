@@ -28,7 +28,7 @@ READ_BYTES = 1024 * 1024
 """Of a body; a larger one is tensors or a long batch, for which lines are the wrong form."""
 VALUE_LENGTH = 100
 """Characters of each value."""
-MAX_COLUMN = 40
+MAX_COLUMN = 32
 """Characters of a column; what the client said is cut there, as its body is shown beside."""
 _MAX_ITEMS = 16
 _ABSENT: Any = object()
