@@ -8,6 +8,7 @@ are never opened early, and any attempt of mitmproxy to open one is refused.
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -175,17 +176,18 @@ async def run(
         name="nextlayer",  # the one mitmproxy misses
     )
     master.addons.add(Proxyserver(), *([TlsConfig()] if client_tls is None else []), addon, started)
-    options.update(**_options(listen, limits, confdir))
+    options.update(**listening_options(listen, limits, confdir))
     try:
-        with _signals(master):
+        with signals(master.shutdown):
             await master.run()
     finally:
-        await _close(_proxyserver())
+        await close(_proxyserver())
     if started.failure is not None:
         raise started.failure
 
 
-def _options(listen: Sequence[Address], limits: Limits, confdir: Path) -> dict[str, str | int | list[str]]:
+def listening_options(listen: Sequence[Address], limits: Limits, confdir: Path) -> dict[str, str | int | list[str]]:
+    """Options of a mitmproxy that listens for us."""
     return {
         "mode": [f"reverse:{NOWHERE}@{host}:{port}" for host, port in listen],
         "connection_strategy": "lazy",
@@ -194,14 +196,19 @@ def _options(listen: Sequence[Address], limits: Limits, confdir: Path) -> dict[s
     }
 
 
+def state_folder() -> Path:
+    """Where mitmproxy keeps the authority that signs certificates when none is given."""
+    return Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state")) / "inferbridge"
+
+
 @contextmanager
-def _signals(master: Master) -> Iterator[None]:
-    """SIGINT and SIGTERM end `master`; where signals cannot be handled (another thread) cancellation still does."""
+def signals(end: Callable[[], None]) -> Iterator[None]:
+    """SIGINT and SIGTERM call `end`; where signals cannot be handled (another thread) cancellation still does."""
     loop = asyncio.get_running_loop()
     numbers = (signal.SIGINT, signal.SIGTERM)
     with suppress(NotImplementedError, RuntimeError, ValueError):
         for number in numbers:
-            loop.add_signal_handler(number, master.shutdown)
+            loop.add_signal_handler(number, end)
     try:
         yield
     finally:
@@ -210,7 +217,7 @@ def _signals(master: Master) -> Iterator[None]:
                 loop.remove_signal_handler(number)
 
 
-async def _close(proxyserver: Proxyserver) -> None:
+async def close(proxyserver: Proxyserver) -> None:
     """Stop listening and end every client connection; mitmproxy would leave both to the end of the process."""
     await proxyserver.servers.update([])
     for handler in list(proxyserver.connections.values()):

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from inferbridge.commands import BAD_INPUT, FAILURE, SPECS_VARIABLE, own_specs
+from inferbridge.commands import BAD_INPUT, FAILURE, SPECS_VARIABLE, gateway_options, own_specs
 from inferbridge.commands.call import call
 from inferbridge.commands.importing import import_spec
+from inferbridge.commands.inspecting import inspect
 from inferbridge.commands.keys import keys
 from inferbridge.commands.mock import mock
 
@@ -171,18 +172,7 @@ def translate(client: str, runtime: str, reply: bool, lossy: bool, nan: str) -> 
 
 @main.command()
 @own_specs
-@click.option("-c", "--config", type=click.Path(path_type=Path, dir_okay=False), help="Configuration file (YAML).")
-@click.option("--listen", multiple=True, metavar="HOST:PORT", help="Where to listen; repeatable.")
-@click.option("--upstream", multiple=True, metavar="RUNTIME=URL", help="A runtime: triton=grpc://127.0.0.1:8001 …")
-@click.option("--limit", multiple=True, metavar="NAME=VALUE", help="A limit, such as body_size=64MiB; repeatable.")
-@click.option("--lossy", metavar="reject|allow", help="What to do with fields that the runtime cannot express.")
-@click.option("--nan", metavar="reject|null|literal", help="How NaN and Infinity stand in JSON.")
-@click.option("--tls-certificate", metavar="PEM", help="Private key and certificate chain of the listeners.")
-@click.option(
-    "--allow-unauthenticated", is_flag=True, default=None, help="Let other machines connect, unauthenticated."
-)
-@click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
-@click.option("--log-format", metavar="FORMAT", help="text or json.")
+@gateway_options
 @click.option("--access-log", is_flag=True, default=None, help="Write a JSON line for each call to stdout.")
 @click.option("--admin", metavar="HOST:PORT", help="Where to serve health and metrics; nowhere unless given.")
 @click.option("--check", is_flag=True, help="Check the configuration and exit.")
@@ -229,6 +219,7 @@ def demo(keep: bool, listen: str | None) -> None:
 
 main.add_command(call)
 main.add_command(import_spec)
+main.add_command(inspect)
 main.add_command(keys)
 main.add_command(mock)
 

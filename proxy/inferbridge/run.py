@@ -61,7 +61,7 @@ def serve(settings: Settings) -> None:
     gc.freeze()  # what was loaded stays; collections look only at what calls make
     gc.set_threshold(20_000, *gc.get_threshold()[1:])  # and calls leave no cycles, so there is little to find
     try:
-        asyncio.run(_serve(settings, lambda bound: _announce(settings, bound), _warn))
+        asyncio.run(_serve(settings, lambda bound: _announce(settings, bound), warn))
     except (OSError, ValueError) as error:
         click.echo(f"cannot start: {error}", err=True)
         sys.exit(1)
@@ -77,7 +77,8 @@ def _announce(settings: Settings, bound: Bound) -> None:
             click.echo("other machines can read health, metrics and settings (no secrets) at the admin port", err=True)
 
 
-def _warn(lines: list[str]) -> None:
+def warn(lines: list[str]) -> None:
+    """What nobody should overlook, on stderr."""
     for line in lines:
         click.echo(f"security: {line}", err=True)
 
@@ -147,16 +148,11 @@ async def _run(settings: Settings, application: Application, client_tls: ClientT
         [(listener.host, listener.port) for listener in settings.listen],
         settings.limits,
         client_tls,
-        _confdir(),
+        addon.state_folder(),
         lambda addresses: ready(Bound(tuple(Listener(host, port) for host, port in addresses))),
         # who has a certificate wants it used: nobody may then send in the clear by mistake
         require_tls=client_tls is not None,
     )
-
-
-def _confdir() -> Path:
-    """Where mitmproxy keeps the authority that signs certificates when none is given."""
-    return Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state")) / "inferbridge"
 
 
 @asynccontextmanager

@@ -48,14 +48,16 @@ ALLOWED = {
 FORBIDDEN = {
     "inferbridge_codegen": ("mitmproxy", "h2", "httptools", "inferbridge.gateway", "inferbridge.upstream",
                             "inferbridge.config", "inferbridge.demo", "inferbridge.addon"),
-    "inferbridge.gateway": ("inferbridge_codegen", "inferbridge.demo", "inferbridge.cli", "inferbridge.observe"),
+    "inferbridge.gateway": ("inferbridge_codegen", "inferbridge.demo", "inferbridge.cli", "inferbridge.observe",
+                            "inferbridge.flows", "inferbridge.inspect"),
     "inferbridge.observe": ("inferbridge_codegen", "inferbridge.config", "inferbridge.addon", "mitmproxy"),
     "inferbridge.auth": ("mitmproxy", "inferbridge.addon", "inferbridge.cli", "inferbridge.observe",
                          "inferbridge.gateway.guard"),
     "inferbridge.capture": ("inferbridge_codegen", "inferbridge.config", "inferbridge.addon", "inferbridge.cli",
                             "inferbridge.observe", "mitmproxy"),
-    "inferbridge.inspect": ("inferbridge_codegen", "inferbridge.gateway", "inferbridge.upstream", "inferbridge.config",
-                            "inferbridge.addon", "inferbridge.cli", "inferbridge.demo"),
+    "inferbridge.flows": ("inferbridge_codegen", "inferbridge.cli", "inferbridge.demo", "inferbridge.run"),
+    "inferbridge.inspect": ("inferbridge_codegen", "inferbridge.flows", "inferbridge.gateway", "inferbridge.upstream",
+                            "inferbridge.config", "inferbridge.addon", "inferbridge.cli", "inferbridge.demo"),
     "inferbridge.demo": ("inferbridge_codegen", "grpc", "grpc_tools", "inferbridge.cli"),
     "inferbridge": ("grpc", "grpc_tools"),
 }  # fmt: skip
@@ -92,6 +94,8 @@ def test_the_extra_stays_behind_the_proxy() -> None:
         "inferbridge.upstream",
         "inferbridge.demo",
         "inferbridge.addon",
+        "inferbridge.flows",
+        "inferbridge.inspect.told",
         "inferbridge.inspect.views",
         "inferbridge.observe",
     )

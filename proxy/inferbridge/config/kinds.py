@@ -170,6 +170,12 @@ def size(maximum: int) -> Measure:
     return Measure(maximum, _SIZE, _SIZES, "4MiB")
 
 
+def parse_size(text: str) -> int:
+    """Bytes of a size such as 4MiB; 0 for what is none."""
+    found = _SIZE.fullmatch(text)
+    return int(found[1]) * _SIZES[found[2]] if found else 0
+
+
 def duration(maximum: float) -> Measure:
     """A time in seconds such as 30s or 500ms."""
     return Measure(maximum, _DURATION, _DURATIONS, "30s")

@@ -8,6 +8,8 @@ record. Values of credentials are hidden when they are noted, so that no reader 
 mistake. Of each message at most `limit` bytes are kept; of what is left out the size is known. Times are readings of
 `record.clock`.
 
+Where many calls are kept their messages share an `Allowance`: what is not granted is not kept.
+
 A call that is still under way has a transcript that grows; `changed` is told after each piece.
 """
 
@@ -24,6 +26,22 @@ DEFAULT_LIMIT = 1 << 20
 """Bytes of each message."""
 MAX_PIECES = 4096
 """Whose times are kept; further ones count as part of the last."""
+PIECE_BYTES = 128
+"""That a piece costs beside its data, as a header does beside its texts."""
+
+
+@dataclass(slots=True)
+class Allowance:
+    """Memory that all messages of some transcripts may still take."""
+
+    left: int
+    """Bytes; less than 0 where small things were charged that nobody can refuse."""
+
+    def take(self, wanted: int) -> int:
+        """As much of `wanted` bytes as there is."""
+        granted = max(0, min(wanted, self.left))
+        self.left -= granted
+        return granted
 
 
 @dataclass(slots=True)
@@ -50,11 +68,17 @@ class Message:
     limit: int = DEFAULT_LIMIT
     kept: int = 0
     """Bytes of the pieces."""
+    allowance: Allowance | None = None
+    """What it is charged to."""
+    charged: int = 0
+    """Bytes."""
 
     @property
     def body(self) -> bytes:
-        """What was kept of the body."""
-        return b"".join(self.pieces)
+        """What was kept of the body; it is one piece from then on, so that whoever holds it costs no more memory."""
+        if len(self.pieces) > 1:
+            self.pieces[:] = [b"".join(self.pieces)]
+        return self.pieces[0] if self.pieces else b""
 
     @property
     def is_cut(self) -> bool:
@@ -65,24 +89,39 @@ class Message:
         """A piece of the body."""
         size = memoryview(data).nbytes
         self.size += size
-        room = self.limit - self.kept
-        if room <= 0 or not size:
+        room = min(self.limit - self.kept, size)
+        if room > 0 and self.allowance is not None:
+            room = self.allowance.take(room)
+        if room <= 0:
             return
         piece = bytes(memoryview(data).cast("B")[:room])
         self.kept += len(piece)
+        self.charged += len(piece)
+        if len(self.times) < MAX_PIECES:
+            self.times.append(perf_counter())
+            self._charge(PIECE_BYTES)
         if len(self.pieces) < MAX_PIECES:
             self.pieces.append(piece)
-            self.times.append(perf_counter())
         else:
             self.pieces[-1] += piece
 
     def head(self, status: int, headers: Headers, hidden: Collection[str]) -> None:
         """Status and headers of an answer."""
         self.status, self.headers, self.began = status, _shown(headers, hidden), self.began or perf_counter()
+        self._charge_fields(headers)
 
     def end(self, trailers: Headers, hidden: Collection[str]) -> None:
         """It is complete."""
         self.trailers, self.ended = _shown(trailers, hidden), perf_counter()
+        self._charge_fields(trailers)
+
+    def _charge_fields(self, fields: Headers) -> None:
+        self._charge(sum(PIECE_BYTES + len(name) + len(value) for name, value in fields))
+
+    def _charge(self, size: int) -> None:
+        if self.allowance is not None:
+            self.allowance.left -= size
+            self.charged += size
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +172,11 @@ class Transcript:
         limit: int = DEFAULT_LIMIT,
         hidden: frozenset[str] = frozenset(),
         changed: Callable[[], None] = lambda: None,
+        allowance: Allowance | None = None,
     ) -> "Transcript":
         """Of a call that begins with this head, as it came."""
-        return cls(_asked(method, target, headers, hidden, limit), Message(limit=limit), changed, hidden)
+        asked = _asked(method, target, headers, hidden, limit, allowance)
+        return cls(asked, Message(limit=limit, allowance=allowance), changed, hidden)
 
     def share(
         self,
@@ -153,16 +194,26 @@ class Transcript:
     @property
     def size(self) -> int:
         """Bytes of bodies that are kept."""
-        sides = [(self.asked, self.told), *((leg.asked, leg.told) for leg in self.legs)]
-        return sum(asked.kept + told.kept for asked, told in sides)
+        return sum(message.kept for message in self.messages)
+
+    @property
+    def charged(self) -> int:
+        """Bytes that were charged to its allowance."""
+        return sum(message.charged for message in self.messages)
+
+    @property
+    def messages(self) -> list[Message]:
+        """All there are."""
+        return [self.asked, self.told, *(message for leg in self.legs for message in (leg.asked, leg.told))]
 
     def ask(self, request: UpstreamRequest, runtime: Runtime) -> Leg:
         """A runtime is asked."""
-        hidden, limit = self.hidden | {runtime.credential}, self.asked.limit
-        asked = _asked(request.method, request.path, (*request.headers, *request.own), hidden, limit)
+        hidden, limit, allowance = self.hidden | {runtime.credential}, self.asked.limit, self.asked.allowance
+        headers = (*request.headers, *request.own)
+        asked = _asked(request.method, request.path, headers, hidden, limit, allowance)
         for chunk in request.chunks:
             asked.add(chunk)
-        leg = Leg(runtime, asked, Message(limit=limit))
+        leg = Leg(runtime, asked, Message(limit=limit, allowance=allowance))
         self.legs.append(leg)
         self.changed()
         return leg
@@ -176,9 +227,13 @@ def _both(first: Callable[[], None], second: Callable[[], None]) -> Callable[[],
     return tell
 
 
-def _asked(method: str, target: str, headers: Headers, hidden: Collection[str], limit: int) -> Message:
+def _asked(
+    method: str, target: str, headers: Headers, hidden: Collection[str], limit: int, allowance: Allowance | None
+) -> Message:
     shown = shown_target(target) if "?" in target else target
-    return Message(method, shown, headers=_shown(headers, hidden), began=perf_counter(), limit=limit)
+    asked = Message(method, shown, limit=limit, allowance=allowance)
+    asked.head(0, headers, hidden)
+    return asked
 
 
 def _shown(headers: Headers, hidden: Collection[str]) -> Headers:

@@ -1,9 +1,7 @@
 """The views as mitmproxy shows them: chosen by content type, bounded, and never failing.
 
-All that a view knows of its exchange comes from mitmproxy's `Metadata`, where anything may be missing. The translation
-view reads `flow.metadata["inferbridge"]` (`FLOW_KEY`), plain values that are kept when a flow is saved:
-
-    {"client": {"api", "endpoint", "way", "body", "specials"}, "runtime": the same, "losses": [field, …]}
+All that a view knows of its exchange comes from mitmproxy's `Metadata`, where anything may be missing. What the gateway
+has told of a call is in `flow.metadata["inferbridge"]`, see `told`.
 """
 
 import logging
@@ -11,7 +9,6 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 from mitmproxy import contentviews, http
 from mitmproxy.contentviews import Contentview, Metadata
 
@@ -20,15 +17,16 @@ from inferbridge.inspect.events import add_events
 from inferbridge.inspect.grpc_bodies import add_body
 from inferbridge.inspect.grpc_status import DETAILS, MESSAGE, STATUS, add_trailers
 from inferbridge.inspect.known import find_method
+from inferbridge.inspect.legs import add_asked, add_legs
 from inferbridge.inspect.page import TEXT_LENGTH, Page, shorten
 from inferbridge.inspect.tensor_places import body_tensors
 from inferbridge.inspect.tensors import MAX_TENSORS, tensor_lines
-from inferbridge.inspect.translation import Asked, add_translation
+from inferbridge.inspect.timeline import add_timing
+from inferbridge.inspect.told import FLOW_KEY, asked
+from inferbridge.inspect.translation import add_translation
 
 _log = logging.getLogger(__name__)
 
-FLOW_KEY = "inferbridge"
-"""Of `flow.metadata`."""
 _OURS = 10.0
 """Priority: mitmproxy's own views have at most 2."""
 _NOT_OURS = -1.0
@@ -140,17 +138,57 @@ class TranslationView(_View):
         return 0.0 if _told(metadata) is not None else _NOT_OURS
 
     def _fill(self, page: Page, data: bytes, metadata: Metadata) -> None:
-        told = _told(metadata)
-        if told is None:
+        told, flow = _told(metadata), metadata.flow
+        if told is None or not isinstance(flow, http.HTTPFlow) or "client" not in told or "runtime" not in told:
             page.add("this exchange was not translated")
             return
-        client, runtime = (msgspec.convert(told[side], Asked) for side in ("client", "runtime"))
-        add_translation(page, client, runtime, msgspec.convert(told.get("losses", []), list[str]))
+        (client, one), (runtime, other) = asked(flow, told, "client"), asked(flow, told, "runtime")
+        page.add_all(f"! {trouble}" for trouble in (one, other) if trouble)
+        add_translation(page, client, runtime, [str(name) for name in told.get("losses", [])])
+        if told.get("upstream"):
+            page.add("the runtime")
+            with page.indented():
+                add_asked(page, told["upstream"][0])
+
+
+class UpstreamView(_View):
+    """What runtimes were sent, and what they answered."""
+
+    name = "inferbridge upstream"
+
+    def render_priority(self, data: bytes, metadata: Metadata) -> float:
+        """To be chosen where the gateway tells of it; never shown unasked."""
+        return 0.0 if _told(metadata) is not None else _NOT_OURS
+
+    def _fill(self, page: Page, data: bytes, metadata: Metadata) -> None:
+        told = _told(metadata) or {}
+        legs = told.get("upstream", [])
+        add_legs(page, legs, told.get("call", {}).get("legs", len(legs)))
+
+
+class TimingView(_View):
+    """Where the time went."""
+
+    name = "inferbridge timing"
+
+    def render_priority(self, data: bytes, metadata: Metadata) -> float:
+        """To be chosen where the gateway tells of it; never shown unasked."""
+        return 0.0 if _told(metadata) is not None else _NOT_OURS
+
+    def _fill(self, page: Page, data: bytes, metadata: Metadata) -> None:
+        told, flow = _told(metadata), metadata.flow
+        if told is None or "timing" not in told or not isinstance(flow, http.HTTPFlow):
+            page.add("the gateway tells nothing of the times of this exchange")
+            return
+        opened, secured = flow.client_conn.timestamp_start, flow.client_conn.timestamp_tls_setup
+        began = flow.request.timestamp_start
+        age = 1000 * (began - opened) if opened and began >= opened else None
+        add_timing(page, told["timing"], 1000 * (secured - opened) if opened and secured else None, age)
 
 
 def register() -> None:
     """Add the views to those of mitmproxy; doing so again changes nothing."""
-    for view in (GrpcView, EventsView, TensorsView, TranslationView):
+    for view in (GrpcView, EventsView, TensorsView, TranslationView, UpstreamView, TimingView):
         contentviews.add(view())
 
 
