@@ -9,6 +9,7 @@ import click
 
 from inferbridge.commands import BAD_INPUT, FAILURE, SPECS_VARIABLE, own_specs
 from inferbridge.commands.call import call
+from inferbridge.commands.export import export
 from inferbridge.commands.importing import import_spec
 from inferbridge.commands.keys import keys
 from inferbridge.commands.mock import mock
@@ -218,6 +219,7 @@ def demo(keep: bool, listen: str | None) -> None:
 
 
 main.add_command(call)
+main.add_command(export)
 main.add_command(import_spec)
 main.add_command(keys)
 main.add_command(mock)

@@ -1,0 +1,219 @@
+"""Recorded calls as values, read from mitmproxy's flows: those of the gateway's capture, and those of any traffic.
+
+    client ── asked ──▶ gateway ── asked ──▶ runtime
+           ◀── told ──         ◀── told ────
+
+A flow of the gateway holds what its transcript knew (`FLOW_KEY` in `views`): both sides and the call's record. Of
+another flow there is the client's side alone; what a record would say is read off the call as far as the specs know it.
+Anything may be missing from a flow, and nothing that stands in one is trusted.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from mitmproxy import exceptions, http
+from mitmproxy.io import FlowReader
+
+from inferbridge.bridge.values import Headers, header
+from inferbridge.inspect.facts import facts_of
+from inferbridge.inspect.views import FLOW_KEY
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One HTTP message, of either direction."""
+
+    method: str = ""
+    target: str = ""
+    """Path and query of a request."""
+    status: int = 0
+    headers: Headers = ()
+    """Names in lower case."""
+    body: bytes = b""
+    """Of an answer without its content coding, of a request as it was sent."""
+    trailers: Headers = ()
+    is_cut: bool = False
+    """The body was longer than what was kept of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What one side asked, and was told."""
+
+    protocol: str
+    """`rest` or `grpc`."""
+    asked: Message
+    told: Message | None = None
+    """None where no answer came."""
+    url: str = ""
+    """Scheme, host and port of who was asked; empty: not recorded."""
+    is_http2: bool = False
+    api: str = ""
+    """Empty: not known, as is the endpoint."""
+    endpoint: str = ""
+    variant: str = ""
+    upstream: str = ""
+    runtime: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One recorded call."""
+
+    number: int
+    """Its place in the file, from 1."""
+    client: Side
+    legs: tuple[Side, ...]
+    """Calls of runtimes; none where none was made, or only the client's side was recorded."""
+    record: Mapping[str, Any]
+    """What is known of the call, by the names of the access log."""
+    losses: tuple[str, ...] = ()
+    began: float = 0.0
+    """Seconds since 1970."""
+    times: Mapping[str, float] | None = None
+    """Seconds since `began`: `asked`, `first_byte` and `ended`, as far as they are known."""
+
+    @property
+    def title(self) -> str:
+        """For people; it holds what strangers sent."""
+        return f"{self.client.asked.method} {self.client.asked.target.partition('?')[0]}"
+
+    def sides(self, name: str) -> tuple[Side, ...]:
+        """Those of `client` or `runtime`."""
+        return (self.client,) if name == "client" else self.legs
+
+
+class Unreadable(Exception):
+    """The file is no file of flows from here on."""
+
+
+def read_exchanges(path: Path) -> Iterator[Exchange | str]:
+    """The calls of a file, and a sentence for each flow that is none. Raises `Unreadable` where the file breaks off."""
+    with path.open("rb") as file:
+        yield from exchanges_in(file)
+
+
+def exchanges_in(file: BinaryIO) -> Iterator[Exchange | str]:
+    """As `read_exchanges`."""
+    number = 0
+    try:
+        for number, flow in enumerate(FlowReader(file).stream(), 1):
+            if isinstance(flow, http.HTTPFlow):
+                yield exchange_of(flow, number)
+            else:
+                yield f"flow {number} is {flow.type}, not HTTP"
+    except (exceptions.FlowReadException, OSError) as error:
+        raise Unreadable(f"not a file of mitmproxy's flows after {number} of them: {error}") from None
+
+
+def exchange_of(flow: http.HTTPFlow, number: int = 1) -> Exchange:
+    """The call that a flow tells of."""
+    told = _mapping(flow.metadata.get(FLOW_KEY))
+    client = _client(flow, told)
+    times = _times(flow)
+    record = _mapping(told.get("record")) or facts_of(client.protocol, client.asked, client.told, times)
+    losses = tuple(str(name) for name in _list(told.get("losses")))
+    legs = tuple(_leg(_mapping(leg)) for leg in _list(told.get("upstream")))
+    return Exchange(number, client, legs, record, losses, flow.request.timestamp_start or 0.0, times)
+
+
+def _client(flow: http.HTTPFlow, told: Mapping[str, Any]) -> Side:
+    request, spoken = flow.request, _mapping(told.get("client"))
+    headers = _headers(request.headers)
+    asked = _message(headers, request.raw_content, method=request.method, target=request.path)
+    return Side(
+        "grpc" if _is_grpc(headers) else "rest",
+        asked,
+        _answer(flow.response) if flow.response is not None else None,
+        f"{request.scheme}://{_bracketed(request.host)}:{request.port}",
+        request.http_version.startswith("HTTP/2"),
+        str(spoken.get("api", "")),
+        str(spoken.get("endpoint", "")),
+        str(spoken.get("way", "")).partition("/")[2],
+        error=flow.error.msg if flow.error is not None else "",
+    )
+
+
+def _answer(response: http.Response) -> Message:
+    headers = _headers(response.headers)
+    body = response.get_content(strict=False)
+    whole = response.raw_content is not None and not _lacks(headers, response.raw_content)
+    trailers = _headers(response.trailers) if response.trailers is not None else ()
+    return Message(status=response.status_code, headers=headers, body=body or b"", trailers=trailers, is_cut=not whole)
+
+
+def _leg(leg: Mapping[str, Any]) -> Side:
+    spoken, reply = _mapping(leg.get("runtime_asked")), _mapping(leg.get("reply"))
+    headers = _pairs(leg.get("headers"))
+    protocol = str(leg.get("protocol") or ("grpc" if _is_grpc(headers) else "rest"))
+    asked = _message(headers, leg.get("body"), method=str(leg.get("method", "")), target=str(leg.get("target", "")))
+    return Side(
+        protocol,
+        asked,
+        _told(reply) if reply.get("status") else None,
+        is_http2=protocol == "grpc",
+        api=str(leg.get("api") or spoken.get("api", "")),
+        variant=str(leg.get("variant", "")),
+        upstream=str(leg.get("upstream", "")),
+        runtime=str(leg.get("runtime", "")),
+        error=str(leg.get("error") or ""),
+    )
+
+
+def _told(reply: Mapping[str, Any]) -> Message:
+    headers, body = _pairs(reply.get("headers")), reply.get("body")
+    found = _message(headers, body)
+    trailers = _pairs(reply.get("trailers"))
+    return Message(
+        status=int(reply["status"]), headers=headers, body=found.body, trailers=trailers, is_cut=found.is_cut
+    )
+
+
+def _message(headers: Headers, body: Any, *, method: str = "", target: str = "") -> Message:
+    kept = body if isinstance(body, bytes) else str(body).encode() if body else b""
+    return Message(method, target, headers=headers, body=kept, is_cut=body is None or _lacks(headers, kept))
+
+
+def _lacks(headers: Headers, body: bytes) -> bool:
+    """Whether there is less of a body than its head says. That of an answer to HEAD is never there."""
+    length = header(headers, "content-length") or ""
+    return bool(body) and length.isascii() and length.isdecimal() and int(length[:20]) > len(body)
+
+
+def _is_grpc(headers: Headers) -> bool:
+    kind = (header(headers, "content-type") or "").lower()
+    return kind.startswith("application/grpc") and not kind.startswith("application/grpc-web")
+
+
+def _headers(fields: http.Headers) -> Headers:
+    return tuple((name.lower(), value) for name, value in fields.items(multi=True) if not name.startswith(":"))
+
+
+def _pairs(value: Any) -> Headers:
+    return tuple((str(pair[0]).lower(), str(pair[1])) for pair in _list(value) if len(_list(pair)) == 2)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else []
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _times(flow: http.HTTPFlow) -> Mapping[str, float]:
+    reply = flow.response
+    found = {
+        "asked": flow.request.timestamp_end,
+        "first_byte": reply.timestamp_start if reply is not None else None,
+        "ended": reply.timestamp_end if reply is not None else None,
+    }
+    began = flow.request.timestamp_start or 0.0
+    return {name: max(0.0, at - began) for name, at in found.items() if at}
