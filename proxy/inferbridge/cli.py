@@ -13,6 +13,7 @@ from inferbridge.commands.export import export
 from inferbridge.commands.importing import import_spec
 from inferbridge.commands.keys import keys
 from inferbridge.commands.mock import mock
+from inferbridge.commands.replay import replay
 
 if TYPE_CHECKING:
     from inferbridge_codegen.model.types import Model
@@ -223,6 +224,7 @@ main.add_command(export)
 main.add_command(import_spec)
 main.add_command(keys)
 main.add_command(mock)
+main.add_command(replay)
 
 if __name__ == "__main__":
     main()

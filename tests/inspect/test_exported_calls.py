@@ -4,8 +4,6 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +12,8 @@ from click.testing import CliRunner, Result
 from mitmproxy import http
 
 from inferbridge.cli import main
-from inferbridge.config.values import Listener, Settings, Upstream
 from inferbridge.inspect.bodies import reply_body
-from inferbridge.mock.serving import Doors, mocking
-from inferbridge.run import running
-from inferbridge.upstream.address import parse_address
+from inspect_gateway import gateway
 from recorded_flows import GRPC, JSON, exchange, recorded, recorded_rpc, written
 from runtimes import grpcurl
 
@@ -26,16 +21,6 @@ PROMPT = {"model": "m", "prompt": 'it\'s "to be" or $(not) é'}
 TGIS = "/fmaas.GenerationService/Generate"
 HEALTH = "/grpc.health.v1.Health/Check"
 TGIS_STREAM = "/fmaas.GenerationService/GenerateStream"
-
-
-@asynccontextmanager
-async def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: str = "tgis") -> AsyncIterator[str]:
-    """A gateway before a mock; the value is its host and port."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    async with mocking(runtime, Doors(rest=0, grpc=0)) as urls:
-        upstreams = tuple(Upstream(f"u{at}", runtime, parse_address(url)) for at, url in enumerate(urls))
-        async with running(Settings(listen=(Listener("127.0.0.1", 0),), upstreams=upstreams)) as address:
-            yield str(address)
 
 
 async def exported(*arguments: str) -> Result:

@@ -79,8 +79,8 @@ def _message(name: str, messages: list[bytes], depth: int) -> DescriptorProto:
         fields = list(_fields(message) or ())
         numbers = [field.number for field in fields]
         repeated |= {number for number in numbers if numbers.count(number) > 1}
-        for field in fields:
-            values.setdefault(field.number, []).append(field)
+        for each in fields:
+            values.setdefault(each.number, []).append(each)
     for number, some in sorted(values.items()):
         label = FieldDescriptorProto.LABEL_REPEATED if number in repeated else FieldDescriptorProto.LABEL_OPTIONAL
         field = made.field.add(name=f"field_{number}", number=number, label=label)
