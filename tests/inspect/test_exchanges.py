@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from mitmproxy.test import tflow
 
-from inferbridge.inspect.bodies import exact_json, reply_body, request_body
+from inferbridge.inspect.bodies import reply_body, request_body
+from inferbridge.inspect.exact_json import exact_json
 from inferbridge.inspect.exchanges import Exchange, Unreadable, read_exchanges
 from recorded_flows import GRPC, JSON, OK, exchange, flow_of, grpc_flow, written
 
@@ -87,6 +88,7 @@ def test_a_file_that_breaks_off_is_read_up_to_there(tmp_path: Path) -> None:
         (b'{"a":[1]}', JSON, "json"),
         (b'{"a":1,"a":2}', JSON, "text"),
         (b'{"a":NaN}', JSON, "text"),
+        (b'{"a":1e999}', JSON, "text"),
         (b"plain", (), "text"),
         (b"\xff\0", (), "binary"),
         (b"", JSON, "empty"),

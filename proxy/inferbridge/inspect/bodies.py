@@ -4,8 +4,6 @@ A value stands for a body only if nothing of it is lost: JSON with a member give
 no proto names, is not taken apart in silence.
 """
 
-import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +15,7 @@ from inferbridge.bridge.framing import unframe
 from inferbridge.bridge.transcode import to_json
 from inferbridge.bridge.values import header, join
 from inferbridge.bridge.wire import Unknown, unknown_names
+from inferbridge.inspect.exact_json import exact_json
 from inferbridge.inspect.exchanges import Message, Side
 from inferbridge.inspect.known import find_method
 
@@ -132,20 +131,3 @@ def _maybe_json(text: str) -> Any:
         return exact_json(text) if text.lstrip()[:1] in "{[" else text
     except (ValueError, RecursionError):
         return text
-
-
-def exact_json(text: str) -> Any:
-    """The value of a JSON text; ValueError for what is none, or has members that no value could keep apart."""
-    return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
-
-
-def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    found = list(pairs)
-    members = dict(found)
-    if len(members) < len(found):
-        raise ValueError("a member is given twice")
-    return members
-
-
-def _refuse(word: str) -> Any:
-    raise ValueError(f"{word} is no JSON")

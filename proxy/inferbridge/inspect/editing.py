@@ -19,8 +19,9 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from inferbridge.bridge.framing import frame
 from inferbridge.bridge.transcode import to_message
 from inferbridge.bridge.values import join
-from inferbridge.inspect.bodies import Body, exact_json, request_body
+from inferbridge.inspect.bodies import Body, request_body
 from inferbridge.inspect.calls import described
+from inferbridge.inspect.exact_json import exact_json
 from inferbridge.inspect.exchanges import Side
 from inferbridge.inspect.facts import find_endpoint
 from inferbridge.inspect.translation import known_places
