@@ -145,6 +145,10 @@ def test_credentials_that_the_file_holds_are_shown_on_demand_alone() -> None:
     ("side", "said"),
     [
         (exchange(flow_of(body=b"{", headers=(*JSON, ("content-length", "9")))).client, "not kept whole"),
+        (
+            exchange(flow_of("POST", TGIS, b"\0\0\0\0\x09x", (("content-type", "application/grpc"),))).client,
+            "not kept whole",
+        ),
         (Side("grpc", exchange(flow_of()).client.asked, upstream="u1"), "where u1 is was not recorded"),
         (exchange(flow_of("PO ST")).client, "its method is no word"),
     ],

@@ -22,16 +22,19 @@ HAR: Any = json.loads(Path(__file__).with_name("har-1.2.schema.json").read_text(
 TGIS = "/fmaas.GenerationService/Generate"
 EVENTS = b'data: {"a":1}\n\ndata: [DONE]\n\n'
 LEG = {
-    "upstream": "u", "runtime": "tgis", "protocol": "grpc", "method": "POST", "target": TGIS, "error": "",
-    "headers": [("content-type", "application/grpc"), ("authorization", "Bearer canary")],
-    "body": b"\0\0\0\0\x03\x0a\x01m",
-    "reply": {"status": 200, "headers": [("content-type", "application/grpc")], "body": b"", "trailers": OK},
+    "upstream": "u", "runtime": "tgis", "api": "tgis", "variant": "", "protocol": "grpc", "method": "POST",
+    "target": TGIS, "status": 200, "error": "",
+    "asked": {
+        "headers": [["content-type", "application/grpc"], ["authorization", "Bearer canary"]],
+        "body": b"\0\0\0\0\x03\x0a\x01m",
+    },
+    "told": {"headers": [["content-type", "application/grpc"]], "body": b"", "trailers": [list(OK[0])]},
 }  # fmt: skip
 FLOWS = [
     flow_of(body=b'{"model":"m"}', reply=EVENTS, reply_headers=(("content-type", "text/event-stream"),)),
     flow_of("GET", "/v1/models?api_key=canary&a=b%20c", headers=(("cookie", "a=canary"),), reply=b"\xff\0"),
     grpc_flow(TGIS, "tgis", '{"model_id":"m"}', '{"responses":[{"text":"t"}]}'),
-    flow_of(metadata={"upstream": [LEG], "losses": ["seed"], "record": {"model": "m", "flags": ["TE"]}}),
+    flow_of(metadata={"upstream": [LEG], "losses": ["seed"], "call": {"model": "m", "flags": ["TE"]}}),
 ]
 
 

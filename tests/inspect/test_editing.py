@@ -60,7 +60,8 @@ def test_maps_take_any_key() -> None:
         (exchange(CHAT).client, "model.x=1", "model has no fields"),
         (exchange(GENERATE).client, "requests[0].txt=1", "requests[0] has no field 'txt'; did you mean 'text'?"),
         (exchange(GENERATE).client, "[1].model_id=1", "the call has 1 messages, the first is [0]"),
-        (exchange(GENERATE).client, "model_id=1", "model_id"),
+        (exchange(GENERATE).client, "model_id=1", "model_id"),  # by the proto, when the message is made
+        (exchange(flow_of("POST", TGIS, b"{}")).client, "modelid=1", "no field 'modelid'; did you mean 'model_id'?"),
         (exchange(flow_of(body=b"x")).client, "a=1", "its body is no JSON that could be changed, but text"),
         (exchange(flow_of("POST", "/a.B/C", b"", GRPC)).client, "a=1", "no proto has its method"),
     ],

@@ -34,27 +34,29 @@ def test_traffic_of_strangers_is_understood_as_far_as_the_specs_know_it() -> Non
 def test_both_sides_of_the_gateways_flows_are_read() -> None:
     """The record, the losses, and each call of a runtime with its answer."""
     leg = {
-        "upstream": "u", "runtime": "tgis", "protocol": "grpc", "method": "POST", "target": "/a.B/C",
-        "headers": [("content-type", "application/grpc")], "body": b"\0\0\0\0\0", "error": "",
-        "reply": {"status": 200, "headers": [], "body": b"", "trailers": [("grpc-status", "0")]},
+        "upstream": "u", "runtime": "tgis", "api": "tgis", "variant": "", "protocol": "grpc", "method": "POST",
+        "target": "/a.B/C", "status": 200, "error": "",
+        "asked": {"headers": [["content-type", "application/grpc"]], "body": b"\0\0\0\0\0", "size": 5, "trailers": []},
+        "told": {"headers": [], "body": b"12", "size": 3, "trailers": [["grpc-status", "0"]]},
     }  # fmt: skip
     told = {"client": {"api": "openai", "endpoint": "chat", "way": "rest"}, "losses": ["seed"], "upstream": [leg]}
-    call = exchange(flow_of(metadata={**told, "record": {"model": "m", "ttft_ms": 5.0}}))
+    call = exchange(flow_of(body=b"1", metadata={**told, "call": {"model": "m", "ttft_ms": 5.0, "bytes_in": 2}}))
     assert (call.client.api, call.client.endpoint, call.losses) == ("openai", "chat", ("seed",))
-    assert call.record == {"model": "m", "ttft_ms": 5.0}
+    assert call.record == {"model": "m", "ttft_ms": 5.0, "bytes_in": 2}
+    assert call.client.asked.is_cut
     (side,) = call.legs
     assert (side.upstream, side.runtime, side.protocol, side.asked.target) == ("u", "tgis", "grpc", "/a.B/C")
     assert side.told is not None
-    assert side.told.trailers == OK
+    assert (side.told.trailers, side.told.is_cut, side.asked.is_cut) == (OK, True, False)
 
 
 @pytest.mark.parametrize(
     "told",
     [
         {},
-        {"client": None, "upstream": None, "losses": None, "record": None},
-        {"upstream": [{}, None, {"reply": {}}, {"reply": {"status": 200}}]},
-        {"client": {"way": 1}, "upstream": [{"headers": [["a"], ["b", "c"]], "body": None}]},
+        {"client": None, "upstream": None, "losses": None, "call": None},
+        {"upstream": [{}, None, {"told": {}}, {"status": 200}]},
+        {"client": {"way": 1}, "upstream": [{"asked": {"headers": [["a"], ["b", "c"]], "body": None}}]},
     ],
 )
 def test_anything_may_be_missing(told: dict[str, Any]) -> None:

@@ -87,12 +87,16 @@ async def test_hidden_credentials_are_given_or_told_of(tmp_path: Path) -> None:
         url = next(each for each in urls if each.startswith("http"))
         body = json.dumps({**PROMPT, "stream": False}).encode()
         headers = (*JSON, ("authorization", "Bearer ***"))
-        file = str(written(tmp_path / "x.flows", [flow_of(body=body, headers=headers, url=url)]))
+        file = str(
+            written(tmp_path / "x.flows", [flow_of("POST", "/v1/completions?key=***&a=1", body, headers, url=url)])
+        )
         without = await replay(file)
-        assert "sent without authorization, which was not recorded" in without.stderr
+        assert "sent without authorization: its value was not recorded" in without.stderr
+        assert "sent without key: its value was not recorded" in without.stderr
         await replay(file, "-H", "Authorization: Bearer mine")
     found = [[value for name, value in one.call.headers if name == "authorization"] for one in seen]
     assert found == [[], ["Bearer mine"]]
+    assert {one.call.path for one in seen} == {"/v1/completions?a=1"}
 
 
 async def test_a_runtime_that_does_not_answer_is_a_failure(tmp_path: Path) -> None:

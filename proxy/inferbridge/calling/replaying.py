@@ -8,7 +8,7 @@ from inferbridge.bridge.errors import BridgeError
 from inferbridge.bridge.values import HOP_BY_HOP, Buffer, Headers
 from inferbridge.calling.asking import Place, Spoken, spoken
 from inferbridge.calling.performing import Manner, perform
-from inferbridge.inspect.calls import method_word, refuse_cut
+from inferbridge.inspect.calls import encoded, left_out, method_word, refuse_cut
 from inferbridge.inspect.editing import Edit, edited
 from inferbridge.inspect.exchanges import Message, Side
 from inferbridge.inspect.facts import find_endpoint
@@ -27,7 +27,7 @@ class Again:
     """How it crosses a bridge; None: it goes straight."""
     place: Place
     missing: tuple[str, ...]
-    """Names of headers whose credentials were not recorded and not given."""
+    """Names of headers and parameters whose values were not recorded and not given, or cannot be sent."""
 
 
 def prepared(side: Side, place: Place, headers: Headers, edits: Collection[Edit]) -> Again:
@@ -37,16 +37,32 @@ def prepared(side: Side, place: Place, headers: Headers, edits: Collection[Edit]
     """
     refuse_cut(side)
     given = {name for name, _ in headers}
-    left = [pair for pair in side.asked.headers if pair[0] not in _MADE_ANEW | given]
+    unfit = _MADE_ANEW | given | set(left_out(side))
+    left = [pair for pair in side.asked.headers if pair[0] not in unfit]
     missing = [name for name, value in left if value == HIDDEN or value.endswith(f" {HIDDEN}")]
     body = side.asked.body
     if edits:
         body = edited(side, edits)
         left = [pair for pair in left if pair[0] not in ("grpc-encoding", "content-encoding")]
-    kept = tuple(pair for pair in left if pair[0] not in missing)
-    request = UpstreamRequest(method_word(side), side.asked.target, (*kept, *headers), (body,) if body else ())
+    kept = tuple((name, _octets(value)) for name, value in left if name not in missing)
+    target, parameters = _without_hidden(str(encoded((side.asked.target,))[0]))
+    request = UpstreamRequest(method_word(side), target, (*kept, *headers), (body,) if body else ())
     ask, where = _way(side, place)
-    return Again(request, ask, where, tuple(missing))
+    return Again(request, ask, where, (*missing, *parameters, *left_out(side)))
+
+
+def _without_hidden(target: str) -> tuple[str, list[str]]:
+    """A target without the parameters of its query that were hidden, and the names of these."""
+    path, mark, query = target.partition("?")
+    pairs = query.split("&") if mark else []
+    kept = [pair for pair in pairs if pair.partition("=")[2] != HIDDEN]
+    hidden = [pair.partition("=")[0] for pair in pairs if pair not in kept]
+    return f"{path}?{'&'.join(kept)}" if kept else path, hidden
+
+
+def _octets(value: str) -> str:
+    """mitmproxy reads headers as UTF-8, a pool writes them in ISO 8859-1: the same bytes."""
+    return value.encode(errors="surrogateescape").decode("latin-1")
 
 
 def _way(side: Side, place: Place) -> tuple[Spoken | None, Place]:

@@ -112,7 +112,7 @@ def _prepared(
         tell(str(problem))
         return None
     for name in again.missing:
-        tell(f"sent without {name}, which was not recorded; -H '{name}: …' gives it")
+        tell(f"sent without {name}: its value was not recorded, or cannot be sent; -H gives one for a header")
     return again
 
 

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from google.protobuf.descriptor import MethodDescriptor
 
 from inferbridge.bridge.errors import BridgeError
-from inferbridge.bridge.framing import parse_timeout
+from inferbridge.bridge.framing import parse_timeout, split
 from inferbridge.bridge.values import HOP_BY_HOP, header
 from inferbridge.inspect.bodies import method_of, request_body
 from inferbridge.inspect.credentials import Text, header_text
@@ -64,8 +64,12 @@ def method_word(side: Side) -> str:
 
 def refuse_cut(side: Side) -> None:
     """Raises `Unfit` for a call of which a part was not recorded."""
-    if side.asked.is_cut:
+    if side.asked.is_cut or (side.protocol == "grpc" and _ends_within_a_message(side.asked.body)):
         raise Unfit("its body was not kept whole when it was recorded")
+
+
+def _ends_within_a_message(body: bytes) -> bool:
+    return split(body, len(body))[1] < len(body)
 
 
 def encoded(target: Text) -> Text:

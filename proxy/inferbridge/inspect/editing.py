@@ -19,7 +19,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from inferbridge.bridge.framing import frame
 from inferbridge.bridge.transcode import to_message
 from inferbridge.bridge.values import join
-from inferbridge.inspect.bodies import Body, request_body
+from inferbridge.inspect.bodies import Body, method_of, request_body
 from inferbridge.inspect.calls import described
 from inferbridge.inspect.exact_json import exact_json
 from inferbridge.inspect.exchanges import Side
@@ -69,7 +69,7 @@ def edited(side: Side, edits: Collection[Edit]) -> bytes:
         raise ValueError(f"its body is no JSON that could be changed, but {_called(body)}")
     value = body.value
     for edit in edits:
-        _apply(edit, value, edit.steps, _rest_names(side, value))
+        _apply(edit, value, edit.steps, _rest_names(side))
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
@@ -170,7 +170,10 @@ def _field(descriptor: Descriptor | None, name: str) -> FieldDescriptor | None:
     return found if isinstance(found, FieldDescriptor) else None
 
 
-def _rest_names(side: Side, body: Any) -> _Names:
+def _rest_names(side: Side) -> _Names:
+    method = method_of(side)
+    if method is not None:  # called with JSON, as Connect does
+        return lambda path: _proto_names(method.input_type, path)
     match = find_endpoint("rest", side.asked.method, side.asked.target)
     if match is None:
         return lambda path: None

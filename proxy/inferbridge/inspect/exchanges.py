@@ -112,22 +112,23 @@ def exchanges_in(file: BinaryIO) -> Iterator[Exchange | str]:
 def exchange_of(flow: http.HTTPFlow, number: int = 1) -> Exchange:
     """The call that a flow tells of."""
     told = _mapping(flow.metadata.get(FLOW_KEY))
-    client = _client(flow, told)
-    times = _times(flow)
-    record = _mapping(told.get("record")) or facts_of(client.protocol, client.asked, client.told, times)
+    record, times = _mapping(told.get("call")), _times(flow)
+    client = _client(flow, _mapping(told.get("client")), record)
+    record = record or facts_of(client.protocol, client.asked, client.told, times)
     losses = tuple(str(name) for name in _list(told.get("losses")))
     legs = tuple(_leg(_mapping(leg)) for leg in _list(told.get("upstream")))
     return Exchange(number, client, legs, record, losses, flow.request.timestamp_start or 0.0, times)
 
 
-def _client(flow: http.HTTPFlow, told: Mapping[str, Any]) -> Side:
-    request, spoken = flow.request, _mapping(told.get("client"))
-    headers = _headers(request.headers)
-    asked = _message(headers, request.raw_content, method=request.method, target=request.path)
+def _client(flow: http.HTTPFlow, spoken: Mapping[str, Any], record: Mapping[str, Any]) -> Side:
+    request = flow.request
+    headers, body = _headers(request.headers), request.raw_content
+    is_cut = _lacks(headers, body, record.get("bytes_in"))
+    asked = Message(request.method, request.path, headers=headers, body=body or b"", is_cut=is_cut)
     return Side(
         "grpc" if _is_grpc(headers) else "rest",
         asked,
-        _answer(flow.response) if flow.response is not None else None,
+        _answer(flow.response, record) if flow.response is not None else None,
         f"{request.scheme}://{_bracketed(request.host)}:{request.port}",
         request.http_version.startswith("HTTP/2"),
         str(spoken.get("api", "")),
@@ -137,25 +138,26 @@ def _client(flow: http.HTTPFlow, told: Mapping[str, Any]) -> Side:
     )
 
 
-def _answer(response: http.Response) -> Message:
+def _answer(response: http.Response, record: Mapping[str, Any]) -> Message:
     headers = _headers(response.headers)
-    body = response.get_content(strict=False)
-    whole = response.raw_content is not None and not _lacks(headers, response.raw_content)
-    trailers = _headers(response.trailers) if response.trailers is not None else ()
-    return Message(status=response.status_code, headers=headers, body=body or b"", trailers=trailers, is_cut=not whole)
+    return Message(
+        status=response.status_code,
+        headers=headers,
+        body=response.get_content(strict=False) or b"",
+        trailers=_headers(response.trailers) if response.trailers is not None else (),
+        is_cut=_lacks(headers, response.raw_content, record.get("bytes_out")),
+    )
 
 
 def _leg(leg: Mapping[str, Any]) -> Side:
-    spoken, reply = _mapping(leg.get("runtime_asked")), _mapping(leg.get("reply"))
-    headers = _pairs(leg.get("headers"))
-    protocol = str(leg.get("protocol") or ("grpc" if _is_grpc(headers) else "rest"))
-    asked = _message(headers, leg.get("body"), method=str(leg.get("method", "")), target=str(leg.get("target", "")))
+    asked, told = _mapping(leg.get("asked")), _mapping(leg.get("told"))
+    protocol = "grpc" if leg.get("protocol") == "grpc" else "rest"
     return Side(
         protocol,
-        asked,
-        _told(reply) if reply.get("status") else None,
+        _message(asked, method=str(leg.get("method", "")), target=str(leg.get("target", ""))),
+        _message(told, status=int(leg["status"])) if leg.get("status") else None,
         is_http2=protocol == "grpc",
-        api=str(leg.get("api") or spoken.get("api", "")),
+        api=str(leg.get("api", "")),
         variant=str(leg.get("variant", "")),
         upstream=str(leg.get("upstream", "")),
         runtime=str(leg.get("runtime", "")),
@@ -163,22 +165,19 @@ def _leg(leg: Mapping[str, Any]) -> Side:
     )
 
 
-def _told(reply: Mapping[str, Any]) -> Message:
-    headers, body = _pairs(reply.get("headers")), reply.get("body")
-    found = _message(headers, body)
-    trailers = _pairs(reply.get("trailers"))
-    return Message(
-        status=int(reply["status"]), headers=headers, body=found.body, trailers=trailers, is_cut=found.is_cut
-    )
+def _message(told: Mapping[str, Any], *, method: str = "", target: str = "", status: int = 0) -> Message:
+    headers, body = _pairs(told.get("headers")), told.get("body")
+    kept = body if isinstance(body, bytes) else b""
+    is_cut = _lacks(headers, body if isinstance(body, bytes) else None, told.get("size"))
+    return Message(method, target, status, headers, kept, _pairs(told.get("trailers")), is_cut)
 
 
-def _message(headers: Headers, body: Any, *, method: str = "", target: str = "") -> Message:
-    kept = body if isinstance(body, bytes) else str(body).encode() if body else b""
-    return Message(method, target, headers=headers, body=kept, is_cut=body is None or _lacks(headers, kept))
-
-
-def _lacks(headers: Headers, body: bytes) -> bool:
-    """Whether there is less of a body than its head says. That of an answer to HEAD is never there."""
+def _lacks(headers: Headers, body: bytes | None, size: Any = None) -> bool:
+    """Whether there is less of a body than was told, or than its head says; that of a HEAD's answer is never there."""
+    if body is None:
+        return True
+    if isinstance(size, int):
+        return size > len(body)
     length = header(headers, "content-length") or ""
     return bool(body) and length.isascii() and length.isdecimal() and int(length[:20]) > len(body)
 

@@ -41,8 +41,8 @@ def facts_of(protocol: str, asked: "Message", told: "Message | None", times: Map
 
 def find_endpoint(protocol: str, method: str, target: str) -> Match | None:
     """The endpoint that a call means; None where no spec has it."""
+    path = target.partition("?")[0]
     try:
-        path = target.partition("?")[0]
         return _routes().rpc(path) if protocol == "grpc" else _routes().rest(method, path)[0]
     except BridgeError:
         return None
