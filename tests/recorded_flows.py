@@ -15,9 +15,9 @@ from inferbridge.bridge.errors import BridgeError
 from inferbridge.bridge.framing import GRPC_HEADERS, frame
 from inferbridge.bridge.values import Buffer, Headers, join
 from inferbridge.gateway.limits import Limits
-from inferbridge.inspect.exchanges import Exchange, exchange_of
 from inferbridge.inspect.views import FLOW_KEY
 from inferbridge.protos import methods
+from inferbridge.recorded.exchanges import Exchange, exchange_of
 from inferbridge.upstream.address import parse_address
 from inferbridge.upstream.api import UpstreamRequest
 from inferbridge.upstream.pool import open_pool

@@ -8,10 +8,10 @@ from inferbridge.bridge.errors import BridgeError
 from inferbridge.bridge.values import HOP_BY_HOP, Buffer, Headers
 from inferbridge.calling.asking import Place, Spoken, spoken
 from inferbridge.calling.performing import Manner, perform
-from inferbridge.inspect.calls import encoded, left_out, method_word, refuse_cut
-from inferbridge.inspect.editing import Edit, edited
-from inferbridge.inspect.exchanges import Message, Side
-from inferbridge.inspect.facts import find_endpoint
+from inferbridge.recorded.calls import encoded, left_out, method_word, refuse_cut
+from inferbridge.recorded.editing import Edit, edited
+from inferbridge.recorded.exchanges import Message, Side
+from inferbridge.recorded.facts import find_endpoint
 from inferbridge.secret import HIDDEN
 from inferbridge.upstream.api import UpstreamRequest
 

@@ -10,9 +10,9 @@ import click
 from inferbridge.commands import BAD_INPUT, FAILURE, own_specs
 
 if TYPE_CHECKING:
-    from inferbridge.inspect.calls import Place
-    from inferbridge.inspect.exchanges import Exchange, Side
     from inferbridge.inspect.filters import Filter
+    from inferbridge.recorded.calls import Place
+    from inferbridge.recorded.exchanges import Exchange, Side
 
 FORMATS = ("curl", "grpcurl", "python", "har", "jsonl", "spec")
 
@@ -56,7 +56,7 @@ def export(
     \b
     inferbridge export curl calls.flows --filter 'status:5xx' --to http://127.0.0.1:8080
     """
-    from inferbridge.inspect.calls import Place
+    from inferbridge.recorded.calls import Place
 
     wanted = parsed(expression)
     place = Place(url, with_secrets, out.name if out is not None else "")
@@ -65,7 +65,7 @@ def export(
     calls = Calls(file, wanted)
     if form == "spec":
         from inferbridge.commands.importing import write_spec
-        from inferbridge.inspect.skeletons import imported
+        from inferbridge.recorded.skeletons import imported
 
         try:
             write_spec(imported(calls, side, file.name, name or file.stem, calls.tell), out or Path("specs"), force)
@@ -99,7 +99,7 @@ class Calls:
         self._is_broken = False
 
     def __iter__(self) -> "Iterator[Exchange]":
-        from inferbridge.inspect.exchanges import Unreadable, read_exchanges
+        from inferbridge.recorded.exchanges import Unreadable, read_exchanges
 
         try:
             for found in read_exchanges(self._file):
@@ -135,7 +135,7 @@ def _text(form: str, chosen: "list[tuple[Exchange, Side]]", place: "Place", call
 
 
 def _lines(chosen: "list[tuple[Exchange, Side]]", place: "Place", calls: Calls) -> bytes:
-    from inferbridge.inspect.lines import json_text, line_of
+    from inferbridge.recorded.lines import json_text, line_of
 
     found = {call.number: call for call, _ in chosen}
     calls.used = len(found)
@@ -143,15 +143,15 @@ def _lines(chosen: "list[tuple[Exchange, Side]]", place: "Place", calls: Calls) 
 
 
 def _har(chosen: "list[tuple[Exchange, Side]]", place: "Place", calls: Calls) -> bytes:
-    from inferbridge.inspect.har import har_entry, har_log
-    from inferbridge.inspect.lines import json_text
+    from inferbridge.recorded.har import har_entry, har_log
+    from inferbridge.recorded.lines import json_text
 
     calls.used = len(chosen)
     return json_text(har_log([har_entry(call, side, place) for call, side in chosen])) + b"\n"
 
 
 def _commands(form: str, chosen: "list[tuple[Exchange, Side]]", place: "Place", calls: Calls) -> str:
-    from inferbridge.inspect import commands
+    from inferbridge.recorded import commands
 
     make = commands.curl if form == "curl" else commands.grpcurl
     made = list(_made(chosen, calls, lambda side, title, number: f"# {title}\n{make(side, place, number)}\n"))
@@ -160,7 +160,7 @@ def _commands(form: str, chosen: "list[tuple[Exchange, Side]]", place: "Place", 
 
 
 def _script(form: str, chosen: "list[tuple[Exchange, Side]]", place: "Place", calls: Calls) -> str:
-    from inferbridge.inspect.scripting import Script
+    from inferbridge.recorded.scripting import Script
 
     script = Script(place)
     list(_made(chosen, calls, lambda side, title, _: script.add(side, title)))
@@ -170,7 +170,7 @@ def _script(form: str, chosen: "list[tuple[Exchange, Side]]", place: "Place", ca
 def _made[T](chosen: "list[tuple[Exchange, Side]]", calls: Calls, make: "Callable[[Side, str, int], T]") -> Iterator[T]:
     """What is made of each call that can be said in this form; the others are told of."""
     from inferbridge.bridge.visible import visible
-    from inferbridge.inspect.calls import Unfit, left_out
+    from inferbridge.recorded.calls import Unfit, left_out
 
     for number, (call, side) in enumerate(chosen, 1):
         title = visible(f"call {call.number}: {side.asked.method} {side.asked.target.partition('?')[0]}")

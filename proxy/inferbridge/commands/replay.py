@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from inferbridge.calling.performing import Manner
     from inferbridge.calling.replaying import Again
     from inferbridge.commands.export import Calls
-    from inferbridge.inspect.answers import Answer
-    from inferbridge.inspect.editing import Edit
-    from inferbridge.inspect.exchanges import Side
+    from inferbridge.recorded.answers import Answer
+    from inferbridge.recorded.editing import Edit
+    from inferbridge.recorded.exchanges import Side
 
 
 @click.command()
@@ -62,8 +62,8 @@ def replay(
     from inferbridge.calling.performing import Manner
     from inferbridge.commands.call import pair
     from inferbridge.commands.export import Calls, parsed
-    from inferbridge.inspect.differences import ALWAYS_NEW
-    from inferbridge.inspect.editing import parse_edit
+    from inferbridge.recorded.differences import ALWAYS_NEW
+    from inferbridge.recorded.editing import parse_edit
 
     wanted = parsed(expression)
     try:
@@ -128,7 +128,7 @@ class _Shown:
     def add(self, title: str, side: "Side", again: "Again", manner: "Manner") -> None:
         """One call."""
         from inferbridge.calling.replaying import replayed
-        from inferbridge.inspect.answers import answers
+        from inferbridge.recorded.answers import answers
 
         new = replayed(side, again, manner)
         recorded, now = answers(side, new)
@@ -141,7 +141,7 @@ class _Shown:
                 _out(f"  {name:8}  {answer.status}  {_json(answer.value)}")
 
     def _differences(self, title: str, recorded: "Answer", now: "Answer", *, is_cut: bool) -> None:
-        from inferbridge.inspect.differences import differences
+        from inferbridge.recorded.differences import differences
 
         found = list(differences(recorded.fields, now.fields, tolerance=self._tolerance, ignored=self._ignored))
         self.failed |= bool(found)
@@ -158,7 +158,7 @@ def _count(number: int) -> str:
 def _json(value: object) -> str:
     import json
 
-    from inferbridge.inspect.differences import MISSING
+    from inferbridge.recorded.differences import MISSING
 
     return repr(value) if value is MISSING else json.dumps(value, ensure_ascii=False, default=repr)
 

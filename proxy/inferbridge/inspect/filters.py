@@ -13,14 +13,14 @@ A time that is not known is neither above nor below anything, so the term does n
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from operator import ge, gt, le, lt
 from typing import Any
 
 from inferbridge.bridge.errors import Code
-from inferbridge_codegen.problems import suggestion
 
 _TERM = re.compile(r'(-?)([^\s:"]*)(:?)("[^"]*"|[^\s"]*)')
 _STATUS = re.compile(r"[1-5](?:xx|[0-9]{2})")
@@ -61,6 +61,11 @@ def parse_filter(text: str) -> Filter:
     return Filter(tuple(tests))
 
 
+def _nearest(word: str, known: Iterable[str]) -> str:
+    found = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
 def _wrong(at: int, reason: str) -> ValueError:
     return ValueError(f"column {at + 1}: {reason}")
 
@@ -69,7 +74,7 @@ def _test(term: re.Match[str], at: int) -> _Test:
     minus, name, colon, quoted = term.groups()
     value, value_at = quoted.strip('"'), term.start(4)
     if name not in _NAMES:
-        near = suggestion(name, _NAMES) or f"; there are {', '.join(_NAMES)}"
+        near = _nearest(name, _NAMES) or f"; there are {', '.join(_NAMES)}"
         raise _wrong(at + len(minus), f"there is no term {name!r}{near}")
     if not colon or not value:
         raise _wrong(value_at, f"{name!r} needs a value, as in {_example(name)}")
@@ -122,7 +127,7 @@ def _code(text: str, at: int) -> int:
         return names[text.upper()]
     if text.isascii() and text.isdecimal() and len(text) <= 2 and int(text) in names.values():
         return int(text)
-    raise _wrong(at, f"{text!r} is no status of gRPC{suggestion(text.upper(), names)}")
+    raise _wrong(at, f"{text!r} is no status of gRPC{_nearest(text.upper(), names)}")
 
 
 def _time(name: str, value: str, at: int) -> _Test:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inferbridge.inspect.calls import Place, Unfit, left_out
-from inferbridge.inspect.commands import curl, grpcurl
-from inferbridge.inspect.exchanges import Side
+from inferbridge.recorded.calls import Place, Unfit, left_out
+from inferbridge.recorded.commands import curl, grpcurl
+from inferbridge.recorded.exchanges import Side
 from recorded_flows import JSON, exchange, flow_of, grpc_flow
 
 TGIS = "/fmaas.GenerationService/Generate"

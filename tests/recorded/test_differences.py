@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from inferbridge.inspect.answers import answers
-from inferbridge.inspect.differences import differences
+from inferbridge.recorded.answers import answers
+from inferbridge.recorded.differences import differences
 from recorded_flows import exchange, flow_of, grpc_flow
 
 EVENTS = (("content-type", "text/event-stream"),)

@@ -7,8 +7,8 @@ from pathlib import Path
 from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 
-from inferbridge.inspect.calls import Place, Unfit
-from inferbridge.inspect.exchanges import Side
+from inferbridge.recorded.calls import Place, Unfit
+from inferbridge.recorded.exchanges import Side
 
 
 def protoset(side: Side, method: MethodDescriptor, place: Place) -> str:

@@ -23,9 +23,9 @@ from inferbridge.bridge.registry import GrpcHalf, RestHalf
 from inferbridge.bridge.routes import Match
 from inferbridge.bridge.streams import GrpcSource, RestSource
 from inferbridge.bridge.values import GrpcRequest, HttpRequest, header
-from inferbridge.inspect.bodies import EVENTS, LIMIT, content_type, is_grpc, reply_body
-from inferbridge.inspect.exchanges import Message, Side
-from inferbridge.inspect.facts import find_endpoint
+from inferbridge.recorded.bodies import EVENTS, LIMIT, content_type, is_grpc, reply_body
+from inferbridge.recorded.exchanges import Message, Side
+from inferbridge.recorded.facts import find_endpoint
 
 _LENIENT = Policy(lossy=True, nan="literal")
 

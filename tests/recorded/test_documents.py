@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from mitmproxy import http
 
 from inferbridge.cli import main
-from inferbridge.inspect import lines
-from inferbridge.inspect.calls import Place
-from inferbridge.inspect.har import har_entry, har_log
-from inferbridge.inspect.lines import json_text, line_of, schema
+from inferbridge.recorded import lines
+from inferbridge.recorded.calls import Place
+from inferbridge.recorded.har import har_entry, har_log
+from inferbridge.recorded.lines import json_text, line_of, schema
 from recorded_flows import JSON, OK, exchange, flow_of, grpc_flow, written
 
 HAR: Any = json.loads(Path(__file__).with_name("har-1.2.schema.json").read_text())

@@ -17,8 +17,8 @@ from mitmproxy import exceptions, http
 from mitmproxy.io import FlowReader
 
 from inferbridge.bridge.values import Headers, header
-from inferbridge.inspect.facts import facts_of
 from inferbridge.inspect.views import FLOW_KEY
+from inferbridge.recorded.facts import facts_of
 
 
 @dataclass(frozen=True, slots=True)

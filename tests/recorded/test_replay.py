@@ -9,8 +9,8 @@ from click.testing import CliRunner, Result
 
 from inferbridge.cli import main
 from inferbridge.mock.serving import Doors, mocking
-from inspect_gateway import gateway
 from recorded_flows import JSON, flow_of, recorded, recorded_rpc, written
+from recorded_gateway import gateway
 
 PROMPT = {"model": "m", "prompt": "to be or", "stream": True}
 TGIS = "/fmaas.GenerationService/Generate"

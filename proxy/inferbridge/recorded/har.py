@@ -15,10 +15,10 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from inferbridge.bridge.values import Headers, header
-from inferbridge.inspect.calls import Place, encoded
-from inferbridge.inspect.credentials import hidden_headers, hidden_target
-from inferbridge.inspect.exchanges import Exchange, Message, Side
-from inferbridge.inspect.lines import line_of
+from inferbridge.recorded.calls import Place, encoded
+from inferbridge.recorded.credentials import hidden_headers, hidden_target
+from inferbridge.recorded.exchanges import Exchange, Message, Side
+from inferbridge.recorded.lines import line_of
 from inferbridge.upstream.address import parse_address
 
 

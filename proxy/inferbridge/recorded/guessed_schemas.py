@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
-from inferbridge.inspect.bodies import EVENTS, Body, reply_body, request_body
-from inferbridge.inspect.exchanges import Side
+from inferbridge.recorded.bodies import EVENTS, Body, reply_body, request_body
+from inferbridge.recorded.exchanges import Side
 
 _ID = re.compile(r"[0-9]+|[0-9a-fA-F]{12,}|[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|(?=[^/]*[0-9])[A-Za-z]+-[A-Za-z0-9]{16,}")
 """Segments of paths that name one of many: numbers, UUIDs, hashes, `cmpl-…`."""

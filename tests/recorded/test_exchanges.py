@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from mitmproxy.test import tflow
 
-from inferbridge.inspect.bodies import reply_body, request_body
 from inferbridge.inspect.exact_json import exact_json
-from inferbridge.inspect.exchanges import Exchange, Unreadable, read_exchanges
+from inferbridge.recorded.bodies import reply_body, request_body
+from inferbridge.recorded.exchanges import Exchange, Unreadable, read_exchanges
 from recorded_flows import GRPC, JSON, OK, exchange, flow_of, grpc_flow, written
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"

@@ -8,8 +8,8 @@ where there is no place for one, out of `printf`, which as a builtin of the shel
 import shlex
 
 from inferbridge.bridge.values import header
-from inferbridge.inspect.bodies import is_streamed
-from inferbridge.inspect.calls import (
+from inferbridge.recorded.bodies import is_streamed
+from inferbridge.recorded.calls import (
     Place,
     described,
     encoded,
@@ -19,9 +19,9 @@ from inferbridge.inspect.calls import (
     rest_headers,
     timeout_of,
 )
-from inferbridge.inspect.credentials import Text, merged, target_text
-from inferbridge.inspect.exchanges import Side
-from inferbridge.inspect.protosets import protoset
+from inferbridge.recorded.credentials import Text, merged, target_text
+from inferbridge.recorded.exchanges import Side
+from inferbridge.recorded.protosets import protoset
 
 _LONGEST_WORD = 64 * 1024
 """Bytes; Linux takes words of 128 KiB."""

@@ -13,10 +13,10 @@ from inferbridge.bridge.errors import BridgeError
 from inferbridge.bridge.framing import unframe
 from inferbridge.bridge.values import header, join
 from inferbridge.bridge.wire import WireError
-from inferbridge.inspect.bodies import LIMIT, is_grpc
-from inferbridge.inspect.exchanges import Message, Side
 from inferbridge.inspect.page import Budget
 from inferbridge.inspect.wire_fields import DELIMITED, FIXED32, FIXED64, VARINT, WireField, wire_fields
+from inferbridge.recorded.bodies import LIMIT, is_grpc
+from inferbridge.recorded.exchanges import Message, Side
 
 _MOST_FIELDS = 100_000
 _DEEPEST = 16

@@ -10,9 +10,9 @@ from google.protobuf.descriptor import MethodDescriptor
 from inferbridge.bridge.errors import BridgeError
 from inferbridge.bridge.framing import parse_timeout, split
 from inferbridge.bridge.values import HOP_BY_HOP, header
-from inferbridge.inspect.bodies import method_of, request_body
-from inferbridge.inspect.credentials import Text, header_text
-from inferbridge.inspect.exchanges import Side
+from inferbridge.recorded.bodies import method_of, request_body
+from inferbridge.recorded.credentials import Text, header_text
+from inferbridge.recorded.exchanges import Side
 from inferbridge.upstream.address import Address, parse_address
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")

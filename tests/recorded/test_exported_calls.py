@@ -12,9 +12,9 @@ from click.testing import CliRunner, Result
 from mitmproxy import http
 
 from inferbridge.cli import main
-from inferbridge.inspect.bodies import reply_body
-from inspect_gateway import gateway
+from inferbridge.recorded.bodies import reply_body
 from recorded_flows import GRPC, JSON, exchange, recorded, recorded_rpc, written
+from recorded_gateway import gateway
 from runtimes import grpcurl
 
 PROMPT = {"model": "m", "prompt": 'it\'s "to be" or $(not) é'}

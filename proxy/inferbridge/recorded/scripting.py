@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from importlib.resources import files
 
 from inferbridge.bridge.visible import visible
-from inferbridge.inspect.calls import (
+from inferbridge.recorded.calls import (
     Place,
     described,
     encoded,
@@ -21,9 +21,9 @@ from inferbridge.inspect.calls import (
     rest_headers,
     timeout_of,
 )
-from inferbridge.inspect.credentials import Text, merged, target_text
-from inferbridge.inspect.exchanges import Side
-from inferbridge.inspect.protosets import descriptor_set
+from inferbridge.recorded.credentials import Text, merged, target_text
+from inferbridge.recorded.exchanges import Side
+from inferbridge.recorded.protosets import descriptor_set
 
 _WIDTH = 100
 
@@ -45,7 +45,7 @@ class Script:
 
     def text(self) -> str:
         """All of it."""
-        preludes = [files("inferbridge.inspect.scripts").joinpath(name).read_text() for name in sorted(self._preludes)]
+        preludes = [files("inferbridge.recorded").joinpath(name).read_text() for name in sorted(self._preludes)]
         protos = [f"{name} = {_literal_lines(content)}\n" for content, name in self._protos.items()]
         return "\n\n".join(["#!/usr/bin/env python3", *preludes, *protos, "is_good = True", *self._calls, _END])
 
@@ -53,7 +53,7 @@ class Script:
         address = self._place.address(side)
         reveal = self._place.reveal
         target = encoded(target_text(side.asked.target, reveal=reveal))
-        self._preludes.add("over_rest.py")
+        self._preludes.add("over_rest.py.txt")
         return _call(
             "rest",
             repr(address.tls),
@@ -70,7 +70,7 @@ class Script:
         address = self._place.address(side)
         protos = self._protos.setdefault(descriptor_set(method), f"PROTOS_{len(self._protos) + 1}")
         timeout = timeout_of(side)
-        self._preludes.add("over_grpc.py")
+        self._preludes.add("over_grpc.py.txt")
         return _call(
             "rpc",
             repr(address.tls),

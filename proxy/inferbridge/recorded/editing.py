@@ -19,12 +19,12 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from inferbridge.bridge.framing import frame
 from inferbridge.bridge.transcode import to_message
 from inferbridge.bridge.values import join
-from inferbridge.inspect.bodies import Body, method_of, request_body
-from inferbridge.inspect.calls import described
 from inferbridge.inspect.exact_json import exact_json
-from inferbridge.inspect.exchanges import Side
-from inferbridge.inspect.facts import find_endpoint
 from inferbridge.inspect.translation import known_places
+from inferbridge.recorded.bodies import Body, method_of, request_body
+from inferbridge.recorded.calls import described
+from inferbridge.recorded.exchanges import Side
+from inferbridge.recorded.facts import find_endpoint
 from inferbridge_codegen.problems import suggestion
 
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[([0-9]{1,9})\]")

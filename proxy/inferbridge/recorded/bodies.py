@@ -16,8 +16,8 @@ from inferbridge.bridge.transcode import to_json
 from inferbridge.bridge.values import header, join
 from inferbridge.bridge.wire import Unknown, unknown_names
 from inferbridge.inspect.exact_json import exact_json
-from inferbridge.inspect.exchanges import Message, Side
 from inferbridge.inspect.known import find_method
+from inferbridge.recorded.exchanges import Message, Side
 
 LIMIT = 64 * 1024 * 1024
 _LINES = ("application/x-ndjson", "application/jsonl")

@@ -4,11 +4,11 @@ import json
 from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
-from inferbridge.inspect.bodies import method_of
-from inferbridge.inspect.exchanges import Exchange, Side
-from inferbridge.inspect.facts import find_endpoint
-from inferbridge.inspect.guessed_protos import protos_of
-from inferbridge.inspect.guessed_schemas import openapi_of
+from inferbridge.recorded.bodies import method_of
+from inferbridge.recorded.exchanges import Exchange, Side
+from inferbridge.recorded.facts import find_endpoint
+from inferbridge.recorded.guessed_protos import protos_of
+from inferbridge.recorded.guessed_schemas import openapi_of
 from inferbridge_codegen.importing.skeleton import spec_name
 from inferbridge_codegen.importing.sources import Imported, from_descriptors, from_openapi
 

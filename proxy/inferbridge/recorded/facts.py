@@ -13,7 +13,7 @@ from inferbridge.bridge.values import header, join
 from inferbridge.inspect.known import find_method
 
 if TYPE_CHECKING:
-    from inferbridge.inspect.exchanges import Message
+    from inferbridge.recorded.exchanges import Message
 
 _READ_BYTES = 1 << 20
 _MODEL = ("model", "model_name", "model_id")

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from inferbridge.bridge.framing import frame
 from inferbridge.cli import main
-from inferbridge.inspect.guessed_schemas import shape
+from inferbridge.recorded.guessed_schemas import shape
 from recorded_flows import GRPC, OK, flow_of, written
 
 ASK = b'{"text":"a","options":{"top":3}}'

@@ -14,9 +14,9 @@ import msgspec
 from msgspec import Meta, Struct
 
 from inferbridge.bridge.values import Headers
-from inferbridge.inspect.bodies import Body, Kind, reply_body, request_body
-from inferbridge.inspect.credentials import hidden_headers, hidden_target
-from inferbridge.inspect.exchanges import Exchange, Message, Side
+from inferbridge.recorded.bodies import Body, Kind, reply_body, request_body
+from inferbridge.recorded.credentials import hidden_headers, hidden_target
+from inferbridge.recorded.exchanges import Exchange, Message, Side
 
 type _Size = Annotated[int, Meta(ge=0)]
 type _Milliseconds = Annotated[float, Meta(ge=0.0)]

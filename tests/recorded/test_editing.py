@@ -5,9 +5,9 @@ import json
 import pytest
 
 from inferbridge.bridge.errors import BridgeError
-from inferbridge.inspect.bodies import request_body
-from inferbridge.inspect.editing import edited, parse_edit
-from inferbridge.inspect.exchanges import Side
+from inferbridge.recorded.bodies import request_body
+from inferbridge.recorded.editing import edited, parse_edit
+from inferbridge.recorded.exchanges import Side
 from recorded_flows import GRPC, exchange, flow_of, grpc_flow
 
 TGIS = "/fmaas.GenerationService/Generate"
