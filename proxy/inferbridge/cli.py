@@ -9,10 +9,12 @@ import click
 
 from inferbridge.commands import BAD_INPUT, FAILURE, SPECS_VARIABLE, gateway_options, own_specs
 from inferbridge.commands.call import call
+from inferbridge.commands.export import export
 from inferbridge.commands.importing import import_spec
 from inferbridge.commands.inspecting import inspect
 from inferbridge.commands.keys import keys
 from inferbridge.commands.mock import mock
+from inferbridge.commands.replay import replay
 
 if TYPE_CHECKING:
     from inferbridge_codegen.model.types import Model
@@ -218,10 +220,12 @@ def demo(keep: bool, listen: str | None) -> None:
 
 
 main.add_command(call)
+main.add_command(export)
 main.add_command(import_spec)
 main.add_command(inspect)
 main.add_command(keys)
 main.add_command(mock)
+main.add_command(replay)
 
 if __name__ == "__main__":
     main()

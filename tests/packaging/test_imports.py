@@ -58,6 +58,8 @@ FORBIDDEN = {
     "inferbridge.flows": ("inferbridge_codegen", "inferbridge.cli", "inferbridge.demo", "inferbridge.run"),
     "inferbridge.inspect": ("inferbridge_codegen", "inferbridge.flows", "inferbridge.gateway", "inferbridge.upstream",
                             "inferbridge.config", "inferbridge.addon", "inferbridge.cli", "inferbridge.demo"),
+    "inferbridge.recorded": ("inferbridge.gateway", "inferbridge.config", "inferbridge.addon", "inferbridge.cli",
+                             "inferbridge.calling", "inferbridge.demo"),
     "inferbridge.demo": ("inferbridge_codegen", "grpc", "grpc_tools", "inferbridge.cli"),
     "inferbridge": ("grpc", "grpc_tools"),
 }  # fmt: skip
@@ -98,6 +100,7 @@ def test_the_extra_stays_behind_the_proxy() -> None:
         "inferbridge.inspect.told",
         "inferbridge.inspect.views",
         "inferbridge.observe",
+        "inferbridge.recorded.exchanges",
     )
     extra = [one for one in IMPORTS if within(one.imported, "mitmproxy", "h2", "httptools", "prometheus_client")]
     found = [one for one in extra if not within(one.importer, *needing)]
@@ -129,6 +132,7 @@ def test_protobufs_own_codecs_stay_off_the_data_path() -> None:
         "inferbridge.gateway.local",
         "inferbridge.gateway.rest_services",
         "inferbridge.inspect",
+        "inferbridge.recorded",
     )
     using = [one for one in IMPORTS if within(one.importer, "inferbridge") and within(one.imported, "google.protobuf")]
     assert using

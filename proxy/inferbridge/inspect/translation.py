@@ -184,6 +184,11 @@ def _places(asked: Asked) -> Mapping[str, list[str]]:
     return found
 
 
+def known_places(api: str, endpoint: str, way: str) -> tuple[str, ...]:
+    """All places of a request that the specs name, of every field; none of an endpoint that they do not have."""
+    return tuple(place for places in _places(Asked(api, endpoint, way, None)).values() for place in places)
+
+
 def _said(asked: Asked, places: Collection[str]) -> _Said:
     """The first place that says something, or none."""
     for place in places:
