@@ -95,6 +95,7 @@ class Http2Codec:
         self._handlers: dict[type[h2.events.Event], Callable[[Any, list[Event]], None]] = {
             h2.events.RequestReceived: self._on_request,
             h2.events.DataReceived: self._on_data,
+            h2.events.TrailersReceived: self._on_trailers,
             h2.events.StreamEnded: self._on_end,
             h2.events.StreamReset: self._on_reset,
             h2.events.WindowUpdated: self._on_window,
@@ -146,7 +147,7 @@ class Http2Codec:
             return
         stream = self._streams[stream_id] = _Stream(event.headers, head)
         length = header(head.headers, "content-length")
-        stream.missing = None if length is None else int(length)  # h2 has refused what is no number
+        stream.missing = None if length is None else int(length)  # h2 has refused what is no number, or differs
         events.append(RequestOpened(stream_id, head))
 
     def _on_data(self, event: h2.events.DataReceived, events: list[Event]) -> None:
@@ -165,18 +166,24 @@ class Http2Codec:
             if stream.refused:
                 return
             if stream.missing:  # h2 looks only at DATA frames, not where HEADERS or trailers end the stream
-                self._refuse_body(event.stream_id, stream, events)
+                self._refuse_rest(event.stream_id, stream, "the body is not as long as its content-length", events)
             else:
                 events.append(RequestEnd(event.stream_id))
 
-    def _refuse_body(self, stream_id: int, stream: _Stream, events: list[Event]) -> None:
+    def _on_trailers(self, event: h2.events.TrailersReceived, events: list[Event]) -> None:
+        """Nobody reads them; but what looks like a second head makes the request malformed (RFC 9113 §8.1)."""
+        stream = self._streams.get(event.stream_id)
+        if stream is not None and not stream.refused and any(name[:1] == b":" for name, _ in event.headers):
+            self._refuse_rest(event.stream_id, stream, "pseudo-header in trailers", events)
+
+    def _refuse_rest(self, stream_id: int, stream: _Stream, why: str, events: list[Event]) -> None:
+        """What came after an acceptable head spoils the request."""
         if stream.status:  # answered already, at least in part
             self.reset(stream_id)
             events.append(RequestCancelled(stream_id))
         else:
             stream.refused = True
-            error = invalid("the body is not as long as its content-length")
-            events.append(ProtocolRefused(stream_id, error, stream.head))
+            events.append(ProtocolRefused(stream_id, invalid(why), stream.head))
 
     def _on_reset(self, event: h2.events.StreamReset, events: list[Event]) -> None:
         if self._streams.pop(event.stream_id, None) is None:

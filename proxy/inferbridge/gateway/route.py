@@ -48,6 +48,8 @@ class Route:
     """That the path names, for the record."""
     sources: tuple[Target, ...] = ()
     """The upstreams whose answers make the client's together, where it lists models."""
+    declared: int = 0
+    """Bytes that the body is to have; 0 where nothing says so."""
     inspects: bool = field(init=False)
     """The body is to be read before anything is sent."""
 
