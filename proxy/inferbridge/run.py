@@ -19,7 +19,7 @@ from inferbridge.config.showing import shown
 from inferbridge.gateway import build
 from inferbridge.gateway.application import Application
 from inferbridge.gateway.client_tls import ClientTls
-from inferbridge.gateway.counters import NO_COUNTERS
+from inferbridge.gateway.counters import NO_COUNTERS, Counters
 from inferbridge.gateway.listening import listening
 from inferbridge.gateway.recording import Observer, Recorder
 from inferbridge.gateway.service import GatewayService
@@ -97,7 +97,8 @@ async def _serve(settings: Settings, ready: Ready, warn: Callable[[list[str]], N
     try:
         async with _observed(settings, service, metrics, bound) as started:
             # a record, and an id of its own, cost a call time: it has them where somebody reads them
-            await _run(settings, Recorder(guard, observers) if observers else guard, client_tls, started)
+            recorded = Recorder(guard, observers) if observers else guard
+            await _run(settings, recorded, client_tls, started, metrics or NO_COUNTERS)
     finally:
         await guard.close()
         if access_log is not None:
@@ -129,7 +130,9 @@ async def _observed(
         yield started
 
 
-async def _run(settings: Settings, application: Application, client_tls: ClientTls | None, ready: Ready) -> None:
+async def _run(
+    settings: Settings, application: Application, client_tls: ClientTls | None, ready: Ready, counters: Counters
+) -> None:
     await addon.run(
         application,
         [(listener.host, listener.port) for listener in settings.listen],
@@ -139,6 +142,7 @@ async def _run(settings: Settings, application: Application, client_tls: ClientT
         lambda addresses: ready(Bound(tuple(Listener(host, port) for host, port in addresses))),
         # who has a certificate wants it used: nobody may then send in the clear by mistake
         require_tls=client_tls is not None,
+        counters=counters,
     )
 
 

@@ -17,6 +17,12 @@ class Counters(Protocol):
         `error` is when nobody could tell, because what had to be asked did not answer.
         """
 
+    def rejected(self, limit: str) -> None:
+        """A client came up against a limit that is not one of a call: named as in the configuration."""
+
+    def abused(self, kind: str) -> None:
+        """A client's HTTP/2 connection was ended because it sent too much that costs more to read than to send."""
+
 
 class NoCounters:
     """Keeps no numbers."""
@@ -25,6 +31,12 @@ class NoCounters:
         """Not counted."""
 
     def auth(self, method: str, result: AuthResult, reason: str) -> None:
+        """Not counted."""
+
+    def rejected(self, limit: str) -> None:
+        """Not counted."""
+
+    def abused(self, kind: str) -> None:
         """Not counted."""
 
 

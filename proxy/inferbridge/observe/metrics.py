@@ -36,7 +36,13 @@ AUTH = Metric(
 UPSTREAM_UP = Metric(
     "inferbridge_upstream_up", "gauge", "1 when the upstream says that it is ready, else 0.", ("upstream",)
 )
-METRICS = (BUILD_INFO, *CALLS, LOST_FIELDS, AUTH, UPSTREAM_UP)
+ABUSE = Metric(
+    "inferbridge_h2_abuse_total",
+    "counter",
+    "HTTP/2 connections that were ended because of floods: of what is `kind`.",
+    ("kind",),
+)
+METRICS = (BUILD_INFO, *CALLS, ABUSE, LOST_FIELDS, AUTH, UPSTREAM_UP)
 """All there are."""
 
 
@@ -51,6 +57,7 @@ class Metrics:
         build.info({"version": versions.inferbridge, "spec_hash": versions.spec_hash})
         self._lost = Count(LOST_FIELDS, self._registry)
         self._auth = Count(AUTH, self._registry)
+        self._abuse = Count(ABUSE, self._registry)
         self.calls = CallMetrics(self._registry)
         """Hears of every call."""
         self._up = Gauge(UPSTREAM_UP.name, UPSTREAM_UP.help, UPSTREAM_UP.labels, registry=self._registry)
@@ -62,6 +69,14 @@ class Metrics:
     def auth(self, method: str, result: AuthResult, reason: str) -> None:
         """As in `Counters`."""
         self._auth.add(method, result, reason)
+
+    def rejected(self, limit: str) -> None:
+        """As in `Counters`."""
+        self.calls.rejected(limit)
+
+    def abused(self, kind: str) -> None:
+        """As in `Counters`."""
+        self._abuse.add(kind)
 
     def upstream_up(self, upstream: str, up: bool) -> None:
         """An upstream says whether it is ready."""
