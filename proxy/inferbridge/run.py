@@ -20,7 +20,7 @@ from inferbridge.config.showing import shown
 from inferbridge.gateway import build
 from inferbridge.gateway.application import Application
 from inferbridge.gateway.client_tls import ClientTls
-from inferbridge.gateway.counters import NO_COUNTERS
+from inferbridge.gateway.counters import NO_COUNTERS, Counters
 from inferbridge.gateway.listening import listening
 from inferbridge.gateway.recording import Observer, Recorder
 from inferbridge.gateway.service import GatewayService
@@ -110,7 +110,7 @@ async def _serve_observed(
             observers = [one for one in (*telemetry, *wanted, capturer) if one is not None]
             recorder = Recorder(guard, observers, [capturer] if capturer is not None else [])
             # a record, and an id of its own, cost a call time: it has them where somebody reads them
-            await _run(settings, recorder if observers else guard, client_tls, started)
+            await _run(settings, recorder if observers else guard, client_tls, started, metrics or NO_COUNTERS)
     finally:
         await guard.close()
         if access_log is not None:
@@ -142,7 +142,9 @@ async def _observed(
         yield started
 
 
-async def _run(settings: Settings, application: Application, client_tls: ClientTls | None, ready: Ready) -> None:
+async def _run(
+    settings: Settings, application: Application, client_tls: ClientTls | None, ready: Ready, counters: Counters
+) -> None:
     await addon.run(
         application,
         [(listener.host, listener.port) for listener in settings.listen],
@@ -152,6 +154,7 @@ async def _run(settings: Settings, application: Application, client_tls: ClientT
         lambda addresses: ready(Bound(tuple(Listener(host, port) for host, port in addresses))),
         # who has a certificate wants it used: nobody may then send in the clear by mistake
         require_tls=client_tls is not None,
+        counters=counters,
     )
 
 

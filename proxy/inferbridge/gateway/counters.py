@@ -25,6 +25,12 @@ class Counters(Protocol):
     def watch(self, upstream: str, pool: WatchedPool) -> None:
         """There is an upstream, whose connections tell how they are when somebody wants to know."""
 
+    def rejected(self, limit: str) -> None:
+        """A client came up against a limit that is not one of a call: named as in the configuration."""
+
+    def abused(self, kind: str) -> None:
+        """A client's HTTP/2 connection was ended because it sent too much that costs more to read than to send."""
+
 
 class NoCounters:
     """Keeps no numbers."""
@@ -40,6 +46,12 @@ class NoCounters:
 
     def watch(self, upstream: str, pool: WatchedPool) -> None:
         """Nobody wants to know."""
+
+    def rejected(self, limit: str) -> None:
+        """Not counted."""
+
+    def abused(self, kind: str) -> None:
+        """Not counted."""
 
 
 NO_COUNTERS = NoCounters()

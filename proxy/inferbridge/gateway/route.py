@@ -50,6 +50,8 @@ class Route:
     """The upstreams whose answers make the client's together, where it lists models."""
     over: tuple[Target, Bridge] | None = None
     """The one target of all these calls and the bridge to it, where nothing in a body decides that."""
+    declared: int = 0
+    """Bytes that the body is to have; 0 where nothing says so."""
     inspects: bool = field(init=False)
     """The body is to be read before anything is sent."""
 

@@ -77,7 +77,7 @@ TRANSLATION_ERRORS = Metric(
 REJECTED = Metric(
     "inferbridge_limits_rejected_total",
     "counter",
-    "Calls that a limit ended: a `rate` of the caller, or a `size`.",
+    "What a limit ended: calls by a `rate` of the caller or a `size`; connections and their calls by the limit's name.",
     ("limit",),
 )
 CALLS = (REQUESTS, DURATION, OVERHEAD, IN_FLIGHT, TTFT, GAPS, TOKENS, MESSAGES, TRANSLATION_ERRORS, REJECTED)
@@ -127,6 +127,10 @@ class CallMetrics:
             self._tokens.add(model, "output", count=record.tokens_out or 0)
         if record.flags:
             self._flags(record, operation)
+
+    def rejected(self, limit: str) -> None:
+        """A limit of connections was met."""
+        self._rejected.add(limit)
 
     def _in_flight(self, record: CallRecord, more: int) -> None:
         if record.is_grpc:

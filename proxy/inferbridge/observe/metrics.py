@@ -57,6 +57,12 @@ CAPTURE_DROPPED = Metric(
     "Calls that were to be captured and are not, by the sink that lost them (`all`: none was reached).",
     ("sink", "reason"),
 )
+ABUSE = Metric(
+    "inferbridge_h2_abuse_total",
+    "counter",
+    "HTTP/2 connections that were ended because of floods: of what is `kind`.",
+    ("kind",),
+)
 METRICS = (
     BUILD_INFO,
     *CALLS,
@@ -68,6 +74,7 @@ METRICS = (
     CONNECTIONS,
     CAPTURED,
     CAPTURE_DROPPED,
+    ABUSE,
 )
 """All there are."""
 _STATES: dict[State, int] = {"closed": 0, "half open": 1, "open": 2}
@@ -86,6 +93,7 @@ class Metrics:
         self._auth = Count(AUTH, self._registry)
         self._captured = Count(CAPTURED, self._registry)
         self._capture_dropped = Count(CAPTURE_DROPPED, self._registry)
+        self._abuse = Count(ABUSE, self._registry)
         self.calls = CallMetrics(self._registry)
         """Hears of every call."""
         self._up = self._gauge(UPSTREAM_UP)
@@ -112,6 +120,14 @@ class Metrics:
         """As in `Counters`."""
         self._breaker.labels(upstream).set_function(lambda: _STATES[pool.state])
         self._connections.labels(upstream).set_function(lambda: pool.connections)
+
+    def rejected(self, limit: str) -> None:
+        """As in `Counters`."""
+        self.calls.rejected(limit)
+
+    def abused(self, kind: str) -> None:
+        """As in `Counters`."""
+        self._abuse.add(kind)
 
     def upstream_up(self, upstream: str, up: bool) -> None:
         """An upstream says whether it is ready."""

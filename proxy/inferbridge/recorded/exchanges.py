@@ -3,7 +3,7 @@
     client ── asked ──▶ gateway ── asked ──▶ runtime
            ◀── told ──         ◀── told ────
 
-A flow of the gateway holds what its transcript knew (`FLOW_KEY` in `inspect.told`): both sides and the call's record. Of
+A flow of the gateway holds what its transcript knew (`inspect.told.FLOW_KEY`): both sides and the call's record. Of
 another flow there is the client's side alone; what a record would say is read off the call as far as the specs know it.
 Anything may be missing from a flow, and nothing that stands in one is trusted.
 """
