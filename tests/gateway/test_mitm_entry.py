@@ -16,6 +16,7 @@ from mitmproxy.options import Options
 import inferbridge.gateway
 from gateway.applications import Echo
 from inferbridge.addon import GatewayAddon
+from inferbridge.capture.settings import CaptureSettings
 from inferbridge.config import AccessLog, Admin, Listener, ListenerTls
 from inferbridge.gateway.application import Application
 from inferbridge.gateway.limits import Limits
@@ -31,6 +32,7 @@ class Settings:
     tls: ListenerTls
     admin: Admin = Admin()  # noqa: RUF009 - it is frozen
     access_log: AccessLog = AccessLog()  # noqa: RUF009 - it is frozen
+    capture: CaptureSettings = CaptureSettings()  # noqa: RUF009 - it is frozen
 
 
 class Build:
@@ -41,7 +43,8 @@ class Build:
             raise ValueError("broken.yaml:1:1: no")
         listen = Listener("127.0.0.1", 9901) if path.name == "admin.yaml" else None
         tls = ListenerTls(path if path.suffix == ".pem" else None)
-        return Settings(replace(Limits(), streams=7), tls, Admin(listen))
+        capture = CaptureSettings(enabled=path.name == "capture.yaml")
+        return Settings(replace(Limits(), streams=7), tls, Admin(listen), capture=capture)
 
     def application(self, settings: Settings) -> Application:
         return Echo()
@@ -92,6 +95,13 @@ async def test_an_admin_port_is_not_promised(master: Master, caplog: pytest.LogC
     master.options.update(inferbridge_config="admin.yaml")
     assert isinstance(addon(master).application, Echo)
     assert [record.getMessage() for record in caplog.records if "admin.listen" in record.getMessage()]
+
+
+async def test_a_capture_is_not_promised(master: Master, caplog: pytest.LogCaptureFixture) -> None:
+    """mitmproxy's own tools capture no payloads: a file that asks for it works, and the log says what does not."""
+    master.options.update(inferbridge_config="capture.yaml")
+    assert isinstance(addon(master).application, Echo)
+    assert [record.getMessage() for record in caplog.records if "capture has no effect" in record.getMessage()]
 
 
 async def test_tls_of_the_configuration(master: Master, certificate: Path, tmp_path: Path) -> None:

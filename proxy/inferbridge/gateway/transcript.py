@@ -24,6 +24,8 @@ DEFAULT_LIMIT = 1 << 20
 """Bytes of each message."""
 MAX_PIECES = 4096
 """Whose times are kept; further ones count as part of the last."""
+MAX_LEGS = 64
+"""Whose bodies are kept; of further ones, of a batch that becomes many calls, the sizes are known."""
 
 
 @dataclass(slots=True)
@@ -158,7 +160,8 @@ class Transcript:
 
     def ask(self, request: UpstreamRequest, runtime: Runtime) -> Leg:
         """A runtime is asked."""
-        hidden, limit = self.hidden | {runtime.credential}, self.asked.limit
+        hidden = self.hidden | {runtime.credential}
+        limit = self.asked.limit if len(self.legs) < MAX_LEGS else 0
         asked = _asked(request.method, request.path, (*request.headers, *request.own), hidden, limit)
         for chunk in request.chunks:
             asked.add(chunk)
