@@ -65,7 +65,7 @@ async def report(what: str, target: Target, path: str, body: bytes, calls: int, 
     service = GatewayService([target], APIS, Policy(), Limits())
 
     def way(kept: FlowKeeper, transcriber: FlowKeeper | None) -> Way:
-        return calling(Recorder(service, [kept], [transcriber]), path, body), kept
+        return calling(Recorder(service, [kept], [transcriber] if transcriber is not None else []), path, body), kept
 
     alone, unwanted, wanted = keeper(), keeper(), keeper(View())
     ways = {ALONE: way(alone, None), UNWANTED: way(unwanted, unwanted), "mitmweb's view": way(wanted, wanted)}
