@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from mitmproxy import contentviews
-from mitmproxy.test import taddons
 
 from inferbridge.cli import main
-from inferbridge.inspect.views import GrpcJsonView, register
+from inferbridge.inspect.views import GrpcJsonView
 from inferbridge.mock.serving import Doors, mocking
 from recorded_flows import JSON, flow_of, recorded, recorded_rpc, written
 from recorded_gateway import gateway
@@ -87,14 +86,10 @@ async def test_what_was_edited_in_mitmproxy_is_sent(tmp_path: Path, monkeypatch:
     """A request that somebody has changed in a view, and saved, is answered as it now stands."""
     async with gateway(tmp_path, monkeypatch) as address:
         flow = await recorded_rpc(f"grpc://{address}", "tgis", TGIS, ASKED)
-        with taddons.context() as context:
-            context.options.add_option("protobuf_definitions", str, "", "")
-            register()
-            text = contentviews.prettify_message(flow.request, flow, GrpcJsonView.name).text
-            flow.backup()
-            flow.request.content = contentviews.reencode_message(
-                text.replace("to be or", "edited"), flow.request, flow, GrpcJsonView.name
-            )
+        view, metadata = GrpcJsonView(), contentviews.make_metadata(flow.request, flow)
+        text = view.prettify(flow.request.content or b"", metadata)
+        flow.backup()
+        flow.request.content = view.reencode(text.replace("to be or", "edited"), metadata)
         result = await replay(str(written(tmp_path / "x.flows", [flow])), "--diff")
     assert 'answer.responses[0].text: "to be or" -> "edited"' in result.stdout
 
