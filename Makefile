@@ -32,7 +32,7 @@ test: lint types check test-unit test-light
 	@.ci/test-other-pythons
 
 test-unit: setup
-	$(BIN)/python -m pytest -q -m 'not runtimes and not heavy'
+	$(BIN)/python -m pytest -q -n auto -m 'not runtimes and not heavy'
 
 test-light: setup
 	$(BIN)/python -m pytest -q -m runtimes

@@ -28,6 +28,7 @@ from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from inferbridge.auth.identity import ClientCertificate
 from inferbridge.gateway.application import Application
 from inferbridge.gateway.client_tls import ClientTls
+from inferbridge.gateway.counters import NO_COUNTERS, Counters
 from inferbridge.gateway.inject import Link
 from inferbridge.gateway.layer import ClosingLayer, GatewayLayer
 from inferbridge.gateway.limits import Limits
@@ -60,6 +61,7 @@ class GatewayAddon:
         client_tls: ClientTls | None = None,
         require_tls: bool = False,
         name: str = "inferbridge",
+        counters: Counters = NO_COUNTERS,
     ) -> None:
         """Without `client_tls` mitmproxy signs a certificate with its own authority for a client that speaks TLS."""
         self.application = application
@@ -67,6 +69,7 @@ class GatewayAddon:
         self.client_tls = client_tls
         self.require_tls = require_tls
         self.name = name
+        self.counters = counters
 
     # Hooks
 
@@ -120,7 +123,7 @@ class GatewayAddon:
         certificate: Callable[[], ClientCertificate | None] = lambda: None,
     ) -> GatewayLayer:
         link = Link(_proxyserver().connections[context.client.id])
-        return GatewayLayer(context, application, self.limits, link.inject, link.take_over, certificate)
+        return GatewayLayer(context, application, self.limits, link.inject, link.take_over, certificate, self.counters)
 
 
 def _proxyserver() -> Proxyserver:
@@ -157,6 +160,7 @@ async def run(
     ready: Callable[[list[Address]], None],
     *,
     require_tls: bool = False,
+    counters: Counters = NO_COUNTERS,
 ) -> None:
     """Serve until SIGINT, SIGTERM or cancellation, then close every connection.
 
@@ -174,6 +178,7 @@ async def run(
         client_tls=client_tls,
         require_tls=require_tls,
         name="nextlayer",  # the one mitmproxy misses
+        counters=counters,
     )
     master.addons.add(Proxyserver(), *([TlsConfig()] if client_tls is None else []), addon, started)
     options.update(**listening_options(listen, limits, confdir))

@@ -9,10 +9,12 @@ import click
 
 from inferbridge.commands import BAD_INPUT, FAILURE, SPECS_VARIABLE, gateway_options, own_specs
 from inferbridge.commands.call import call
+from inferbridge.commands.export import export
 from inferbridge.commands.importing import import_spec
 from inferbridge.commands.inspecting import inspect
 from inferbridge.commands.keys import keys
 from inferbridge.commands.mock import mock
+from inferbridge.commands.replay import replay
 
 if TYPE_CHECKING:
     from inferbridge_codegen.model.types import Model
@@ -197,6 +199,16 @@ def config_schema() -> None:
     click.echo(json.dumps(settings_schema(), indent=2))
 
 
+@main.command("dashboard")
+def grafana_dashboard() -> None:
+    """Print a Grafana dashboard of the proxy's metrics."""
+    import json
+
+    from inferbridge.observe.dashboard import dashboard
+
+    click.echo(json.dumps(dashboard(), indent=2))
+
+
 @main.command()
 @click.option("--serve", "keep", is_flag=True, help="Keep everything running after the tour, until Ctrl-C.")
 @click.option("--listen", metavar="HOST:PORT", help="Where the proxy listens; default: any free port of 127.0.0.1.")
@@ -208,10 +220,12 @@ def demo(keep: bool, listen: str | None) -> None:
 
 
 main.add_command(call)
+main.add_command(export)
 main.add_command(import_spec)
 main.add_command(inspect)
 main.add_command(keys)
 main.add_command(mock)
+main.add_command(replay)
 
 if __name__ == "__main__":
     main()

@@ -14,16 +14,17 @@ import click
 
 from inferbridge import addon
 from inferbridge.bridge import allocator
+from inferbridge.capture.build import capturing
 from inferbridge.config import EXIT_CODE, Flags, Listener, Settings, SettingsError
 from inferbridge.config.showing import shown
 from inferbridge.gateway import build
 from inferbridge.gateway.application import Application
 from inferbridge.gateway.client_tls import ClientTls
-from inferbridge.gateway.counters import NO_COUNTERS
+from inferbridge.gateway.counters import NO_COUNTERS, Counters
 from inferbridge.gateway.listening import listening
 from inferbridge.gateway.recording import Observer, Recorder
 from inferbridge.gateway.service import GatewayService
-from inferbridge.observe import admin, logs
+from inferbridge.observe import admin, logs, otlp
 from inferbridge.observe.access_log import AccessLog
 from inferbridge.observe.health import Health
 from inferbridge.observe.metrics import Metrics
@@ -83,22 +84,33 @@ def warn(lines: list[str]) -> None:
 
 
 async def _serve(settings: Settings, ready: Ready, warn: Callable[[list[str]], None] = lambda _: None) -> None:
+    async with otlp.sending(os.environ) as telemetry:
+        await _serve_observed(settings, telemetry, ready, warn)
+
+
+async def _serve_observed(
+    settings: Settings, telemetry: tuple[Observer, ...], ready: Ready, warn: Callable[[list[str]], None]
+) -> None:
     client_tls = ClientTls(settings.tls) if settings.tls.certificate else None
     metrics = Metrics(versions()) if settings.admin.listen is not None else None
     service = build.service(settings, metrics or NO_COUNTERS)
     guard = build.guard(settings, service, metrics or NO_COUNTERS)
     access_log = AccessLog(_to_stdout, asyncio.get_running_loop().call_soon) if settings.access_log.enabled else None
     wanted: tuple[Observer | None, ...] = (access_log, metrics.calls if metrics is not None else None)
-    observers = [one for one in wanted if one is not None]
 
     def bound(where: Bound) -> None:
         ready(where)
         warn(posture(settings, guard.access.chain.authenticators))
 
     try:
-        async with _observed(settings, service, metrics, bound) as started:
+        async with (
+            capturing(settings.capture, metrics) as capturer,
+            _observed(settings, service, metrics, bound) as started,
+        ):
+            observers = [one for one in (*telemetry, *wanted, capturer) if one is not None]
+            recorder = Recorder(guard, observers, [capturer] if capturer is not None else [])
             # a record, and an id of its own, cost a call time: it has them where somebody reads them
-            await _run(settings, Recorder(guard, observers) if observers else guard, client_tls, started)
+            await _run(settings, recorder if observers else guard, client_tls, started, metrics or NO_COUNTERS)
     finally:
         await guard.close()
         if access_log is not None:
@@ -130,7 +142,9 @@ async def _observed(
         yield started
 
 
-async def _run(settings: Settings, application: Application, client_tls: ClientTls | None, ready: Ready) -> None:
+async def _run(
+    settings: Settings, application: Application, client_tls: ClientTls | None, ready: Ready, counters: Counters
+) -> None:
     await addon.run(
         application,
         [(listener.host, listener.port) for listener in settings.listen],
@@ -140,6 +154,7 @@ async def _run(settings: Settings, application: Application, client_tls: ClientT
         lambda addresses: ready(Bound(tuple(Listener(host, port) for host, port in addresses))),
         # who has a certificate wants it used: nobody may then send in the clear by mistake
         require_tls=client_tls is not None,
+        counters=counters,
     )
 
 

@@ -3,14 +3,19 @@
 import asyncio
 from pathlib import Path
 
+import h2.connection
+import pytest
+
 from gateway.applications import Echo, EchoSink, Silent
-from gateway.serving import TIMEOUT, serving
+from gateway.serving import TIMEOUT, serving, talk
+from inferbridge.gateway.answers import PassthroughAnswer
 from inferbridge.gateway.application import RequestHead, Responder
 from inferbridge.gateway.connection import ClientConnection
 from inferbridge.gateway.direct import DirectProtocol
 from inferbridge.gateway.limits import Limits
 
 POST = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
+POST_HEADERS = [(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/a")]
 
 
 class WholeSink(EchoSink):
@@ -62,12 +67,19 @@ class Socket(asyncio.Transport):
         self.written += data
 
 
-async def test_a_message_of_a_stream_does_not_wait_for_another_turn() -> None:
-    """What the client of a stream waits for is on its socket before the event loop goes on; a mere piece is not."""
-    application, transport = Silent(), Socket()
+def take(application: Silent) -> tuple[DirectProtocol, Socket]:
+    """A client's connection that writes to a `Socket`."""
+    transport = Socket()
     connection = ClientConnection(application, Limits(), lambda: None)
     protocol = DirectProtocol(transport, connection, lambda: None, lambda: None)
     connection.wake, connection.flush = protocol.wake, protocol.flush
+    return protocol, transport
+
+
+async def test_a_message_of_a_stream_does_not_wait_for_another_turn() -> None:
+    """What the client of a stream waits for is on its socket before the event loop goes on; a mere piece is not."""
+    application = Silent()
+    protocol, transport = take(application)
     protocol.data_received(POST)
     responder = application.sinks[0].responder
     responder.head(200, (("content-type", "text/event-stream"),))
@@ -75,6 +87,48 @@ async def test_a_message_of_a_stream_does_not_wait_for_another_turn() -> None:
     assert transport.written == b""
     responder.message(b"message")
     assert transport.written.endswith(b"c\r\npiecemessage\r\n")
+
+
+async def test_messages_of_calls_that_share_a_connection_leave_together() -> None:
+    """Over HTTP/2 a lone call's messages leave at once; those of several wait for the end of the event loop's turn."""
+    application = Silent()
+    protocol, transport = take(application)
+    client = h2.connection.H2Connection()
+    client.initiate_connection()
+    for stream, alone in ((1, True), (3, False)):
+        client.send_headers(stream, POST_HEADERS, end_stream=True)
+        protocol.data_received(client.data_to_send())
+        responder = application.sinks[-1].responder
+        responder.head(200, (("content-type", "application/grpc"),))
+        await asyncio.sleep(0)
+        before = transport.written
+        responder.message(b"message")
+        assert (transport.written != before) is alone
+        await asyncio.sleep(0)
+        assert transport.written.endswith(b"message")
+
+
+@pytest.mark.parametrize(
+    ("content_type", "streams", "at_once"),
+    [
+        ("text/event-stream; charset=utf-8", False, True),
+        ("application/x-ndjson", False, True),
+        ("application/json", False, False),
+        ("application/grpc", True, True),
+        ("application/grpc", False, False),
+    ],
+)
+async def test_a_stream_that_is_passed_through_leaves_as_it_comes(
+    content_type: str, streams: bool, at_once: bool
+) -> None:
+    """Pieces of a runtime's stream do not wait for another turn; one answer does, to leave whole."""
+    application = Silent()
+    protocol, transport = take(application)
+    protocol.data_received(POST)
+    answer = PassthroughAnswer(application.sinks[0].responder, streams, streams=streams)
+    answer.on_head(200, (("content-type", content_type),))
+    answer.on_data(b"piece")
+    assert (b"piece" in transport.written) is at_once
 
 
 async def test_pipelined_calls_are_answered_in_order(confdir: Path) -> None:
@@ -129,3 +183,13 @@ async def test_idle_clients_are_closed(confdir: Path) -> None:
             await asyncio.sleep(0.4)
         assert await reader.read() == b""
         writer.close()
+
+
+async def test_the_first_bytes_of_a_connection_keep_their_order(confdir: Path) -> None:
+    """A large request that arrives at once on a new connection is received as it was sent, byte for byte."""
+    body = b"".join(b"%07d " % number for number in range(1 << 18))
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
+    async with serving(Echo(), confdir) as port:
+        for _ in range(5):
+            _, _, echoed = (await talk(port, head + body)).partition(b"\r\n\r\n")
+            assert echoed == body

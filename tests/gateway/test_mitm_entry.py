@@ -96,6 +96,15 @@ async def test_an_admin_port_is_not_promised(master: Master, caplog: pytest.LogC
     assert [record.getMessage() for record in caplog.records if "admin.listen" in record.getMessage()]
 
 
+async def test_telemetry_is_not_sent_in_silence(
+    master: Master, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks for traces is told that only our own command sends them."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")
+    master.options.update(inferbridge_config="good.yaml")
+    assert "OTEL_*" in caplog.text
+
+
 async def test_tls_of_the_configuration(master: Master, certificate: Path, tmp_path: Path) -> None:
     """The certificate of the file is the listener's, and then required; one that cannot be used is an error."""
     master.options.update(inferbridge_config="good.yaml")

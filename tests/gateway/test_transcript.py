@@ -48,12 +48,12 @@ class Keeper:
         return transcript
 
 
-def played(runtime: Runtime, path: str, body: bytes, headers: Headers, keeper: Keeper) -> Client:
+def played(runtime: Runtime, path: str, body: bytes, headers: Headers, *keepers: Keeper) -> Client:
     """A whole call through a guarded gateway in front of a Triton that wants a credential."""
     asked = target(runtime)
     outgoing = Outgoing(UpstreamCredentials(static=Secret("ours"), header="x-runtime-key"))
     inner = GatewayService([replace(asked, outgoing=outgoing)], APIS, Policy(), Limits())
-    recorder = Recorder(Guard(inner, Access(Chain([known()]))), [Kept()], keeper)
+    recorder = Recorder(Guard(inner, Access(Chain([known()]))), [Kept()], keepers)
     client = Client()
     sink = recorder.open(RequestHead("POST", path, "a", headers, "1.1", peer="10.0.0.1:5"), client)
     sink.on_data(body)
@@ -86,6 +86,23 @@ def test_a_call_that_passes_through_is_kept_too() -> None:
     assert keeper.one.legs[0].told.body == client.body == keeper.one.told.body
     assert keeper.one.told.trailers == (("grpc-status", "0"),)
     assert keeper.changes >= 5
+
+
+def test_several_who_want_a_transcript_share_it() -> None:
+    """It is one: it keeps what the one with the largest limit wants, hides what any of them hides, and tells all."""
+
+    class Sharing(Keeper):
+        def begin(self, head: RequestHead, record: CallRecord) -> Transcript:
+            assert record.transcript is not None
+            self.made.append(record.transcript.share(self.limit, frozenset({"x-mine"}), self._changed))
+            return self.made[-1]
+
+    first, second, third = Keeper(limit=10), Sharing(limit=1 << 20), Sharing(limit=5)
+    played(Runtime(infer_reply), PATH, INFER, (*GOOD, ("x-mine", "a")), first, second, third)
+    assert first.one is second.one is third.one
+    assert first.one.asked.body == INFER
+    assert first.changes == second.changes == third.changes > 0
+    assert dict(first.one.legs[0].asked.headers).get("x-mine", "***") == "***"
 
 
 @pytest.mark.parametrize("headers", [GOOD, BAD])
@@ -145,7 +162,7 @@ def test_a_call_goes_on_where_no_transcript_can_be_made(caplog: pytest.LogCaptur
 def test_a_call_that_fails_here_has_the_answer_it_got() -> None:
     """The internal error is that of the client's side."""
     keeper = Keeper()
-    connection = ClientConnection(Recorder(Failing(), [Kept()], keeper), Limits(), lambda: None)
+    connection = ClientConnection(Recorder(Failing(), [Kept()], [keeper]), Limits(), lambda: None)
     connection.receive(b"POST /on_end HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\na")
     assert connection.take_output().startswith(b"HTTP/1.1 500")
     assert (keeper.one.asked.body, keeper.one.told.status) == (b"a", 500)

@@ -58,12 +58,12 @@ def test_a_chunked_response_is_read_however_it_is_split(cuts: list[int]) -> None
     assert not reader.excess
 
 
-@pytest.mark.parametrize(("chunk", "pieces"), [(b"a", 1), (bytes(1 << 16), 2)])
-def test_small_chunks_that_arrive_together_are_one_piece(chunk: bytes, pieces: int) -> None:
+@pytest.mark.parametrize(("chunk", "count", "pieces"), [(b"a", 2, 1), (bytes(200), 1000, 1), (bytes(1 << 16), 2, 2)])
+def test_small_chunks_that_arrive_together_are_one_piece(chunk: bytes, count: int, pieces: int) -> None:
     """Events of a stream that came in one read are delivered at once; large chunks are not copied for it."""
     framed = b"%x\r\n%b\r\n" % (len(chunk), chunk)
-    _, sink = _read([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", framed * 2])
-    assert (sink.body, sink.pieces) == (chunk * 2, pieces)
+    _, sink = _read([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", framed * count])
+    assert (sink.body, sink.pieces) == (chunk * count, pieces)
 
 
 def test_what_came_before_nonsense_is_delivered() -> None:

@@ -15,6 +15,8 @@ from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct
+
 from inferbridge.bridge.accept import StreamForm
 from inferbridge.bridge.context import Context, Policy, RuntimeFault, RuntimeProfile, Setting
 from inferbridge.bridge.dialects import DIALECTS, OPEN_INFERENCE, Dialect, error_reply
@@ -47,11 +49,12 @@ class End:
     api: Api
     endpoint: Endpoint
     half: RestHalf | GrpcHalf
+    rule: Rule | None = field(init=False)
+    """What the endpoint's table cannot say."""
 
-    @property
-    def rule(self) -> Rule | None:
-        """What the endpoint's table cannot say."""
-        return RULES[self.endpoint.rule] if self.endpoint.rule else None
+    def __post_init__(self) -> None:
+        # asked for several times a call
+        object.__setattr__(self, "rule", RULES[self.endpoint.rule] if self.endpoint.rule else None)
 
     @property
     def dialect(self) -> Dialect:
@@ -59,8 +62,7 @@ class End:
         return DIALECTS.get(self.api.errors, OPEN_INFERENCE)
 
 
-@dataclass(slots=True)
-class Leg:
+class Leg(Struct):
     """One call of the runtime."""
 
     call: HttpRequest | GrpcRequest
@@ -69,8 +71,7 @@ class Leg:
     """What it asks, as a neutral value, before the rule of the runtime's API made its own of it."""
 
 
-@dataclass(slots=True)
-class Crossing:
+class Crossing(Struct):
     """A client's call that is on the other side."""
 
     request: Any

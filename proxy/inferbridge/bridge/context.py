@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from msgspec import Struct
+
 from inferbridge.bridge.errors import BridgeError, Code
 
 if TYPE_CHECKING:
@@ -107,13 +109,12 @@ class RuntimeFault(BridgeError):
     """An error that the runtime itself answered with."""
 
 
-@dataclass(slots=True)
-class Context:
+class Context(Struct):
     """One call's surroundings; collects its losses."""
 
     profile: RuntimeProfile
     policy: Policy = Policy()
-    losses: list[str] = field(default_factory=list)
+    losses: list[str] = []
     across: bool = False
     """The request has been taken across; before, a loss may still be refused together with the call."""
     replying: bool = False

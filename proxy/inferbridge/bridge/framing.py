@@ -11,6 +11,8 @@ from inferbridge.bridge.values import Buffer, Chunks, Headers, size
 
 _PREFIX = struct.Struct(">BI")
 PREFIX_BYTES = 5
+_SMALL = 4096
+"""Bytes below which a copy costs less than a view."""
 GRPC_HEADERS: Headers = (("content-type", "application/grpc"),)
 _TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
@@ -26,6 +28,8 @@ def frame(messages: Iterable[Chunks]) -> list[Buffer]:
 
 def unframe(body: Buffer, encoding: str, limit: int) -> tuple[Chunks, ...]:
     """The messages of a whole body; `encoding` is the call's `grpc-encoding`, `limit` bytes hold for each message."""
+    if len(body) < _SMALL and type(body) is bytes and is_whole(body, limit):
+        return ((body[PREFIX_BYTES:],),)
     view = memoryview(body)
     found, end, _ = split(view, limit)
     if end < len(view):

@@ -70,11 +70,12 @@ class Endpoint:
     """What the tables cannot say, see `rules`."""
     fan_out: str = ""
     """As a runtime it takes one item of this list a call."""
+    is_plain: bool = field(init=False)
+    """Unary and said by its tables alone."""
 
-    @property
-    def is_plain(self) -> bool:
-        """Unary and said by its tables alone."""
-        return self.mode == "unary" and not self.rule and not self.fan_out
+    def __post_init__(self) -> None:
+        # asked for with each call
+        object.__setattr__(self, "is_plain", self.mode == "unary" and not self.rule and not self.fan_out)
 
 
 @dataclass(frozen=True, slots=True)

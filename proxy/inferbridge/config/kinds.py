@@ -200,6 +200,21 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """A number from 0 to 1."""
+
+    def read(self, reader: SettingsReader, node: Node, where: str) -> float | None:
+        text = node.text if isinstance(node, Scalar) else ""
+        if re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,9})?", text) and float(text) <= 1:
+            return float(text)
+        reader.problems.add(node.mark, f"{where} must be a number from 0 to 1, such as 0.01")
+        return None
+
+    def schema(self) -> Schema:
+        return scalar({"type": "number", "minimum": 0, "maximum": 1})
+
+
+@dataclass(frozen=True, slots=True)
 class Switch:
     """true or false."""
 

@@ -81,6 +81,10 @@ class Entry(GatewayAddon):
                 _log.warning("admin.listen has no effect here; only `inferbridge proxy` has an admin port")
             if settings.access_log.enabled:
                 _log.warning("access_log has no effect here; only `inferbridge proxy` writes one")
+            if settings.capture.enabled:
+                _log.warning("capture has no effect here; only `inferbridge proxy` captures payloads")
+            if any(name.startswith("OTEL_EXPORTER_OTLP_") for name in os.environ):
+                _log.warning("OTEL_* has no effect here; only `inferbridge proxy` sends traces and metrics")
             self._use(settings)
             self._path = path
         except Exception as error:
@@ -92,7 +96,7 @@ class Entry(GatewayAddon):
         assert self.keeper is not None
         client_tls = ClientTls(settings.tls) if settings.tls.certificate else None
         self.guard = build.application(settings)
-        self.application = Recorder(self.guard, [self.keeper], self.keeper)
+        self.application = Recorder(self.guard, [self.keeper], [self.keeper])
         self.limits, self.client_tls, self.require_tls = settings.limits, client_tls, client_tls is not None
         self.keeper.know({one.name: (one.url.host, one.url.port) for one in settings.upstreams})
 

@@ -13,12 +13,15 @@ from inferbridge.gateway.events import Event
 class ServerCodec(Protocol):
     """One client connection, seen from the server. Commands for a stream that is gone are ignored."""
 
+    unread: bytes
+    """What the client has sent too early: an answer may free it, so call `receive` again, with b""."""
+
     @property
     def closing(self) -> bool:
         """True: no further call will be accepted; close the connection once the output is written."""
 
     def receive(self, data: bytes) -> list[Event]:
-        """What `data` completes. Call again, with b"", until there is nothing: answers may free pipelined requests."""
+        """What `data` completes, behind what is `unread`."""
 
     def proceed(self, stream: int) -> None:
         """The request is welcome: tell a client that waits for `100 Continue`, unless it was answered already."""

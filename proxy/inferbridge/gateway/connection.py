@@ -10,13 +10,16 @@ What raises in the codec ends the connection. Nothing is ever passed on unread.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from msgspec import Struct
 
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.values import Buffer, Chunks, Headers
 from inferbridge.gateway.application import Application, RequestHead, RequestSink
 from inferbridge.gateway.codec import ServerCodec
+from inferbridge.gateway.counters import NO_COUNTERS, Counters
 from inferbridge.gateway.events import Event, ProtocolRefused, RequestCancelled, RequestData, RequestEnd, RequestOpened
 from inferbridge.gateway.http1 import Http1Codec
 from inferbridge.gateway.http1_head import Peer
@@ -32,24 +35,21 @@ _BARE_ERROR_HEADERS: Headers = (("content-type", "text/plain"),)
 _BARE_ERROR_BODY = b"internal error\n"
 
 
-class _Call:
+class _Call(Struct):
     """One request and its answer; what the application holds is the `_Answer`."""
 
-    __slots__ = ("answer", "head", "held", "owed", "record", "refused", "sink", "stream")
-
-    def __init__(self, stream: int, head: RequestHead | None) -> None:
-        self.stream = stream
-        self.head = head
-        self.sink: RequestSink | None = None
-        self.answer: _Answer | None = None
-        self.refused = False
-        """The application was asked to refuse it."""
-        self.held = False
-        """The application wants no more of the body for now."""
-        self.owed = 0
-        """Credit that the client gets when it may go on."""
-        self.record: CallRecord | None = None
-        """The application's, the same for every answer that is tried."""
+    stream: int
+    head: RequestHead | None
+    sink: RequestSink | None = None
+    answer: "_Answer | None" = None
+    refused: bool = False
+    """The application was asked to refuse it."""
+    held: bool = False
+    """The application wants no more of the body for now."""
+    owed: int = 0
+    """Credit that the client gets when it may go on."""
+    record: CallRecord | None = None
+    """The application's, the same for every answer that is tried."""
 
     def failing(self, error: BridgeError) -> None:
         """It is given up, and not because the client has left."""
@@ -156,9 +156,11 @@ class ClientConnection:
         wake: Callable[[], None],
         peer: Peer | None = None,
         alpn: bytes | None = None,
+        counters: Counters = NO_COUNTERS,
     ) -> None:
         self._application = application
         self._limits = limits
+        self._counters = counters
         self.wake = wake
         """Asks for a turn, in which the output is taken."""
         self.flush = wake
@@ -176,7 +178,14 @@ class ClientConnection:
             RequestCancelled: self._on_cancelled,
             ProtocolRefused: self._on_refused,
         }
-        self._codec: ServerCodec | None = Http2Codec(limits, self._peer) if alpn == b"h2" else None
+        self._codec: ServerCodec | None = self._http2() if alpn == b"h2" else None
+
+    def _http2(self) -> Http2Codec:
+        return Http2Codec(self._limits, self._peer, self._abused)
+
+    def _abused(self, kind: str) -> None:
+        _log.warning("connection from %s closed: more HTTP/2 frames than in good faith (%s)", self._peer.address, kind)
+        self._counters.abused(kind)
 
     @property
     def codec(self) -> ServerCodec:
@@ -193,7 +202,7 @@ class ClientConnection:
 
     def receive(self, data: bytes) -> None:
         """Bytes from the client; none after answers out of turn, which may free a pipelined request. Never raises."""
-        if self._gone:
+        if self._gone or not (data or (self._codec is not None and self._codec.unread)):
             return
         self._in_turn = True
         try:
@@ -212,17 +221,17 @@ class ClientConnection:
         protocol = detect(self._unknown)
         if protocol is None:
             return b""
-        self._codec = (Http2Codec if protocol == "http2" else Http1Codec)(self._limits, self._peer)
+        self._codec = self._http2() if protocol == "http2" else Http1Codec(self._limits, self._peer)
         data, self._unknown = self._unknown, b""
         return data
 
     def _pump(self, codec: ServerCodec, data: bytes) -> None:
         """Handle what `data` completes, then what the answers free."""
-        events = codec.receive(data)
+        events: Sequence[Event] = codec.receive(data)
         while events:
             for event in events:
                 self._handlers[type(event)](event)
-            events = codec.receive(b"")
+            events = codec.receive(b"") if codec.unread else ()
 
     def lost(self) -> None:
         """The client is gone: cancel every call. Never raises."""
@@ -251,9 +260,9 @@ class ClientConnection:
             self.wake()
 
     def output_complete(self) -> None:
-        """As `output_ready`, and nothing more is to come for now: calls of HTTP/1.1 are answered one at a time."""
+        """As `output_ready`, and nothing more is to come for now unless another call has something to say."""
         if not self._in_turn:
-            (self.flush if isinstance(self._codec, Http1Codec) else self.wake)()
+            (self.flush if len(self._calls) < 2 else self.wake)()
 
     # Events
 

@@ -172,7 +172,7 @@ class Passage:
 
     def __init__(self, head: RequestHead, route: Route, target: Target, responder: Responder) -> None:
         self._responder = responder
-        receiver = self._receiver = PassthroughAnswer(responder, True, route.match.api.errors)
+        receiver = self._receiver = PassthroughAnswer(responder, True, route.match.api.errors, streams=True)
         headers = tuple(pair for pair in head.headers if pair[0] not in NOT_PASSED_ON)
         request = UpstreamRequest(head.method, head.target, headers)
         self._call = target.begin(request, receiver, responder.resume, route.deadline, head, responder.record)
@@ -389,6 +389,10 @@ class _Turn(Responder):
     def data(self, data: Buffer) -> None:
         """Messages."""
         self._responder.data(data)
+
+    def message(self, data: Buffer) -> None:
+        """Messages that the client waits for."""
+        self._responder.message(data)
 
     def end(self, trailers: Headers = ()) -> None:
         """The outcome of this message."""

@@ -68,7 +68,7 @@ class Http1Codec:
         self._limits = limits
         self._peer = peer or Peer()
         self._phase = _Phase.HEAD
-        self._buffer = b""
+        self.unread = b""
         self._reader: HeadReader | None = None
         self._known: Http1Request | None = None
         self._stream = 0
@@ -89,15 +89,15 @@ class Http1Codec:
 
     def receive(self, data: bytes) -> list[Event]:
         events: list[Event] = []
-        if self._phase is _Phase.DEAF or not (data or self._buffer):
+        if self._phase is _Phase.DEAF or not (data or self.unread):
             return events
-        self._buffer = self._buffer + data if self._buffer else data
+        self.unread = self.unread + data if self.unread else data
         try:
-            if self._phase is _Phase.HEAD and self._buffer:
+            if self._phase is _Phase.HEAD and self.unread:
                 self._read_head(events)
-            if self._phase is _Phase.BODY and self._buffer:
+            if self._phase is _Phase.BODY and self.unread:
                 self._read_body(events)
-            if self._phase is _Phase.ANSWER and len(self._buffer) > self._limits.connection_window:
+            if self._phase is _Phase.ANSWER and len(self.unread) > self._limits.connection_window:
                 self._turn_deaf()  # too much pipelined: answer this request, then close
         except BridgeError as error:
             self._refuse(error, events)
@@ -115,13 +115,13 @@ class Http1Codec:
 
     def _next_request(self) -> Http1Request | None:
         """Take a head off the buffer. A client that sends the same head again is spared reading it again."""
-        known, data = self._known, self._buffer
+        known, data = self._known, self.unread
         if self._reader is None:
             if known is not None and data.startswith(known.block):
-                self._buffer = data[len(known.block) :]
+                self.unread = data[len(known.block) :]
                 return known
             self._reader = HeadReader(self._limits, self._peer)
-        request, self._buffer = self._reader.feed(data)
+        request, self.unread = self._reader.feed(data)
         if request is not None:
             self._known, self._reader = request, None
         return request
@@ -139,16 +139,16 @@ class Http1Codec:
 
     def _read_body(self, events: list[Event]) -> None:
         self._may_continue = False
-        data = self._buffer
+        data = self.unread
         if self._chunked is not None:
-            pieces, self._buffer = self._chunked.feed(data)
+            pieces, self.unread = self._chunked.feed(data)
             complete = self._chunked.complete
         elif len(data) <= self._body_left:
-            pieces, self._buffer = [data], b""
+            pieces, self.unread = [data], b""
             self._body_left -= len(data)
             complete = not self._body_left
         else:
-            pieces, self._buffer = [memoryview(data)[: self._body_left]], data[self._body_left :]
+            pieces, self.unread = [memoryview(data)[: self._body_left]], data[self._body_left :]
             complete = True
         events.extend(RequestData(self._stream, piece, len(piece)) for piece in pieces)
         if complete:
@@ -171,7 +171,7 @@ class Http1Codec:
     def _turn_deaf(self) -> None:
         self._phase = _Phase.DEAF
         self._keep_alive = False
-        self._buffer = b""
+        self.unread = b""
 
     def proceed(self, stream: int) -> None:
         if self._may_continue and self._phase is _Phase.BODY and self._current(stream) is not None:

@@ -32,7 +32,7 @@ from inferbridge.bridge.values import Buffer, Chunks, Headers, header
 from inferbridge.gateway.answers import is_grpc
 from inferbridge.gateway.application import Application, RequestHead, RequestSink, Responder
 from inferbridge.gateway.counting import Counter, counter, octets
-from inferbridge.gateway.record import GAP_SECONDS, CallRecord, Flag, bounded, clock
+from inferbridge.gateway.record import GAP_SECONDS, CallRecord, Flag, Parent, bounded, clock
 from inferbridge.gateway.transcript import Transcript
 from inferbridge.upstream.api import Receiver
 
@@ -40,7 +40,9 @@ _log = logging.getLogger(__name__)
 
 REQUEST_ID = "x-request-id"
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_TRACE = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
+_TRACE = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
+_TRACEPARENT_LENGTH = 55
+"""In version 00; later ones may be longer."""
 _STATUS = {str(number): number for number in range(100)}
 """What `grpc-status` may say, and more."""
 _VERSIONS = {"1.0": "HTTP/1.0", "1.1": "HTTP/1.1", "2": "HTTP/2"}
@@ -62,7 +64,7 @@ class Transcriber(Protocol):
     """Decides which calls are worth a transcript."""
 
     def begin(self, head: RequestHead, record: CallRecord) -> Transcript | None:
-        """Of a call that begins, its head as it came; None: nobody wants to see it."""
+        """Of a call that begins, its head as it came; None: not wanted. One that the record has already is shared."""
 
 
 class _Known(Struct, frozen=True):
@@ -73,8 +75,7 @@ class _Known(Struct, frozen=True):
     """The client's; empty where a new one is needed."""
     hostile_id: bool
     """What the client has sent as one must go no further."""
-    trace_id: str
-    span_id: str
+    parent: Parent | None
     content_type: str
     method: str
 
@@ -90,21 +91,27 @@ class _Known(Struct, frozen=True):
     def _read(cls, head: RequestHead) -> "_Known":
         ids = [value for name, value in head.headers if name == REQUEST_ID]
         acceptable = ids[0] if len(ids) == 1 and _ID.fullmatch(ids[0]) else ""
-        trace = _TRACE.fullmatch(header(head.headers, "traceparent") or "")
-        if trace is not None and trace[0].startswith("00-") and len(trace[0]) != 55:
-            trace = None
         return cls(
             "gRPC" if is_grpc(head) else _VERSIONS.get(head.version, ""),
             acceptable,
             bool(ids) and not acceptable,
-            trace[1] if trace is not None else "",
-            trace[2] if trace is not None else "",
+            _parent(head.headers),
             header(head.headers, "content-type") or "",
             bounded(head.method),
         )
 
 
-_NOTHING = _Known("", "", False, "", "", "", "")
+_NOTHING = _Known("", "", False, None, "", "")
+
+
+def _parent(headers: Headers) -> Parent | None:
+    """What the client's trace context says (W3C); one that is not valid is none."""
+    sent = [value for name, value in headers if name == "traceparent"]
+    trace = _TRACE.fullmatch(sent[0]) if len(sent) == 1 else None
+    if trace is None or (trace[0].startswith("00-") and len(trace[0]) != _TRACEPARENT_LENGTH):
+        return None
+    state = ",".join(value for name, value in headers if name == "tracestate")
+    return Parent(trace[1], trace[2], int(trace[3], 16), state)
 
 
 def new_id() -> str:
@@ -113,15 +120,20 @@ def new_id() -> str:
     return "%08x-%04x-%04x-%04x-%012x" % (getrandbits(32), getrandbits(16), low, high, getrandbits(48))  # noqa: UP031 - faster
 
 
+def grpc_status(fields: Headers) -> int | None:
+    """What headers or trailers say; None where they say nothing that is one."""
+    return _STATUS.get(header(fields, "grpc-status") or "")
+
+
 class Recorder:
     """The `Application` that codecs hand calls to; `observers` hear of all of them."""
 
     def __init__(
-        self, application: Application, observers: Sequence[Observer] = (), transcriber: Transcriber | None = None
+        self, application: Application, observers: Sequence[Observer] = (), transcribers: Sequence[Transcriber] = ()
     ) -> None:
         self._application = application
         self._observers = tuple(observers)
-        self._transcriber = transcriber
+        self._transcribers = tuple(transcribers)
 
     def open(self, head: RequestHead, responder: Responder) -> RequestSink:
         """A call begins."""
@@ -144,12 +156,14 @@ class Recorder:
         kind(self, record, responder, None).refuse(self._application, error, head)
 
     def _begin(self, head: RequestHead | None, known: _Known) -> CallRecord:
+        parent = known.parent
         record = CallRecord(
             request_id=known.request_id or new_id(),
             own_id=not known.request_id,
             hostile_id=known.hostile_id,
-            trace_id=known.trace_id,
-            span_id=known.span_id,
+            trace_id=parent.trace_id if parent is not None else "",
+            span_id=parent.span_id if parent is not None else "",
+            parent=parent,
             protocol=known.protocol,
             method=known.method,
             peer=head.peer if head is not None else "",
@@ -157,8 +171,9 @@ class Recorder:
             began_at=time(),
             began=clock(),
         )
-        if self._transcriber is not None and head is not None:
-            record.transcript = self._transcribed(self._transcriber, head, record)
+        if head is not None:
+            for transcriber in self._transcribers:
+                self._transcribe(transcriber, head, record)
         for observer in self._observers:
             try:
                 observer.began(record)
@@ -166,12 +181,11 @@ class Recorder:
                 _log.exception("noting the begin of a call failed")
         return record
 
-    def _transcribed(self, transcriber: Transcriber, head: RequestHead, record: CallRecord) -> Transcript | None:
+    def _transcribe(self, transcriber: Transcriber, head: RequestHead, record: CallRecord) -> None:
         try:
-            return transcriber.begin(head, record)
+            record.transcript = transcriber.begin(head, record) or record.transcript
         except Exception:
             _log.exception("a call goes on without a transcript")
-            return None
 
     def end(self, record: CallRecord) -> None:
         """Tell of a call that has ended."""
@@ -442,6 +456,6 @@ class RecordedReceiver:
         self._receiver.on_failure(error)
 
     def _outcome(self, fields: Headers) -> None:
-        record, status = self._record, _STATUS.get(header(fields, "grpc-status") or "")
+        record, status = self._record, grpc_status(fields)
         if status is not None and status >= (record.upstream_grpc_status or 0):
             record.upstream_grpc_status = status

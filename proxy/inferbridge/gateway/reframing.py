@@ -35,6 +35,7 @@ class ReframedAnswer(PassthroughAnswer):
             self._events = EventReader(self._limit)
             others = tuple(pair for pair in headers if pair[0] != "content-type")
             headers = (("content-type", self._writer.content_type), *others)
+            self._send = self._responder.message
         super().on_head(status, headers)
 
     def on_data(self, data: Buffer) -> None:

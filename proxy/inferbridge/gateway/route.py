@@ -5,7 +5,7 @@ from typing import Any
 
 from inferbridge.auth.rules import EVERYTHING, Permit
 from inferbridge.bridge.accept import StreamForm
-from inferbridge.bridge.bridge import Leg
+from inferbridge.bridge.bridge import Bridge, Leg
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.framing import frame
 from inferbridge.bridge.routes import Match
@@ -48,6 +48,10 @@ class Route:
     """That the path names, for the record."""
     sources: tuple[Target, ...] = ()
     """The upstreams whose answers make the client's together, where it lists models."""
+    over: tuple[Target, Bridge] | None = None
+    """The one target of all these calls and the bridge to it, where nothing in a body decides that."""
+    declared: int = 0
+    """Bytes that the body is to have; 0 where nothing says so."""
     inspects: bool = field(init=False)
     """The body is to be read before anything is sent."""
 
@@ -71,6 +75,7 @@ def note_route(record: CallRecord, route: Route) -> None:
     endpoint = route.match.endpoint
     record.path = record.path or route.path
     record.api, record.operation, record.model = route.match.api.name, endpoint.operation, route.model
+    record.endpoint = endpoint.name
     record.streamed = endpoint.mode == "stream" and record.is_grpc
 
 

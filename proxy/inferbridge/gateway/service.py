@@ -17,7 +17,7 @@ from inferbridge.bridge.accept import StreamForm, rest_stream_form
 from inferbridge.bridge.bridge import Bridge, End
 from inferbridge.bridge.context import Policy
 from inferbridge.bridge.dialects import error_reply
-from inferbridge.bridge.errors import BridgeError, Code
+from inferbridge.bridge.errors import BridgeError, Code, invalid
 from inferbridge.bridge.framing import (
     GRPC_HEADERS,
     PREFIX_BYTES,
@@ -62,6 +62,8 @@ from inferbridge.upstream.api import Receiver, UpstreamRequest
 _REMEMBERED_PATHS = 1024
 _SMALL_BODY = 16 << 10
 """Bytes of a body that is read for its model's name alone."""
+_BODILESS = frozenset({"GET", "HEAD"})
+"""Methods whose body means nothing: a runtime that does not even read it would take it for the next request."""
 _HEALTH = frozenset({"server_ready"})
 """Operations that anybody may call where health is public: a model's readiness tells which models there are."""
 
@@ -223,12 +225,15 @@ class GatewayService:
         deadline = None if text is None else parse_timeout(text)
         timeout = limits.call_seconds if deadline is None else min(limits.call_seconds, deadline)
         crossing = crossing_headers(head.headers)
-        targets = tuple(able(self.targets, self._apis, match, "grpc" if grpc else "rest"))
+        protocol = "grpc" if grpc else "rest"
+        targets = tuple(able(self.targets, self._apis, match, protocol))
         endpoint = match.endpoint
         permit = self._authorizer.permit(head.identity, match.api.name, endpoint.name, endpoint.operation)
         body_limit = limits.message_bytes + PREFIX_BYTES if grpc else limits.body_bytes
+        if head.method in _BODILESS:
+            body_limit = 0
         return Route(
-            "grpc" if grpc else "rest",
+            protocol,
             match,
             targets,
             timeout,
@@ -239,10 +244,22 @@ class GatewayService:
             "events" if grpc else _form(match, head),
             permit,
             header(head.headers, MODEL_HEADER) or "",
-            template(match, "grpc" if grpc else "rest"),
+            template(match, protocol),
             bounded(match.variables.get("model", "")),
             sources(match, targets, self.targets, hides=permit.inspects),
+            self._only_way(match, protocol, targets),
+            int(header(head.headers, "content-length") or 0),
         )
+
+    def _only_way(self, match: Match, protocol: str, targets: Sequence[Target]) -> tuple[Target, Bridge] | None:
+        """The target of every call and the bridge to it, unless a body decides, or none is needed."""
+        target = targets[0]
+        if len(targets) > 1 or not target.serves_all or target.same_binding(match, protocol):
+            return None
+        try:
+            return target, self.bridge(match, protocol, target)
+        except BridgeError:
+            return None  # the exchange finds it again, and answers it
 
     def bridge(self, match: Match, protocol: str, target: Target) -> Bridge:
         """The bridge between a client's protocol and a target, for one endpoint."""
@@ -325,6 +342,8 @@ class Exchange:
         else:
             if self._record is not None:
                 note_route(self._record, route)
+            if route.declared > route.body_limit:
+                self._fail(self._too_large(route.declared))
 
     # the client's body
 
@@ -334,9 +353,13 @@ class Exchange:
             return
         self._size += len(data)
         if self._size > self.route.body_limit:
-            self._fail(too_large(self._size, self.route.body_limit))
+            self._fail(self._too_large(self._size))
         else:
             self._chunks.append(data)
+
+    def _too_large(self, size: int) -> BridgeError:
+        limit = self.route.body_limit
+        return too_large(size, limit) if limit else invalid(f"a {self._head.method} request has no body here")
 
     def on_end(self) -> None:
         """The client's body is complete: send the call."""
@@ -360,6 +383,9 @@ class Exchange:
         if route.sources:
             self._list(route)
             return
+        if route.over is not None:
+            self._translate(route, *route.over)
+            return
         target = choose(route.targets, self._model)
         if target.same_binding(route.match, route.protocol) and not self._needs_translation(target):
             if route.permit.inspects and route.protocol == "rest" and "model" not in route.match.variables:
@@ -371,7 +397,7 @@ class Exchange:
             call = target.send(request, receiver, route.timeout, self._head, self._record)
             self._call = _cancellable(call, target, route.match.endpoint)
         else:
-            self._translate(route, target)
+            self._translate(route, target, self._service.bridge(route.match, route.protocol, target))
 
     def _list(self, route: Route) -> None:
         service = self._service
@@ -407,12 +433,14 @@ class Exchange:
         """As it is or in the framing that the client asks for."""
         rest = route.match.endpoint.rest
         if route.form == "events" or rest is None or rest.framing is None:
-            return PassthroughAnswer(self._responder, route.protocol == "grpc", route.match.api.errors)
+            grpc, events = route.protocol == "grpc", None if rest is None else rest.framing
+            streams = grpc and route.match.endpoint.mode == "stream"
+            return PassthroughAnswer(self._responder, grpc, route.match.api.errors, events, streams=streams)
         limit = self._service.limits.message_bytes
         return ReframedAnswer(self._responder, route.match.api.errors, rest.framing, route.form, limit)
 
-    def _translate(self, route: Route, target: Target) -> None:
-        bridge = self._bridge = self._service.bridge(route.match, route.protocol, target)
+    def _translate(self, route: Route, target: Target, bridge: Bridge) -> None:
+        self._bridge = bridge
         if self._used is not None:
             bridge = self._service.metering.over(bridge, noted(self._record, self._used))
         crossing = bridge.request(self._client_call(route))

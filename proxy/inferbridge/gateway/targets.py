@@ -17,8 +17,10 @@ from inferbridge.bridge.routes import Match
 from inferbridge.bridge.values import Headers, header
 from inferbridge.gateway.record import CallRecord, clock
 from inferbridge.gateway.recording import REQUEST_ID, RecordedReceiver
+from inferbridge.gateway.traced import traced
 from inferbridge.gateway.transcript import Runtime, TranscribedReceiver, TranscribedUpload
 from inferbridge.secret import Secret
+from inferbridge.upstream.address import Address
 from inferbridge.upstream.api import Call, DuplexPool, GrowingCall, Pool, Receiver, UpstreamRequest
 
 _OTHER_IDS = {"tgis": "x-correlation-id"}
@@ -59,6 +61,8 @@ class Target:
     setting: Setting = field(default_factory=Setting)
     outgoing: Outgoing = field(default_factory=Outgoing)
     """As whom it is called."""
+    address: Address | None = None
+    """Where it is, as traces tell it."""
 
     def send(
         self,
@@ -125,7 +129,10 @@ class Target:
             if record.hostile_id:
                 kept = tuple(pair for pair in kept if pair[0] != REQUEST_ID)
             request = structs.replace(request, headers=kept, own=own)
-        return request, RecordedReceiver(receiver, record)
+        receiver = RecordedReceiver(receiver, record)
+        if record.trace is not None:
+            return traced(request, receiver, record, record.trace, self.address)
+        return request, receiver
 
     def _signed(self, request: UpstreamRequest, caller: Caller) -> UpstreamRequest:
         if self.outgoing.nothing:

@@ -178,6 +178,19 @@ class Transcript:
         asked = _asked(method, target, headers, hidden, limit, allowance)
         return cls(asked, Message(limit=limit, allowance=allowance), changed, hidden)
 
+    def share(
+        self,
+        limit: int,
+        hidden: frozenset[str] = frozenset(),
+        changed: Callable[[], None] | None = None,
+    ) -> "Transcript":
+        """The same one, for one more who wants it, at the call's begin: what any of them needs is kept or hidden."""
+        self.asked.limit = self.told.limit = max(self.asked.limit, limit)
+        self.hidden |= hidden
+        if changed is not None:
+            self.changed = _both(self.changed, changed)
+        return self
+
     @property
     def size(self) -> int:
         """Bytes of bodies that are kept."""
@@ -204,6 +217,14 @@ class Transcript:
         self.legs.append(leg)
         self.changed()
         return leg
+
+
+def _both(first: Callable[[], None], second: Callable[[], None]) -> Callable[[], None]:
+    def tell() -> None:
+        first()
+        second()
+
+    return tell
 
 
 def _asked(

@@ -32,7 +32,8 @@ MAX_COLUMN = 32
 """Characters of a column; what the client said is cut there, as its body is shown beside."""
 _MAX_ITEMS = 16
 _ABSENT: Any = object()
-_SPECIALS = ("path", "query", "header", "metadata")
+SPECIALS = ("path", "query", "header", "metadata")
+"""First steps of places that are not in a body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,16 +171,22 @@ def _json(value: Any) -> str:
 
 
 @cache
-def _tables() -> Mapping[str, Any]:
+def places_tables() -> Mapping[str, Any]:
+    """By API, endpoint and `rest`, `grpc` or `grpc/VARIANT`: the fields of a request, each with its places."""
     tables: Mapping[str, Any] = orjson.loads(files("inferbridge_generated").joinpath("places.json").read_bytes())
     return tables
 
 
 def _places(asked: Asked) -> Mapping[str, list[str]]:
     """Of an endpoint: as the variant has it, else as the API has; nothing for what no spec knows."""
-    ways = _tables().get(asked.api, {}).get(asked.endpoint, {})
+    ways = places_tables().get(asked.api, {}).get(asked.endpoint, {})
     found: Mapping[str, list[str]] = ways.get(asked.way) or ways.get(asked.way.partition("/")[0], {})
     return found
+
+
+def known_places(api: str, endpoint: str, way: str) -> tuple[str, ...]:
+    """All places of a request that the specs name, of every field; none of an endpoint that they do not have."""
+    return tuple(place for places in _places(Asked(api, endpoint, way, None)).values() for place in places)
 
 
 def _said(asked: Asked, places: Collection[str]) -> _Said:

@@ -9,12 +9,14 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
+from google.protobuf.descriptor import Descriptor
 from mitmproxy import contentviews, http
-from mitmproxy.contentviews import Contentview, Metadata
+from mitmproxy.contentviews import Contentview, InteractiveContentview, Metadata
 
 from inferbridge.bridge.json_cut import cut
 from inferbridge.inspect.events import add_events
 from inferbridge.inspect.grpc_bodies import add_body
+from inferbridge.inspect.grpc_json import editable_text, edited_body
 from inferbridge.inspect.grpc_status import DETAILS, MESSAGE, STATUS, add_trailers
 from inferbridge.inspect.known import find_method
 from inferbridge.inspect.legs import add_asked, add_legs
@@ -63,18 +65,35 @@ class GrpcView(_View):
         return _OURS if is_grpc else _NOT_OURS
 
     def _fill(self, page: Page, data: bytes, metadata: Metadata) -> None:
-        flow, message = metadata.flow, metadata.http_message
-        method = None
-        if isinstance(flow, http.HTTPFlow):
-            method = find_method(flow.request.path.partition("?")[0], *_dialect(flow))
-        is_reply = isinstance(message, http.Response)
-        descriptor = None if method is None else method.output_type if is_reply else method.input_type
+        message, descriptor = metadata.http_message, _descriptor(metadata)
         if descriptor is None:
             page.add("no proto has this method: fields go by their numbers")
-        encoding = "identity" if message is None else str(message.headers.get("grpc-encoding", "identity"))
-        add_body(page, data, descriptor, encoding)
+        add_body(page, data, descriptor, _encoding(metadata))
         if isinstance(message, http.Response):
             _add_trailers(page, message)
+
+
+class GrpcJsonView(InteractiveContentview):
+    """Messages as JSON by the names of the proto, to be edited; chosen by hand."""
+
+    name = "inferbridge gRPC as JSON"
+    syntax_highlight = "javascript"
+
+    def render_priority(self, data: bytes, metadata: Metadata) -> float:
+        """As the view of messages, behind it."""
+        is_known = _content_type(metadata).startswith("application/grpc") and _descriptor(metadata) is not None
+        return 0.0 if is_known else _NOT_OURS
+
+    def prettify(self, data: bytes, metadata: Metadata) -> str:
+        """The messages; ValueError for what could not be turned back without a loss."""
+        return editable_text(data, _known(metadata), _encoding(metadata))
+
+    def reencode(self, prettified: str, metadata: Metadata) -> bytes:
+        """The body of an edited text; ValueError says what is wrong in it, and where."""
+        original = metadata.http_message
+        if original is not None and original.raw_content:
+            editable_text(original.raw_content, _known(metadata), _encoding(metadata))  # may it be edited at all?
+        return edited_body(prettified, _known(metadata))
 
 
 class EventsView(_View):
@@ -188,8 +207,31 @@ class TimingView(_View):
 
 def register() -> None:
     """Add the views to those of mitmproxy; doing so again changes nothing."""
-    for view in (GrpcView, EventsView, TensorsView, TranslationView, UpstreamView, TimingView):
+    for view in (GrpcView, GrpcJsonView, EventsView, TensorsView, TranslationView, UpstreamView, TimingView):
         contentviews.add(view())
+
+
+def _descriptor(metadata: Metadata) -> Descriptor | None:
+    """Of the messages of a gRPC body, where a proto has its method."""
+    flow = metadata.flow
+    if not isinstance(flow, http.HTTPFlow):
+        return None
+    method = find_method(flow.request.path.partition("?")[0], *_dialect(flow))
+    if method is None:
+        return None
+    return method.output_type if isinstance(metadata.http_message, http.Response) else method.input_type
+
+
+def _known(metadata: Metadata) -> Descriptor:
+    descriptor = _descriptor(metadata)
+    if descriptor is None:
+        raise ValueError("no proto has this method")
+    return descriptor
+
+
+def _encoding(metadata: Metadata) -> str:
+    message = metadata.http_message
+    return "identity" if message is None else str(message.headers.get("grpc-encoding", "identity"))
 
 
 def _content_type(metadata: Metadata) -> str:

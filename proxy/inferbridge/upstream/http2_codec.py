@@ -33,6 +33,8 @@ FRAME_SIZE: Final = 1 << 20
 _CONTROL_FRAME_SIZE: Final = 1 << 14
 """More than any frame but DATA and HEADERS needs; larger unknown ones are not worth buffering."""
 _SMALL: Final = 4096
+_PLAIN_HEADERS: Final = frames.END_HEADERS | frames.END_STREAM
+"""Flags of a whole header block without padding and priority, as nearly all are."""
 _ASSUMED_STREAMS: Final = 100
 
 
@@ -99,6 +101,8 @@ class Http2Codec:
         self.draining = False
         """No more streams can be opened: GOAWAY received, or stream ids used up."""
         self.goaway_reason = ""
+        self.answered = False
+        """Some stream has had the head of an answer."""
         self._header_bytes = header_bytes
         self._decoder = BlockDecoder(header_bytes)
         self._next_id = 1
@@ -179,6 +183,10 @@ class Http2Codec:
         if self._forget(stream):
             self.output.append(frames.rst_stream(stream.id, code))
 
+    def ping(self) -> None:
+        """Ask for a sign of life."""
+        self.output.append(frames.ping())
+
     def close(self, code: int = ErrorCode.NO_ERROR, reason: str = "") -> None:
         """Say goodbye."""
         self.output.append(frames.goaway(code, reason))
@@ -254,7 +262,10 @@ class Http2Codec:
                 break
             payload = data[position + frames.HEADER_BYTES : after]
             position = after
-            self._receive_frame(kind, flags, stream_id, payload)
+            if kind == frames.HEADERS and flags | frames.END_STREAM == _PLAIN_HEADERS and self._block is None:
+                self._receive_block(stream_id, self._decoder.decode(payload), bool(flags & frames.END_STREAM))
+            else:
+                self._receive_frame(kind, flags, stream_id, payload)
         self._partial = data[position:]
 
     def _check_size(self, kind: int, length: int) -> None:
@@ -448,7 +459,7 @@ class Http2Codec:
             if ends or block.status == 101:
                 self._stream_error(stream, f"status {block.status} as an answer")
         else:
-            stream.head_seen = True
+            stream.head_seen = self.answered = True
             stream.handler.on_head(block.status, block.headers)
             if not ends:
                 stream.body_left = block.content_length

@@ -63,15 +63,23 @@ class GrpcAnswer(Responder):
         """Some of the messages."""
         if self._done or self._messages is None:
             return
+        texts: list[bytes] = []
         try:
             for message in self._messages.feed(data):
-                self._writer.message(self._text(message), _metadata(self._headers))
+                texts.append(self._text(message))
         except BridgeError as error:
+            self._tell(texts)
             told = BridgeError(Code.INTERNAL, f"the answer cannot be written as JSON: {error.message}")
             if self.record is not None:
                 self.record.failed(told, "TE")
             self.fail(told)
             self.cancel()
+        else:
+            self._tell(texts)
+
+    def _tell(self, texts: list[bytes]) -> None:
+        if texts:
+            self._writer.messages(texts, _metadata(self._headers))
 
     def _text(self, message: Buffer) -> bytes:
         unknown: Unknown = []

@@ -4,6 +4,7 @@ A failure before the first message is an answer of its own with the status that 
 envelopes, which always come in a 200. Later it is told in the stream.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -23,8 +24,8 @@ from inferbridge.gateway.pulse import Pulse
 class Writer(Protocol):
     """Writes one answer."""
 
-    def message(self, text: bytes, metadata: Headers) -> None:
-        """The next message; `metadata` is the call's initial one."""
+    def messages(self, texts: Sequence[bytes], metadata: Headers) -> None:
+        """The next messages, all that there are for now; `metadata` is the call's initial one."""
 
     def end(self, metadata: Headers, trailers: Headers, lost: Headers) -> None:
         """All is well; `lost` says what of the answer could not be written."""
@@ -44,8 +45,8 @@ class _Unary:
         self._responder = responder
         self._texts: list[bytes] = []
 
-    def message(self, text: bytes, metadata: Headers) -> None:
-        self._texts.append(text)
+    def messages(self, texts: Sequence[bytes], metadata: Headers) -> None:
+        self._texts += texts
 
     def end(self, metadata: Headers, trailers: Headers, lost: Headers) -> None:
         if len(self._texts) != 1:
@@ -84,9 +85,9 @@ class _Envelopes:
             self._begun = True
             self._responder.head(200, (("content-type", self._type), *metadata))
 
-    def message(self, text: bytes, metadata: Headers) -> None:
+    def messages(self, texts: Sequence[bytes], metadata: Headers) -> None:
         self._begin(metadata)
-        self._responder.data(b"".join(frame(((text,),))))
+        self._responder.message(b"".join(frame([(text,) for text in texts])))
 
     def end(self, metadata: Headers, trailers: Headers, lost: Headers) -> None:
         self._finish(StreamEnd(None, (), (*trailers, *lost)), metadata)
@@ -133,10 +134,10 @@ class _Plain:
             self._responder.head(200, (*self._headers, *metadata))
             self._pulse.start()
 
-    def message(self, text: bytes, metadata: Headers) -> None:
+    def messages(self, texts: Sequence[bytes], metadata: Headers) -> None:
         self._begin(metadata)
         self._pulse.heard()
-        self._responder.data(self._framing.encode(text))
+        self._responder.message(b"".join(map(self._framing.encode, texts)))
 
     def end(self, metadata: Headers, trailers: Headers, lost: Headers) -> None:
         self._begin(metadata)

@@ -4,7 +4,7 @@ What the API's schema does not know of an answer cannot stand in a message: its 
 trailers, for a stream may say more of them at any time.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 
 import msgspec
 from google.protobuf.descriptor import Descriptor
@@ -64,21 +64,26 @@ class RestAnswer(Responder):
         if self._events is None or self._status != 200:
             self._body.append(data)
             return
+        messages: list[Buffer] = []
         try:
             for event in self._events.feed(data):
-                self._take(event.name, event.data)
+                messages += self._read(event.name, event.data)
         except BridgeError as error:
+            self._send(messages)
             self.fail(error)
             self.cancel()
+        else:
+            self._send(messages)
 
-    def _take(self, name: str, data: bytes) -> None:
+    def _read(self, name: str, data: bytes) -> Iterable[Buffer]:
+        """An event as a message; none for the mark of success."""
         error = self._dialect.read_event(name, data, self._context)
         if error is not None:
             raise error
         if data == self._done:
             self._complete = True
-        else:
-            self._send(data)
+            return ()
+        return (self._message_of(data),)
 
     def end(self, trailers: Headers = ()) -> None:
         """The answer is complete."""
@@ -91,25 +96,36 @@ class RestAnswer(Responder):
 
     def _finish(self) -> None:
         if self._status_field and self._status in {200, 503}:
-            self._send(msgspec.json.encode({self._status_field: self._status == 200}))
+            self._say(msgspec.json.encode({self._status_field: self._status == 200}))
         elif self._status != 200:
             raise self._dialect.read(HttpReply(self._status, self._headers, self._body), self._context)
         elif self._events is None:
-            self._send(b"".join(self._body))
+            self._say(b"".join(self._body))
         elif not self._events.finish() or not (self._complete or self._done is None):
             raise BridgeError(Code.UNAVAILABLE, "the stream broke off")
         self._over = True
         self._begin()
         self._responder.end((("grpc-status", "0"), *self._losses()))
 
-    def _send(self, text: Buffer) -> None:
+    def _say(self, text: Buffer) -> None:
+        """The only message."""
+        message = self._message_of(text)
+        self._begin()
+        self._responder.data(b"".join(frame(((message,),))))
+
+    def _message_of(self, text: Buffer) -> Buffer:
         wire, lost = transcode.to_known_message(text, self._message, limit=self._limit)
         new = dict.fromkeys(name for name in map(printable, lost) if name not in self._lost)
         self._lost |= new
         if new:
             self._on_losses(new)
-        self._begin()
-        self._responder.data(b"".join(frame(((wire,),))))
+        return wire
+
+    def _send(self, messages: list[Buffer]) -> None:
+        """Those of a stream."""
+        if messages:
+            self._begin()
+            self._responder.message(b"".join(frame([(message,) for message in messages])))
 
     def _begin(self) -> None:
         if not self._begun:
