@@ -18,7 +18,9 @@ from mitmproxy.options import Options
 from inferbridge import addon
 from inferbridge.bridge import allocator
 from inferbridge.config import Settings
+from inferbridge.flows.choosing import choose
 from inferbridge.flows.entry import Entry
+from inferbridge.inspect.filters import Filter
 from inferbridge.observe import logs
 from inferbridge.posture import posture
 
@@ -35,8 +37,8 @@ class Look:
     read: Path | None = None
     """A file of recorded calls."""
     save: Path | None = None
-    only: str | None = None
-    """A filter of mitmproxy."""
+    only: Filter | None = None
+    """Which calls; None: all."""
     memory: str = "64MiB"
     message: str = "1MiB"
 
@@ -48,10 +50,9 @@ class Look:
                 "web_port": self.web_port,
                 "web_host": "127.0.0.1",
                 "web_open_browser": self.open_browser,
-                "view_filter": self.only,
             },
-            "console": {"view_filter": self.only},
-            "dump": {"flow_detail": self.detail, "dumper_filter": self.only, "keepserving": self.read is None},
+            "console": {},
+            "dump": {"flow_detail": self.detail, "keepserving": self.read is None},
         }
         return {
             **tools[self.tool],
@@ -88,6 +89,8 @@ async def _show(settings: Settings | None, look: Look) -> None:
         # who may connect is for our own settings to say
         listening = {**addon.listening_options(addresses, settings.limits, addon.state_folder()), "block_global": False}
     master.options.update(**listening, **look.options)
+    if look.only is not None:
+        choose(master.addons, look.only)
     end: Callable[[], None] = getattr(master, "prompt_for_exit", master.shutdown)
     try:
         with addon.signals(end):
