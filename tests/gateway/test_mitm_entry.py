@@ -16,6 +16,7 @@ from mitmproxy.options import Options
 import inferbridge.gateway
 from gateway.applications import Echo
 from inferbridge.addon import GatewayAddon
+from inferbridge.capture.settings import CaptureSettings
 from inferbridge.config import AccessLog, Admin, Listener, ListenerTls, Upstream
 from inferbridge.gateway.application import Application
 from inferbridge.gateway.limits import Limits
@@ -32,6 +33,7 @@ class Settings:
     tls: ListenerTls
     admin: Admin = Admin()  # noqa: RUF009 - it is frozen
     access_log: AccessLog = AccessLog()  # noqa: RUF009 - it is frozen
+    capture: CaptureSettings = CaptureSettings()  # noqa: RUF009 - it is frozen
     upstreams: tuple[Upstream, ...] = ()
 
 

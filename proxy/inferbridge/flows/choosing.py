@@ -1,6 +1,5 @@
 """Shows the calls alone that a filter lets through (`inspect.filters`), in whatever interface a mitmproxy has."""
 
-from collections.abc import Callable
 from typing import Any
 
 from mitmproxy.addonmanager import AddonManager
@@ -16,24 +15,30 @@ from inferbridge.recorded.exchanges import exchange_of
 
 def choose(addons: AddonManager, wanted: Filter) -> None:
     """From now on. A filter that somebody sets in the interface replaces this one."""
-    found = chosen(wanted)
     view, dumper = addons.get("view"), addons.get("dumper")
     if isinstance(view, View):
-        view.set_filter(found)
+        view.set_filter(Chosen(wanted))
     if isinstance(dumper, Dumper):
-        dumper.filter = found
+        dumper.filter = Chosen(wanted)
 
 
-def chosen(wanted: Filter) -> Callable[[Flow], bool]:
-    """Whether a flow is wanted; of a call under way, whether it is by what is known so far."""
+class Chosen:
+    """A filter in the form that mitmproxy gives its own."""
 
-    def is_chosen(flow: Flow) -> bool:
-        if not isinstance(flow, HTTPFlow):
+    pattern = ""
+
+    def __init__(self, wanted: Filter) -> None:
+        self._wanted = wanted
+
+    def __call__(self, f: Flow) -> bool:
+        """Whether a flow is wanted; of a call under way, whether it is by what is known so far."""
+        if not isinstance(f, HTTPFlow):
             return False
-        told: Any = flow.metadata.get(FLOW_KEY)
+        told: Any = f.metadata.get(FLOW_KEY)
         if isinstance(told, dict) and "call" in told:
-            return wanted.matches(told["call"], told.get("losses", ()))
-        found = exchange_of(flow)
-        return wanted.matches(found.record, found.losses)
+            return self._wanted.matches(told["call"], told.get("losses", ()))
+        found = exchange_of(f)
+        return self._wanted.matches(found.record, found.losses)
 
-    return is_chosen
+    def dump(self, indent: int = 0, fp: Any = None) -> None:
+        """mitmproxy's filters print themselves for its developers; there is nothing to print here."""
