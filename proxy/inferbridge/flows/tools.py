@@ -2,9 +2,8 @@
 
 import asyncio
 import logging
-import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +22,7 @@ from inferbridge.flows.entry import Entry
 from inferbridge.inspect.filters import Filter
 from inferbridge.observe import logs
 from inferbridge.posture import posture
+from inferbridge.run import warn
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,11 @@ def show(settings: Settings | None, look: Look) -> None:
 async def _show(settings: Settings | None, look: Look) -> None:
     master = _master(look.tool)
     entry = Entry(settings)
-    master.addons.add(entry, _Started(master, settings, entry))
+    master.addons.add(entry)
+    if settings is not None and entry.guard is not None:
+        warn(posture(settings, entry.guard.access.chain.authenticators))
+    if look.tool != "console":  # which says it itself, and would be written over
+        master.addons.add(_Started(master, settings))
     listening: dict[str, Any] = {"server": False, "confdir": str(addon.state_folder())}
     if settings is not None:
         addresses = [(listener.host, listener.port) for listener in settings.listen]
@@ -91,9 +95,8 @@ async def _show(settings: Settings | None, look: Look) -> None:
     master.options.update(**listening, **look.options)
     if look.only is not None:
         choose(master.addons, look.only)
-    end: Callable[[], None] = getattr(master, "prompt_for_exit", master.shutdown)
     try:
-        with addon.signals(end):
+        with addon.signals(master.shutdown, getattr(master, "prompt_for_exit", None)):
             await master.run()
     finally:
         proxyserver = master.addons.get("proxyserver")
@@ -109,7 +112,6 @@ def _master(tool: str) -> Master:
     if tool == "console":
         from mitmproxy.tools.console.master import ConsoleMaster
 
-        os.environ.setdefault("TERM", "xterm")
         return ConsoleMaster(options)
     if tool == "dump":
         from mitmproxy.tools.dump import DumpMaster
@@ -123,8 +125,8 @@ def _master(tool: str) -> Master:
 class _Started:
     """Says where everything is, once it is there."""
 
-    def __init__(self, master: Master, settings: Settings | None, entry: Entry) -> None:
-        self._master, self._settings, self._entry = master, settings, entry
+    def __init__(self, master: Master, settings: Settings | None) -> None:
+        self._master, self._settings = master, settings
 
     def running(self) -> None:
         proxyserver = self._master.addons.get("proxyserver")
@@ -134,6 +136,3 @@ class _Started:
                 click.echo(f"listening on {scheme}://{f'[{host}]' if ':' in host else host}:{port}", err=True)
         if (url := getattr(self._master, "web_url", None)) is not None:
             click.echo(f"calls are shown at {url}", err=True)
-        if self._settings is not None and self._entry.guard is not None:
-            for line in posture(self._settings, self._entry.guard.access.chain.authenticators):
-                click.echo(f"security: {line}", err=True)
