@@ -207,13 +207,16 @@ def state_folder() -> Path:
 
 
 @contextmanager
-def signals(end: Callable[[], None]) -> Iterator[None]:
-    """SIGINT and SIGTERM call `end`; where signals cannot be handled (another thread) cancellation still does."""
+def signals(end: Callable[[], None], interrupt: Callable[[], None] | None = None) -> Iterator[None]:
+    """SIGTERM calls `end`, SIGINT too unless there is an `interrupt`.
+
+    Where signals cannot be handled (another thread) cancellation still ends all.
+    """
     loop = asyncio.get_running_loop()
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = {signal.SIGINT: interrupt or end, signal.SIGTERM: end}
     with suppress(NotImplementedError, RuntimeError, ValueError):
-        for number in numbers:
-            loop.add_signal_handler(number, end)
+        for number, call in numbers.items():
+            loop.add_signal_handler(number, call)
     try:
         yield
     finally:

@@ -33,6 +33,7 @@ class Settings:
     tls: ListenerTls
     admin: Admin = Admin()  # noqa: RUF009 - it is frozen
     access_log: AccessLog = AccessLog()  # noqa: RUF009 - it is frozen
+    capture: CaptureSettings = CaptureSettings()  # noqa: RUF009 - it is frozen
     upstreams: tuple[Upstream, ...] = ()
     capture: CaptureSettings = CaptureSettings()  # noqa: RUF009 - it is frozen
 
