@@ -100,14 +100,9 @@ class Lines:
         return found
 
 
-def counter(content_type: str) -> Counter | None:
-    """What counts the messages of a body of this type; None where it is one message."""
-    kind = _kind(content_type)
-    return None if kind is None else kind()
-
-
 @lru_cache(256)
-def _kind(content_type: str) -> Callable[[], Counter] | None:
+def kind_of(content_type: str) -> Callable[[], Counter] | None:
+    """Makes what counts the messages of a body of this type; None where it is one message."""
     if content_type.startswith(("application/grpc", "application/connect+")):
         return Frames
     if content_type.startswith("text/event-stream"):

@@ -108,7 +108,7 @@ class Target:
             kept = request.headers
             if record.hostile_id:
                 kept = tuple(pair for pair in kept if pair[0] != REQUEST_ID)
-            request = structs.replace(request, headers=kept, own=own)
+            request = UpstreamRequest(request.method, request.path, kept, request.chunks, request.idempotent, own)
         return request, RecordedReceiver(receiver, record)
 
     def _signed(self, request: UpstreamRequest, caller: Caller) -> UpstreamRequest:
