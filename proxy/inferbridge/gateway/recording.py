@@ -272,29 +272,28 @@ class RecordedCall(Responder):
 
     def data(self, data: Buffer) -> None:
         """A piece of the answer."""
-        if self.record.observed:
-            self._note(data)
+        self._note(data, self.record)
         self._responder.data(data)
 
     def message(self, data: Buffer) -> None:
         """Whole messages of a stream."""
-        if self.record.observed:
-            self._note(data)
+        self._note(data, self.record)
         self._responder.message(data)
 
-    def _note(self, data: Buffer) -> None:
-        record, told, now = self.record, self._told, clock()
+    def _note(self, data: Buffer, record: CallRecord) -> None:
+        if not record.observed:
+            return
         record.bytes_out += len(data) if type(data) is bytes else octets(data)
-        if told is not None:
-            record.messages_out += told.feed(data)
-        gaps = record.gaps
-        if gaps is not None:
-            gaps[bisect_left(GAP_SECONDS, now - self._last)] += 1
-            self._last = now
+        if self._told is not None:
+            record.messages_out += self._told.feed(data)
+        now = clock()
+        if record.gaps is not None:
+            record.gaps[bisect_left(GAP_SECONDS, now - self._last)] += 1
         elif not record.first_byte:
-            record.first_byte = self._last = now
+            record.first_byte = now
             if record.streamed:
                 record.gaps = [0] * (_LAST_GAP + 1)
+        self._last = now
 
     def end(self, trailers: Headers = ()) -> None:
         """The answer is complete."""
