@@ -19,6 +19,7 @@ help:
 	@echo 'make check               does generated/ fit specs/?'
 	@echo 'make lint types          ruff, mypy --strict'
 	@echo 'make perf                CPU time and throughput beside Envoy, and of streams'
+	@echo 'make screenshots         the pictures of README.md; needs a Chromium'
 	@echo 'make clean               remove all that was made'
 
 setup:
@@ -31,7 +32,7 @@ test: lint types check test-unit test-light
 	@.ci/test-other-pythons
 
 test-unit: setup
-	$(BIN)/python -m pytest -q -m 'not runtimes and not heavy'
+	$(BIN)/python -m pytest -q -n auto -m 'not runtimes and not heavy'
 
 test-light: setup
 	$(BIN)/python -m pytest -q -m runtimes
@@ -59,8 +60,11 @@ types: setup
 perf: setup
 	$(BIN)/python -m tests.perf
 
+screenshots: setup
+	PYTHONPATH=codegen:proxy:generated:tests $(BIN)/python -m browser
+
 clean:
 	rm -rf .venv .venv-* .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
 	find $(SOURCES) -type d -name __pycache__ -exec rm -rf {} +
 
-.PHONY: help setup demo test test-unit test-light test-runtimes test-all-pythons generate check lint types perf clean
+.PHONY: help setup demo test test-unit test-light test-runtimes test-all-pythons generate check lint types perf screenshots clean

@@ -6,6 +6,7 @@ import pytest
 
 from inferbridge.auth.anonymous import Anonymous
 from inferbridge.auth.settings import AuthSettings, MtlsSettings, NoneSettings, UpstreamCredentials
+from inferbridge.capture.settings import CaptureSettings, CloudEventsSink, Fields, StdoutSink
 from inferbridge.config import Listener, ListenerTls, Settings, Upstream
 from inferbridge.posture import posture
 from inferbridge.secret import Secret
@@ -31,6 +32,18 @@ class Certificates(Anonymous):
     ("settings", "expected"),
     [
         (Settings(), ["OPEN: nobody is authenticated, whoever can connect may call everything"]),
+        (Settings(capture=CaptureSettings(sinks=(StdoutSink(),))), []),
+        (
+            Settings(capture=CaptureSettings(enabled=True, sinks=(CloudEventsSink("http://broker/ml"),))),
+            [
+                "PAYLOADS of 0.01 of all calls, and those that fail are captured; NO FIELD IS HIDDEN",
+                "NOT ENCRYPTED: captured payloads travel in the clear to broker",
+            ],
+        ),
+        (
+            Settings(capture=CaptureSettings(enabled=True, errors=False, fields=Fields(only=("model",)))),
+            ["PAYLOADS of 0.01 of all calls are captured; fields are hidden"],
+        ),
         (Settings(auth=AuthSettings((NoneSettings(),))), ["OPEN: nobody is authenticated"]),
         (
             Settings(auth=MTLS),

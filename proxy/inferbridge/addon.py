@@ -8,6 +8,7 @@ are never opened early, and any attempt of mitmproxy to open one is refused.
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -27,6 +28,7 @@ from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from inferbridge.auth.identity import ClientCertificate
 from inferbridge.gateway.application import Application
 from inferbridge.gateway.client_tls import ClientTls
+from inferbridge.gateway.counters import NO_COUNTERS, Counters
 from inferbridge.gateway.inject import Link
 from inferbridge.gateway.layer import ClosingLayer, GatewayLayer
 from inferbridge.gateway.limits import Limits
@@ -59,6 +61,7 @@ class GatewayAddon:
         client_tls: ClientTls | None = None,
         require_tls: bool = False,
         name: str = "inferbridge",
+        counters: Counters = NO_COUNTERS,
     ) -> None:
         """Without `client_tls` mitmproxy signs a certificate with its own authority for a client that speaks TLS."""
         self.application = application
@@ -66,6 +69,7 @@ class GatewayAddon:
         self.client_tls = client_tls
         self.require_tls = require_tls
         self.name = name
+        self.counters = counters
 
     # Hooks
 
@@ -119,7 +123,7 @@ class GatewayAddon:
         certificate: Callable[[], ClientCertificate | None] = lambda: None,
     ) -> GatewayLayer:
         link = Link(_proxyserver().connections[context.client.id])
-        return GatewayLayer(context, application, self.limits, link.inject, link.take_over, certificate)
+        return GatewayLayer(context, application, self.limits, link.inject, link.take_over, certificate, self.counters)
 
 
 def _proxyserver() -> Proxyserver:
@@ -156,6 +160,7 @@ async def run(
     ready: Callable[[list[Address]], None],
     *,
     require_tls: bool = False,
+    counters: Counters = NO_COUNTERS,
 ) -> None:
     """Serve until SIGINT, SIGTERM or cancellation, then close every connection.
 
@@ -173,19 +178,21 @@ async def run(
         client_tls=client_tls,
         require_tls=require_tls,
         name="nextlayer",  # the one mitmproxy misses
+        counters=counters,
     )
     master.addons.add(Proxyserver(), *([TlsConfig()] if client_tls is None else []), addon, started)
-    options.update(**_options(listen, limits, confdir))
+    options.update(**listening_options(listen, limits, confdir))
     try:
-        with _signals(master):
+        with signals(master.shutdown):
             await master.run()
     finally:
-        await _close(_proxyserver())
+        await close(_proxyserver())
     if started.failure is not None:
         raise started.failure
 
 
-def _options(listen: Sequence[Address], limits: Limits, confdir: Path) -> dict[str, str | int | list[str]]:
+def listening_options(listen: Sequence[Address], limits: Limits, confdir: Path) -> dict[str, str | int | list[str]]:
+    """Options of a mitmproxy that listens for us."""
     return {
         "mode": [f"reverse:{NOWHERE}@{host}:{port}" for host, port in listen],
         "connection_strategy": "lazy",
@@ -194,14 +201,19 @@ def _options(listen: Sequence[Address], limits: Limits, confdir: Path) -> dict[s
     }
 
 
+def state_folder() -> Path:
+    """Where mitmproxy keeps the authority that signs certificates when none is given."""
+    return Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state")) / "inferbridge"
+
+
 @contextmanager
-def _signals(master: Master) -> Iterator[None]:
-    """SIGINT and SIGTERM end `master`; where signals cannot be handled (another thread) cancellation still does."""
+def signals(end: Callable[[], None]) -> Iterator[None]:
+    """SIGINT and SIGTERM call `end`; where signals cannot be handled (another thread) cancellation still does."""
     loop = asyncio.get_running_loop()
     numbers = (signal.SIGINT, signal.SIGTERM)
     with suppress(NotImplementedError, RuntimeError, ValueError):
         for number in numbers:
-            loop.add_signal_handler(number, master.shutdown)
+            loop.add_signal_handler(number, end)
     try:
         yield
     finally:
@@ -210,7 +222,7 @@ def _signals(master: Master) -> Iterator[None]:
                 loop.remove_signal_handler(number)
 
 
-async def _close(proxyserver: Proxyserver) -> None:
+async def close(proxyserver: Proxyserver) -> None:
     """Stop listening and end every client connection; mitmproxy would leave both to the end of the process."""
     await proxyserver.servers.update([])
     for handler in list(proxyserver.connections.values()):

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from inferbridge.commands import BAD_INPUT, FAILURE, SPECS_VARIABLE, own_specs
+from inferbridge.commands import BAD_INPUT, FAILURE, SPECS_VARIABLE, gateway_options, own_specs
 from inferbridge.commands.call import call
+from inferbridge.commands.export import export
 from inferbridge.commands.importing import import_spec
+from inferbridge.commands.inspecting import inspect
 from inferbridge.commands.keys import keys
 from inferbridge.commands.mock import mock
+from inferbridge.commands.replay import replay
 
 if TYPE_CHECKING:
     from inferbridge_codegen.model.types import Model
@@ -171,18 +174,7 @@ def translate(client: str, runtime: str, reply: bool, lossy: bool, nan: str) -> 
 
 @main.command()
 @own_specs
-@click.option("-c", "--config", type=click.Path(path_type=Path, dir_okay=False), help="Configuration file (YAML).")
-@click.option("--listen", multiple=True, metavar="HOST:PORT", help="Where to listen; repeatable.")
-@click.option("--upstream", multiple=True, metavar="RUNTIME=URL", help="A runtime: triton=grpc://127.0.0.1:8001 …")
-@click.option("--limit", multiple=True, metavar="NAME=VALUE", help="A limit, such as body_size=64MiB; repeatable.")
-@click.option("--lossy", metavar="reject|allow", help="What to do with fields that the runtime cannot express.")
-@click.option("--nan", metavar="reject|null|literal", help="How NaN and Infinity stand in JSON.")
-@click.option("--tls-certificate", metavar="PEM", help="Private key and certificate chain of the listeners.")
-@click.option(
-    "--allow-unauthenticated", is_flag=True, default=None, help="Let other machines connect, unauthenticated."
-)
-@click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
-@click.option("--log-format", metavar="FORMAT", help="text or json.")
+@gateway_options
 @click.option("--access-log", is_flag=True, default=None, help="Write a JSON line for each call to stdout.")
 @click.option("--admin", metavar="HOST:PORT", help="Where to serve health and metrics; nowhere unless given.")
 @click.option("--check", is_flag=True, help="Check the configuration and exit.")
@@ -207,6 +199,16 @@ def config_schema() -> None:
     click.echo(json.dumps(settings_schema(), indent=2))
 
 
+@main.command("dashboard")
+def grafana_dashboard() -> None:
+    """Print a Grafana dashboard of the proxy's metrics."""
+    import json
+
+    from inferbridge.observe.dashboard import dashboard
+
+    click.echo(json.dumps(dashboard(), indent=2))
+
+
 @main.command()
 @click.option("--serve", "keep", is_flag=True, help="Keep everything running after the tour, until Ctrl-C.")
 @click.option("--listen", metavar="HOST:PORT", help="Where the proxy listens; default: any free port of 127.0.0.1.")
@@ -218,9 +220,12 @@ def demo(keep: bool, listen: str | None) -> None:
 
 
 main.add_command(call)
+main.add_command(export)
 main.add_command(import_spec)
+main.add_command(inspect)
 main.add_command(keys)
 main.add_command(mock)
+main.add_command(replay)
 
 if __name__ == "__main__":
     main()

@@ -1,9 +1,11 @@
 """What an operator should know at start: who may come in, what is open, and what is not verified."""
 
 from collections.abc import Iterator, Sequence
+from urllib.parse import urlsplit
 
 from inferbridge.auth.authenticator import Authenticator
 from inferbridge.auth.settings import AuthSettings
+from inferbridge.capture.settings import CaptureSettings, CloudEventsSink
 from inferbridge.config.values import Settings, Upstream
 from inferbridge.upstream.address import LOOPBACK
 
@@ -13,6 +15,7 @@ def posture(settings: Settings, authenticators: Sequence[Authenticator]) -> list
     return [
         *_callers(settings.auth, authenticators),
         *_listeners(settings),
+        *_capture(settings.capture),
         *(line for upstream in settings.upstreams for line in _upstream(upstream)),
     ]
 
@@ -38,6 +41,18 @@ def _listeners(settings: Settings) -> Iterator[str]:
         yield f"NOT ENCRYPTED: credentials of clients travel in the clear to {', '.join(exposed)}"
     if settings.tls.client_ca is not None and settings.tls.client_certificate == "request":
         yield "clients may connect without a certificate"
+
+
+def _capture(capture: CaptureSettings) -> Iterator[str]:
+    if not capture.enabled:
+        return
+    errors = ", and those that fail" if capture.errors else ""
+    rules = "fields are hidden" if capture.fields.hide or capture.fields.only else "NO FIELD IS HIDDEN"
+    yield f"PAYLOADS of {capture.sample:.4g} of all calls{errors} are captured; {rules}"
+    for sink in capture.sinks:
+        url = urlsplit(sink.url) if isinstance(sink, CloudEventsSink) else None
+        if url is not None and url.scheme == "http" and url.hostname not in LOOPBACK:
+            yield f"NOT ENCRYPTED: captured payloads travel in the clear to {url.netloc}"
 
 
 def _upstream(upstream: Upstream) -> Iterator[str]:

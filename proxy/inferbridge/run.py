@@ -14,16 +14,17 @@ import click
 
 from inferbridge import addon
 from inferbridge.bridge import allocator
+from inferbridge.capture.build import capturing
 from inferbridge.config import EXIT_CODE, Flags, Listener, Settings, SettingsError
 from inferbridge.config.showing import shown
 from inferbridge.gateway import build
 from inferbridge.gateway.application import Application
 from inferbridge.gateway.client_tls import ClientTls
-from inferbridge.gateway.counters import NO_COUNTERS
+from inferbridge.gateway.counters import NO_COUNTERS, Counters
 from inferbridge.gateway.listening import listening
 from inferbridge.gateway.recording import Observer, Recorder
 from inferbridge.gateway.service import GatewayService
-from inferbridge.observe import admin, logs
+from inferbridge.observe import admin, logs, otlp
 from inferbridge.observe.access_log import AccessLog
 from inferbridge.observe.health import Health
 from inferbridge.observe.metrics import Metrics
@@ -60,7 +61,7 @@ def serve(settings: Settings) -> None:
     gc.freeze()  # what was loaded stays; collections look only at what calls make
     gc.set_threshold(20_000, *gc.get_threshold()[1:])  # and calls leave no cycles, so there is little to find
     try:
-        asyncio.run(_serve(settings, lambda bound: _announce(settings, bound), _warn))
+        asyncio.run(_serve(settings, lambda bound: _announce(settings, bound), warn))
     except (OSError, ValueError) as error:
         click.echo(f"cannot start: {error}", err=True)
         sys.exit(1)
@@ -76,28 +77,40 @@ def _announce(settings: Settings, bound: Bound) -> None:
             click.echo("other machines can read health, metrics and settings (no secrets) at the admin port", err=True)
 
 
-def _warn(lines: list[str]) -> None:
+def warn(lines: list[str]) -> None:
+    """What nobody should overlook, on stderr."""
     for line in lines:
         click.echo(f"security: {line}", err=True)
 
 
 async def _serve(settings: Settings, ready: Ready, warn: Callable[[list[str]], None] = lambda _: None) -> None:
+    async with otlp.sending(os.environ) as telemetry:
+        await _serve_observed(settings, telemetry, ready, warn)
+
+
+async def _serve_observed(
+    settings: Settings, telemetry: tuple[Observer, ...], ready: Ready, warn: Callable[[list[str]], None]
+) -> None:
     client_tls = ClientTls(settings.tls) if settings.tls.certificate else None
     metrics = Metrics(versions()) if settings.admin.listen is not None else None
     service = build.service(settings, metrics or NO_COUNTERS)
     guard = build.guard(settings, service, metrics or NO_COUNTERS)
     access_log = AccessLog(_to_stdout, asyncio.get_running_loop().call_soon) if settings.access_log.enabled else None
     wanted: tuple[Observer | None, ...] = (access_log, metrics.calls if metrics is not None else None)
-    observers = [one for one in wanted if one is not None]
 
     def bound(where: Bound) -> None:
         ready(where)
         warn(posture(settings, guard.access.chain.authenticators))
 
     try:
-        async with _observed(settings, service, metrics, bound) as started:
+        async with (
+            capturing(settings.capture, metrics) as capturer,
+            _observed(settings, service, metrics, bound) as started,
+        ):
+            observers = [one for one in (*telemetry, *wanted, capturer) if one is not None]
+            recorder = Recorder(guard, observers, [capturer] if capturer is not None else [])
             # a record, and an id of its own, cost a call time: it has them where somebody reads them
-            await _run(settings, Recorder(guard, observers) if observers else guard, client_tls, started)
+            await _run(settings, recorder if observers else guard, client_tls, started, metrics or NO_COUNTERS)
     finally:
         await guard.close()
         if access_log is not None:
@@ -129,22 +142,20 @@ async def _observed(
         yield started
 
 
-async def _run(settings: Settings, application: Application, client_tls: ClientTls | None, ready: Ready) -> None:
+async def _run(
+    settings: Settings, application: Application, client_tls: ClientTls | None, ready: Ready, counters: Counters
+) -> None:
     await addon.run(
         application,
         [(listener.host, listener.port) for listener in settings.listen],
         settings.limits,
         client_tls,
-        _confdir(),
+        addon.state_folder(),
         lambda addresses: ready(Bound(tuple(Listener(host, port) for host, port in addresses))),
         # who has a certificate wants it used: nobody may then send in the clear by mistake
         require_tls=client_tls is not None,
+        counters=counters,
     )
-
-
-def _confdir() -> Path:
-    """Where mitmproxy keeps the authority that signs certificates when none is given."""
-    return Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state")) / "inferbridge"
 
 
 @asynccontextmanager

@@ -22,6 +22,7 @@ from auth.key_files import HASH, KEY, PLAIN, PLAIN_HASH
 from gateway.serving import talk
 from inferbridge.mock.serving import Doors, mocking
 from inferbridge.observe.logs import Discreet
+from observe.collector import collecting
 from upstream.h1_server import Answer, Request, h1_server
 
 LINE = 5000
@@ -141,6 +142,15 @@ def calls(canaries: Canaries, issuer: Issuer) -> dict[str, tuple[bytes, str]]:
     }
 
 
+def telemetry(url: str, canaries: Canaries) -> dict[str, str]:
+    """Traces and metrics of everything, with a credential for the collector and one that cannot be read."""
+    return {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": url,
+        "OTEL_EXPORTER_OTLP_HEADERS": f"x-own={canaries['collector']},{canaries['no pair']}",
+        "OTEL_TRACES_SAMPLER": "always_on",
+    }
+
+
 def tgis_rest(prompt: str, model: str) -> bytes:
     """A call of TGIS's API as JSON."""
     body = {"modelId": model, "requests": [{"text": prompt}]}
@@ -183,6 +193,7 @@ async def test_no_secret_is_seen_anywhere(tmp_path: Path, form: str) -> None:
     (tmp_path / "token").write_text(canaries["token_file"])
     async with (
         running_issuer(tmp_path) as issuer,
+        collecting() as collector,
         h1_server(runtime(canaries)) as odd,
         mocking("vllm-nvidia", Doors(rest=0, grpc=0)) as (rest, *_),
         mocking("tgis", Doors(grpc=0)) as (tgis, *_),
@@ -198,7 +209,9 @@ async def test_no_secret_is_seen_anywhere(tmp_path: Path, form: str) -> None:
              "credentials": {"service_account_token": str(tmp_path / "token"), "header": "x-own"}},
         ]  # fmt: skip
         config = config_of(tmp_path, canaries, issuer, upstreams, form)
-        async with proxy(tmp_path, config, {"UP": canaries["environment"], "OTHER": canaries["other"]}) as running:
+        environment = {"UP": canaries["environment"], "OTHER": canaries["other"]}
+        environment |= telemetry(collector.url, canaries)
+        async with proxy(tmp_path, config, environment) as running:
             wrong = {}
             for name, (sent, status) in calls(canaries, issuer).items():
                 answer = await talk(running.port, sent)
@@ -208,6 +221,10 @@ async def test_no_secret_is_seen_anywhere(tmp_path: Path, form: str) -> None:
             codes = await grpc_calls(running.port, canaries)
             seen = await running.pages()
         seen += running.seen
+    exported = "".join(map(str, collector.requests))
+    assert len(collector.spans) > 2 * len(codes)
+    assert canaries.hits(str(collector.headers)), "the collector gets its own credential, and nobody else"
+    assert canaries.hits(exported) == []
     assert codes == [grpc.StatusCode.OK, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.INVALID_ARGUMENT]
     assert canaries.hits(str(odd.requests)), "the runtime must have been called with a secret, or nothing is shown here"
     assert seen.count("Traceback") >= 4

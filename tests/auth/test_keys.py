@@ -316,7 +316,7 @@ def of_all(tmp_path_factory: pytest.TempPathFactory) -> KeysAuthenticator:
     return authenticator(tmp_path_factory.mktemp("keys"), FILE)
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", KEYS, ids=range(len(KEYS)))
 def test_every_key_that_was_made_gets_in(of_all: KeysAuthenticator, key: str) -> None:
     """The keys of the property below are good ones."""
     assert refusal(of_all, key) is None

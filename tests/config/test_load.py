@@ -11,7 +11,7 @@ from inferbridge.config import Flags, Listener, Settings, SettingsError, load_se
 from inferbridge.config.kinds import Field, Record
 from inferbridge.config.table import LIMITS, SETTINGS
 from inferbridge.config.upstreams import UPSTREAM, UPSTREAM_TLS
-from inferbridge.config.values import Admin, ListenerTls, Log
+from inferbridge.config.values import Admin, HealthCheck, ListenerTls, Log
 from inferbridge.gateway.limits import Limits
 from inferbridge.secret import Secret
 from inferbridge.upstream.tls import TlsSettings
@@ -212,6 +212,25 @@ def test_one_problem(tmp_path: Path, text: str, expected: list[str]) -> None:
          "character U+0000 is not allowed"),
         ('"triton=grpc://h:1\\nx: y"', "an upstream must not contain the control character U+000A"),
         ("{runtime: triton, url: 'grpc://h:1', name: ''}", "upstream.name must not be empty"),
+        ("{runtime: triton, url: 'grpc://h:1', addresses: [h]}",
+         "inferbridge.yaml:1:62: upstream.addresses must be host:port, such as 10.0.0.1:8000 or [fd00::1]:8000"),
+        ("{runtime: triton, url: 'grpc://h:1', addresses: ['grpc://h:1']}", "upstream.addresses must be host:port"),
+        ("{runtime: triton, url: 'grpc://h:1', addresses: ['fd00::1:8000']}", "upstream.addresses must be host:port"),
+        ("{runtime: triton, url: 'grpc://h:1', addresses: ['[h]:8000']}", "upstream.addresses must be host:port"),
+        ("{runtime: triton, url: 'grpc://h:1', addresses: ['h:65536']}",
+         "upstream.addresses must have a port from 1 to 65535"),
+        ("{runtime: triton, url: 'grpc://h:1', addresses: ['h:1', 'h:1']}",
+         "inferbridge.yaml:1:61: addresses must be different from each other"),
+        ("{runtime: triton, url: 'grpc://h:1', resolve: 0s}", "upstream.resolve must be more than 0 and at most 3600"),
+        ("{runtime: triton, url: 'grpc://h:1', resolve: 30s, sticky: 'a b'}",
+         "upstream.sticky must be the name of a header"),
+        ("{runtime: triton, url: 'grpc://h:1', sticky: x-session}",
+         "sticky needs addresses or resolve beside it: there is one address only"),
+        ("{runtime: triton, url: 'grpc://h:1', health_check: {}}",
+         "health_check needs addresses or resolve beside it: there is one address only"),
+        ("{runtime: triton, url: 'grpc://h:1', resolve: 30s, health_check: {intervall: 1s}}",
+         "health_check has no key 'intervall'; did you mean 'interval'?"),
+        ("{runtime: triton, url: 'grpc://h:1', adresses: ['h:1']}", "no key 'adresses'; did you mean 'addresses'?"),
     ],
 )  # fmt: skip
 def test_upstream_problems(tmp_path: Path, item: str, expected: str) -> None:
@@ -219,6 +238,22 @@ def test_upstream_problems(tmp_path: Path, item: str, expected: str) -> None:
     (tmp_path / "ca.pem").write_text("not a certificate")
     (found,) = problems(tmp_path, f"upstreams: [{item}]", flags=Flags())
     assert expected in found
+
+
+def test_how_calls_are_spread(tmp_path: Path) -> None:
+    """Replicas, what binds calls to them and how long connections live; a header's name counts in lower case."""
+    text = """\
+        upstreams:
+          - {runtime: triton, url: "grpc://h:1", addresses: ["10.0.0.1:8001", "[fd00::1]:8001"], sticky: X-Session,
+             health_check: {interval: 5s}, connection_age: 1m}
+          - {runtime: triton, url: "grpc://h:1", resolve: 30s, health_check: {}}
+          - triton=grpc://h:1
+        """
+    listed, named, one = load(tmp_path, text).upstreams
+    assert [str(each) for each in listed.addresses] == ["10.0.0.1:8001", "[fd00::1]:8001"]
+    assert (listed.sticky, listed.health_check, listed.connection_age) == ("x-session", HealthCheck(5.0), 60.0)
+    assert (named.resolve, named.health_check) == (30.0, HealthCheck(10.0))
+    assert (one.addresses, one.resolve, one.sticky, one.health_check, one.connection_age) == ((), None, "", None, 600.0)
 
 
 def test_upstream_names_are_unique(tmp_path: Path) -> None:

@@ -17,6 +17,9 @@ upstreams:
   - {name: big, runtime: mlserver, url: "https://models:8443", models: ["llm-*", embed], default_model: m,
      tls: {ca: ca.crt, server_name: models.example, verify: true}, chat_template: chat.jinja,
      credentials: {static: canary-4711, header: x-api-key}}
+  - {name: many, runtime: mlserver, url: "http://models:8080", addresses: ["10.0.0.1:8080", "[fd00::1]:8080"],
+     sticky: X-Session-Id, health_check: {interval: 5s}, connection_age: 2m}
+  - {name: named, runtime: mlserver, url: "http://models:8080", resolve: 30s}
 limits: {body_size: 64MiB, header_size: 1000, call_timeout: 1.5m, idle_timeout: 500ms, streams: 7}
 lossy: allow
 nan: literal
@@ -24,6 +27,17 @@ tls: {certificate: server.crt, passphrase: canary-4711}
 allow_unauthenticated: true
 log: {level: debug, format: json}
 admin: {listen: "127.0.0.1:9901"}
+capture:
+  enabled: true
+  sample: 0.5
+  errors: false
+  max_bytes: 1KiB
+  models: ["llm-*"]
+  fields: {hide: ["messages[].content | prompt"], only: [model]}
+  sinks:
+    - stdout
+    - file: {path: capture.jsonl, max_size: 1MiB, keep: 0}
+    - cloudevents: {url: "http://broker/ml", service: bert, timeout: 2s, tls: {verify: true}}
 auth:
   authenticators:
     - keys: {file: chat.jinja}

@@ -24,6 +24,7 @@ PATHS = [str(Path(__file__).parents[2] / folder) for folder in ("codegen", "prox
 async def test_every_answer_of_the_tour_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All calls go through the proxy both ways, are right, and show what each side saw."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "110")
     out = io.StringIO()
     assert await run_demo(running, out) == 0
     text = out.getvalue()

@@ -7,7 +7,7 @@ import h2.connection
 import pytest
 
 from gateway.applications import Echo, EchoSink, Silent
-from gateway.serving import TIMEOUT, serving
+from gateway.serving import TIMEOUT, serving, talk
 from inferbridge.gateway.answers import PassthroughAnswer
 from inferbridge.gateway.application import RequestHead, Responder
 from inferbridge.gateway.connection import ClientConnection
@@ -183,3 +183,13 @@ async def test_idle_clients_are_closed(confdir: Path) -> None:
             await asyncio.sleep(0.4)
         assert await reader.read() == b""
         writer.close()
+
+
+async def test_the_first_bytes_of_a_connection_keep_their_order(confdir: Path) -> None:
+    """A large request that arrives at once on a new connection is received as it was sent, byte for byte."""
+    body = b"".join(b"%07d " % number for number in range(1 << 18))
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
+    async with serving(Echo(), confdir) as port:
+        for _ in range(5):
+            _, _, echoed = (await talk(port, head + body)).partition(b"\r\n\r\n")
+            assert echoed == body

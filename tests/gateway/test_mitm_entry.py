@@ -16,9 +16,10 @@ from mitmproxy.options import Options
 import inferbridge.gateway
 from gateway.applications import Echo
 from inferbridge.addon import GatewayAddon
-from inferbridge.config import AccessLog, Admin, Listener, ListenerTls
+from inferbridge.config import AccessLog, Admin, Listener, ListenerTls, Upstream
 from inferbridge.gateway.application import Application
 from inferbridge.gateway.limits import Limits
+from inferbridge.gateway.recording import Recorder
 
 ENTRY = Path(__file__).parents[2] / "proxy" / "mitm_entry.py"
 
@@ -31,6 +32,7 @@ class Settings:
     tls: ListenerTls
     admin: Admin = Admin()  # noqa: RUF009 - it is frozen
     access_log: AccessLog = AccessLog()  # noqa: RUF009 - it is frozen
+    upstreams: tuple[Upstream, ...] = ()
 
 
 class Build:
@@ -83,15 +85,24 @@ async def test_without_a_configuration(master: Master) -> None:
 async def test_with_a_configuration(master: Master) -> None:
     """The option builds the application with the limits of its file."""
     master.options.update(inferbridge_config="good.yaml")
-    assert isinstance(addon(master).application, Echo)
+    assert isinstance(addon(master).application, Recorder)
     assert addon(master).limits.streams == 7
 
 
 async def test_an_admin_port_is_not_promised(master: Master, caplog: pytest.LogCaptureFixture) -> None:
     """mitmproxy's own tools have no admin port: a file that asks for one works, and the log says what does not."""
     master.options.update(inferbridge_config="admin.yaml")
-    assert isinstance(addon(master).application, Echo)
+    assert isinstance(addon(master).application, Recorder)
     assert [record.getMessage() for record in caplog.records if "admin.listen" in record.getMessage()]
+
+
+async def test_telemetry_is_not_sent_in_silence(
+    master: Master, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks for traces is told that only our own command sends them."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")
+    master.options.update(inferbridge_config="good.yaml")
+    assert "OTEL_*" in caplog.text
 
 
 async def test_tls_of_the_configuration(master: Master, certificate: Path, tmp_path: Path) -> None:

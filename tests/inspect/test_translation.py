@@ -35,14 +35,15 @@ def test_a_completion_for_tgis_is_shown_field_by_field() -> None:
     client = Asked("openai", "completions", "rest", json_body(json.dumps(body).encode()))
     assert lines(client, Asked("tgis", "generate", "grpc", fmaas(sent)), "min_p") == [
         "openai completions over rest -> tgis generate over grpc",
-        'prompts prompt = "Hello" -> requests[].text = ["Hello"]',
-        "max_tokens (not said) -> params.stopping.max_new_tokens = 16 + written out",
-        'model model = "m" -> model_id = "m"',
-        "temperature temperature = 0.5 -> params.sampling.temperature = 0.5",
-        "min_p min_p = 0.1 -> (nothing) ! lost",
-        "include_stop_sequence (not said) -> params.stopping.include_stop_sequence = false + written out",
-        'user user = "me" -> (nothing) - not sent',
-        'method (not said) -> params.method = "SAMPLE" + written out',
+        "the client said | the runtime was sent",
+        'prompts prompt = "Hello" | requests[].text = ["Hello"]',
+        "max_tokens (not said) | params.stopping.max_new_tokens = 16 + written out",
+        'model model = "m" | model_id = "m"',
+        "temperature temperature = 0.5 | params.sampling.temperature = 0.5",
+        "min_p min_p = 0.1 | (nothing) ! lost",
+        "include_stop_sequence (not said) | params.stopping.include_stop_sequence = false + written out",
+        'user user = "me" | (nothing) - not sent',
+        'method (not said) | params.method = "SAMPLE" + written out',
     ]
 
 
@@ -50,19 +51,19 @@ def test_units_and_further_names_are_shown() -> None:
     """A value in another unit is converted, and a field may go by a name that is only read."""
     client = Asked("caikit", "text_generation", "rest", {"inputs": "a", "parameters": {"max_time": 1.5}})
     runtime = Asked("tgis", "generate", "grpc", {"params": {"stopping": {"time_limit_millis": 1500}}})
-    assert "time_limit parameters.max_time = 1.5 -> params.stopping.time_limit_millis = 1500 ~ converted" in lines(
+    assert "time_limit parameters.max_time = 1.5 | params.stopping.time_limit_millis = 1500 ~ converted" in lines(
         client, runtime
     )
     chat = Asked("openai", "chat", "rest", {"max_completion_tokens": 5})
     sent = Asked("tgis", "generate", "grpc", {"params": {"stopping": {"max_new_tokens": 5}}})
-    assert lines(chat, sent)[1:] == ["max_tokens max_completion_tokens = 5 -> params.stopping.max_new_tokens = 5"]
+    assert lines(chat, sent)[2:] == ["max_tokens max_completion_tokens = 5 | params.stopping.max_new_tokens = 5"]
 
 
 def test_paths_and_metadata_are_places_too() -> None:
     """A model in a path and a model in a header are one field."""
     client = Asked("open-inference", "infer", "rest", {}, {"path": {"model": "m"}})
     runtime = Asked("open-inference", "infer", "grpc/mlserver", {"model_name": "m"})
-    assert lines(client, runtime)[1:] == ['model path.model = "m" -> model_name = "m"']
+    assert lines(client, runtime)[2:] == ['model path.model = "m" | model_name = "m"']
 
 
 def test_credentials_are_not_values() -> None:
@@ -76,7 +77,7 @@ def test_credentials_are_not_values() -> None:
 def test_losses_that_no_spec_names_are_shown() -> None:
     """What a bridge tells of is never missing from the view."""
     nothing = Asked("openai", "chat", "rest", {})
-    assert lines(nothing, nothing, "choices[].odd")[1:] == ["choices[].odd (not said) -> (nothing) ! lost"]
+    assert lines(nothing, nothing, "choices[].odd")[2:] == ["choices[].odd (not said) | (nothing) ! lost"]
 
 
 def test_long_values_are_cut_and_large_bodies_refused() -> None:

@@ -15,7 +15,14 @@ from inferbridge.bridge.framing import frame
 from inferbridge.inspect import views
 from inferbridge.inspect.page import PAGE_BYTES
 
-VIEWS = (views.GrpcView(), views.EventsView(), views.TensorsView(), views.TranslationView())
+VIEWS = (
+    views.GrpcView(),
+    views.EventsView(),
+    views.TensorsView(),
+    views.TranslationView(),
+    views.UpstreamView(),
+    views.TimingView(),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -122,15 +129,16 @@ def test_a_translation_is_shown_on_request() -> None:
     saved = http.HTTPFlow.from_state(flow.get_state())
     assert shown(saved, saved.request, name)[1:] == [
         "openai completions over rest -> tgis generate over grpc",
-        '  prompts  prompt = "a"  ->  requests[].text = ["a"]',
-        "  min_p    min_p = 0.1  ->  (nothing)  ! lost",
+        "           the client said  |  the runtime was sent",
+        '  prompts  prompt = "a"     |  requests[].text = ["a"]',
+        "  min_p    min_p = 0.1      |  (nothing)  ! lost",
     ]
 
 
 def test_a_view_that_fails_says_so(caplog: pytest.LogCaptureFixture) -> None:
     """What the gateway left may be of another version: the view then says that it failed, and does not raise."""
     flow = flow_of("/", "application/json", request=b"{}")
-    flow.metadata[views.FLOW_KEY] = {"client": 5}
+    flow.metadata[views.FLOW_KEY] = {"client": 5, "runtime": 5}
     (_, line) = shown(flow, flow.request, "inferbridge translation")
     assert line.startswith("! the view failed here (")
     assert "failed" in caplog.text

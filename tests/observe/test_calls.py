@@ -9,7 +9,8 @@ from gateway.test_guard import PATH
 from gateway.test_recording import Played
 from gateway.test_service import INFER, Runtime, infer_reply
 from inferbridge.gateway.record import CallRecord
-from inferbridge.observe.calls import MODELS, CallMetrics
+from inferbridge.observe.calls import CallMetrics
+from inferbridge.observe.models import MODELS
 from inferbridge.observe.series import OTHER, Histogram, Metric
 
 BUDGET = 2000

@@ -14,6 +14,7 @@ from inferbridge.observe import calls, metrics
 from inferbridge.observe.metrics import AUTH, METRICS, Metrics, markdown_table
 from inferbridge.observe.series import OTHER, Metric
 from inferbridge.observe.versions import Versions, spec_hash, versions
+from inferbridge.upstream.api import Call, Receiver, State, UpstreamRequest
 from packaging_sources import ROOT
 
 SAMPLES = {"histogram": ("_bucket", "_count", "_sum")}
@@ -78,9 +79,26 @@ def counted() -> Metrics:
         wrong.code, wrong.flags = Code.INVALID_ARGUMENT, (flag,)
         made.calls.began(wrong)
         made.calls.ended(wrong)
+    made.captured("file")
+    made.capture_dropped("cloudevents", "queue")
     made.upstream_up("triton", True)
     made.upstream_up('od"d\n', False)
+    made.retried("triton", "goaway")
+    made.watch("triton", _HalfOpen())
     return made
+
+
+class _HalfOpen:
+    """The connections of an upstream that is tried again."""
+
+    connections = 3
+    state: State = "half open"
+
+    def send(self, request: UpstreamRequest, receiver: Receiver, timeout: float | None = None) -> Call:
+        raise AssertionError("metrics send nothing")
+
+    async def close(self) -> None:
+        """There is nothing to close."""
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
@@ -127,8 +145,13 @@ def test_both_formats_say_what_was_counted(read: Callable[[str], object]) -> Non
         ("inferbridge_lost_fields_total", ("api", "openai"), ("operation", "generate"), ("runtime", "tgis")): 3.0,
         ("inferbridge_auth_total", ("method", "api_key"), ("reason", "unknown_key"), ("result", "denied")): 1.0,
         **CALLS_COUNTED,
+        ("inferbridge_captured_total", ("sink", "file")): 1.0,
+        ("inferbridge_capture_dropped_total", ("reason", "queue"), ("sink", "cloudevents")): 1.0,
         ("inferbridge_upstream_up", ("upstream", "triton")): 1.0,
         ("inferbridge_upstream_up", ("upstream", 'od"d\n')): 0.0,
+        ("inferbridge_retries_total", ("reason", "goaway"), ("upstream", "triton")): 1.0,
+        ("inferbridge_breaker_state", ("upstream", "triton")): 1.0,
+        ("inferbridge_upstream_connections", ("upstream", "triton")): 3.0,
     }
     assert {one.name: set(one.labels) for one in samples} == {
         metric.name + ending: set(metric.labels)

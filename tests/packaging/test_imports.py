@@ -33,6 +33,8 @@ ALLOWED = {
         "inferbridge.auth.identity",
         "inferbridge.auth.settings",
         "inferbridge.bridge",
+        "inferbridge.capture.places",
+        "inferbridge.capture.settings",
         "inferbridge.gateway.limits",
         "inferbridge.upstream.address",
         "inferbridge.upstream.tls",
@@ -46,12 +48,18 @@ ALLOWED = {
 FORBIDDEN = {
     "inferbridge_codegen": ("mitmproxy", "h2", "httptools", "inferbridge.gateway", "inferbridge.upstream",
                             "inferbridge.config", "inferbridge.demo", "inferbridge.addon"),
-    "inferbridge.gateway": ("inferbridge_codegen", "inferbridge.demo", "inferbridge.cli", "inferbridge.observe"),
+    "inferbridge.gateway": ("inferbridge_codegen", "inferbridge.demo", "inferbridge.cli", "inferbridge.observe",
+                            "inferbridge.flows", "inferbridge.inspect"),
     "inferbridge.observe": ("inferbridge_codegen", "inferbridge.config", "inferbridge.addon", "mitmproxy"),
     "inferbridge.auth": ("mitmproxy", "inferbridge.addon", "inferbridge.cli", "inferbridge.observe",
                          "inferbridge.gateway.guard"),
-    "inferbridge.inspect": ("inferbridge_codegen", "inferbridge.gateway", "inferbridge.upstream", "inferbridge.config",
-                            "inferbridge.addon", "inferbridge.cli", "inferbridge.demo"),
+    "inferbridge.capture": ("inferbridge_codegen", "inferbridge.config", "inferbridge.addon", "inferbridge.cli",
+                            "inferbridge.observe", "mitmproxy"),
+    "inferbridge.flows": ("inferbridge_codegen", "inferbridge.cli", "inferbridge.demo", "inferbridge.run"),
+    "inferbridge.inspect": ("inferbridge_codegen", "inferbridge.flows", "inferbridge.gateway", "inferbridge.upstream",
+                            "inferbridge.config", "inferbridge.addon", "inferbridge.cli", "inferbridge.demo"),
+    "inferbridge.recorded": ("inferbridge.gateway", "inferbridge.config", "inferbridge.addon", "inferbridge.cli",
+                             "inferbridge.calling", "inferbridge.demo"),
     "inferbridge.demo": ("inferbridge_codegen", "grpc", "grpc_tools", "inferbridge.cli"),
     "inferbridge": ("grpc", "grpc_tools"),
 }  # fmt: skip
@@ -88,13 +96,24 @@ def test_the_extra_stays_behind_the_proxy() -> None:
         "inferbridge.upstream",
         "inferbridge.demo",
         "inferbridge.addon",
+        "inferbridge.flows",
+        "inferbridge.inspect.told",
         "inferbridge.inspect.views",
         "inferbridge.observe",
+        "inferbridge.recorded.exchanges",
     )
     extra = [one for one in IMPORTS if within(one.imported, "mitmproxy", "h2", "httptools", "prometheus_client")]
     found = [one for one in extra if not within(one.importer, *needing)]
     assert extra
     assert not found, wrong(found)
+
+
+def test_opentelemetry_stays_behind_its_extra() -> None:
+    """Only modules that are imported where somebody asks for OTLP import OpenTelemetry."""
+    needing = ("inferbridge.observe.otlp", "inferbridge.observe.otlp_metrics", "inferbridge.observe.tracing")
+    using = [one for one in IMPORTS if within(one.imported, "opentelemetry")]
+    assert using
+    assert not [one for one in using if one.importer not in needing], wrong(using)
 
 
 def test_no_relative_way_around() -> None:
@@ -104,14 +123,16 @@ def test_no_relative_way_around() -> None:
 
 
 def test_protobufs_own_codecs_stay_off_the_data_path() -> None:
-    """google.protobuf serves what is rare, JSON in protobuf, transcoding, reflection, health and views, and no more."""
+    """google.protobuf serves what is rare: JSON, transcoding, reflection, health, views, captures, and no more."""
     rare = (
         "inferbridge.bridge.transcode",
         "inferbridge.bridge.json_messages",
+        "inferbridge.capture",
         "inferbridge.gateway.connect",
         "inferbridge.gateway.local",
         "inferbridge.gateway.rest_services",
         "inferbridge.inspect",
+        "inferbridge.recorded",
     )
     using = [one for one in IMPORTS if within(one.importer, "inferbridge") and within(one.imported, "google.protobuf")]
     assert using

@@ -41,7 +41,9 @@ def imported_by(*arguments: str) -> set[str]:
     return set(re.findall(r"^import time:.*\| +([\w.]+)$", run.stderr, re.MULTILINE))
 
 
-@pytest.mark.parametrize("command", [(), ("generate",), ("lint",), ("mock",), ("call",), ("import",), ("keys", "new")])
+@pytest.mark.parametrize(
+    "command", [(), ("generate",), ("lint",), ("mock",), ("call",), ("import",), ("keys", "new"), ("inspect",)]
+)
 def test_help_imports_nothing_heavy(command: tuple[str, ...]) -> None:
     """`--help` loads the command line itself and no library that it does not need."""
     modules = imported_by(*command, "--help")

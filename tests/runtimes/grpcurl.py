@@ -1,9 +1,10 @@
 """Stands in for grpcurl, which no package index has: takes its command lines word for word.
 
-Of its options those that the documentation of the runtimes uses: -d (@ is stdin), -H, -proto, -cacert, -insecure and
--plaintext. Messages come from the .proto file, else from server reflection; they go in and out as protobuf's JSON.
-gRPC's Python library cannot leave a certificate unverified, and the system trusts none of the tests': unless -cacert
-names one, the certificate that the server shows is trusted. A refused call raises grpc.RpcError.
+Of its options those that the documentation of the runtimes and our exports use: -d (@ is stdin), -H, -proto, -protoset,
+-max-time, -cacert, -insecure and -plaintext. Messages come from the .proto file or the descriptor set, else from server
+reflection; they go in and out as protobuf's JSON. gRPC's Python library cannot leave a certificate unverified, and the
+system trusts none of the tests': unless -cacert names one, the certificate that the server shows is trusted. A refused
+call raises grpc.RpcError.
 """
 
 import json
@@ -32,7 +33,7 @@ def run(command: str, folder: Path, stdin: str = "") -> list[Any]:
     options, headers, (address, method) = _parsed(words)
     data = options.get("-d", "{}")
     with _channel(address, options, folder) as channel:
-        pool = _from_proto(folder / options["-proto"]) if "-proto" in options else _by_reflection(channel)
+        pool = _pool(channel, options, folder)
         service, _, name = method.rpartition("/")
         found = pool.FindServiceByName(service).FindMethodByName(name)
         request = json_format.Parse(stdin if data == "@" else data, GetMessageClass(found.input_type)(), True, pool)
@@ -41,7 +42,7 @@ def run(command: str, folder: Path, stdin: str = "") -> list[Any]:
             f"/{method}",
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=GetMessageClass(found.output_type).FromString,
-        )(request, timeout=60, metadata=headers)
+        )(request, timeout=float(options.get("-max-time", "60")), metadata=headers)
         messages = list(answer) if found.server_streaming else [answer]
         return [json.loads(json_format.MessageToJson(each, descriptor_pool=pool)) for each in messages]
 
@@ -77,6 +78,12 @@ def _channel(address: str, options: dict[str, str], folder: Path) -> grpc.Channe
     return grpc.secure_channel(address, grpc.ssl_channel_credentials(trusted))
 
 
+def _pool(channel: grpc.Channel, options: dict[str, str], folder: Path) -> DescriptorPool:
+    if "-protoset" in options:
+        return _of_set((folder / options["-protoset"]).read_bytes())
+    return _from_proto(folder / options["-proto"]) if "-proto" in options else _by_reflection(channel)
+
+
 def _by_reflection(channel: grpc.Channel) -> DescriptorPool:
     return DescriptorPool(ProtoReflectionDescriptorDatabase(channel))
 
@@ -86,7 +93,11 @@ def _from_proto(proto: Path) -> DescriptorPool:
     include = [f"-I{proto.parent}", f"-I{files('grpc_tools') / '_proto'}"]
     if protoc.main(["protoc", *include, "--include_imports", f"--descriptor_set_out={out}", proto.name]):
         raise ValueError(f"protoc does not take {proto}")
+    return _of_set(out.read_bytes())
+
+
+def _of_set(content: bytes) -> DescriptorPool:
     pool = DescriptorPool()
-    for file in FileDescriptorSet.FromString(out.read_bytes()).file:
+    for file in FileDescriptorSet.FromString(content).file:
         pool.Add(file)
     return pool

@@ -111,11 +111,11 @@ async def _read_request(reader: asyncio.StreamReader, connection: int, nth: int)
 
 @asynccontextmanager
 async def h1_server(
-    behave: Callable[[Request], Answer] = lambda _: Answer(), tls: ssl.SSLContext | None = None
+    behave: Callable[[Request], Answer] = lambda _: Answer(), tls: ssl.SSLContext | None = None, port: int = 0
 ) -> AsyncIterator[H1Server]:
     """A server for the time of the block."""
     running = H1Server(behave)
-    server = await asyncio.start_server(running.serve, "127.0.0.1", 0, ssl=tls, limit=1 << 20)
+    server = await asyncio.start_server(running.serve, "127.0.0.1", port, ssl=tls, limit=1 << 20)
     running.url = f"{'https' if tls else 'http'}://localhost:{server.sockets[0].getsockname()[1]}"
     try:
         yield running

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import RequestReceived, StreamEnded, StreamReset
+from h2.events import DataReceived, RequestReceived, StreamEnded, StreamReset
 
 HEAD = [(":status", "200"), ("content-type", "application/grpc")]
 
@@ -18,6 +18,9 @@ class Peer(asyncio.Protocol):
         self.server = server
         self.h2 = H2Connection(H2Configuration(client_side=False, header_encoding="utf-8"))
         self.number = 0
+        self.heads: dict[int, list[tuple[str, str]]] = {}
+        """Of each request."""
+        self.bodies: dict[int, bytes] = {}
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -39,7 +42,10 @@ class Peer(asyncio.Protocol):
         for event in self.h2.receive_data(data):
             if isinstance(event, RequestReceived):
                 self.server.requests.append((self.number, event.stream_id))
+                self.heads[event.stream_id] = [(str(name), str(value)) for name, value in event.headers]
                 self.server.on_head(self, event.stream_id)
+            elif isinstance(event, DataReceived):
+                self.bodies[event.stream_id] = self.bodies.get(event.stream_id, b"") + event.data
             elif isinstance(event, StreamEnded):
                 self.server.behave(self, event.stream_id)
                 self.server.arrived.set()
@@ -79,11 +85,11 @@ class H2Server:
 
 @asynccontextmanager
 async def h2_server(
-    behave: Callable[[Peer, int], None] = Peer.answer, greeting: bytes | None = None
+    behave: Callable[[Peer, int], None] = Peer.answer, greeting: bytes | None = None, port: int = 0
 ) -> AsyncIterator[H2Server]:
     """A server for the time of the block; with a `greeting` it sends just that and never speaks HTTP/2."""
     running = H2Server(behave, greeting)
-    server = await asyncio.get_running_loop().create_server(lambda: Peer(running), "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(lambda: Peer(running), "127.0.0.1", port)
     running.url = f"grpc://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield running

@@ -32,6 +32,8 @@ class Outgoing:
         )
         differs = self._file or self._credentials.passthrough or self._forward.subject or self._forward.groups
         self._fixed: Headers | None = None if differs else self._credential(None)
+        self.header = self._credentials.header if self._credentials.is_set else ""
+        """Name of the header with our own credential."""
         self.nothing = self._fixed == ()
         """It adds no headers, to any call."""
 

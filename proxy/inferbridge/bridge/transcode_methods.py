@@ -35,11 +35,11 @@ class Methods:
 
     def request_to_json(self, rpc: str, wire: Buffer) -> bytes:
         """The JSON of a request, with the names of the proto."""
-        return _json(wire, self.find(rpc).input_type)
+        return json_of(wire, self.find(rpc).input_type)
 
     def reply_to_json(self, rpc: str, wire: Buffer) -> bytes:
         """The JSON of a reply."""
-        return _json(wire, self.find(rpc).output_type)
+        return json_of(wire, self.find(rpc).output_type)
 
     def find(self, rpc: str) -> MethodDescriptor:
         """The method of that path; raises `BridgeError` UNIMPLEMENTED."""
@@ -49,8 +49,11 @@ class Methods:
         return method
 
 
-def _json(wire: Buffer, descriptor: Descriptor) -> bytes:
-    """Fields that no proto of ours knows stand for themselves: they have no name that could be written."""
+def json_of(wire: Buffer, descriptor: Descriptor) -> bytes:
+    """The JSON of a message, with the names of the proto.
+
+    Fields that no proto of ours knows stand for themselves: they have no name that could be written.
+    """
     unknown: Unknown = []
     text = to_json(wire, descriptor, original_names=True, plain_integers=True, unknown=unknown)
     if not unknown:

@@ -44,14 +44,14 @@ type Watch = Callable[[UpstreamRequest], Receiver]
 
 
 async def perform(
-    request: UpstreamRequest, ask: Spoken, place: Place, manner: Manner, receiver: Receiver, watch: Watch | None
+    request: UpstreamRequest, ask: Spoken | None, place: Place, manner: Manner, receiver: Receiver, watch: Watch | None
 ) -> None:
-    """Make a call, and come back when the receiver has all of the answer."""
+    """Make a call, and come back when the receiver has all of the answer. Without `ask` it goes straight."""
     done = asyncio.Event()
     pool = open_pool(place.url, limits=Limits())
     last = _Both(receiver, _Bell(done))
     try:
-        if ask.bridged:
+        if ask is not None and ask.bridged:
             _bridge(request, ask, place, manner, last, _Watched(pool, _credentials(request), watch))
         else:
             pool.send(request, last, manner.timeout)

@@ -60,8 +60,8 @@ def call(
     try:
         where = asking.parse_place(place)
         ask = asking.spoken(*asking.find_endpoint(endpoint), where, protocol)
-        names = dict(_pair(text, "=", "-p") for text in parameter)
-        fields = tuple((name.lower(), value) for name, value in (_pair(text, ":", "-H") for text in headers))
+        names = dict(pair(text, "=", "-p") for text in parameter)
+        fields = tuple((name.lower(), value) for name, value in (pair(text, ":", "-H") for text in headers))
         request = asking.composed(ask, _body(data), fields, names)
         manner = Manner(timeout, lossy, chat_template)
     except BridgeError as problem:
@@ -73,7 +73,8 @@ def call(
         sys.exit(FAILURE)
 
 
-def _pair(text: str, between: str, option: str) -> tuple[str, str]:
+def pair(text: str, between: str, option: str) -> tuple[str, str]:
+    """A name and its value, of an option; ValueError for what is neither."""
     name, found, value = text.partition(between)
     if not name or not found or any(letter in value for letter in "\r\n\0"):
         raise ValueError(f"{option} must be name{between}value, on one line")

@@ -47,6 +47,11 @@ def import_spec(source: str, name: str | None, out: Path, proto_path: Path | Non
     except (OSError, BridgeError) as error:
         click.echo(f"cannot read {source}: {error}", err=True)
         sys.exit(FAILURE)
+    write_spec(imported, out, force)
+
+
+def write_spec(imported: "Imported", out: Path, force: bool) -> None:
+    """Write the files of a skeleton, all or none, and say what is left to do."""
     _write(imported, out, force)
     click.echo(
         f"{imported.questions} things are left to decide, marked ???; to list them: inferbridge lint --specs {out}",

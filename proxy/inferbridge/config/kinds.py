@@ -170,6 +170,12 @@ def size(maximum: int) -> Measure:
     return Measure(maximum, _SIZE, _SIZES, "4MiB")
 
 
+def parse_size(text: str) -> int:
+    """Bytes of a size such as 4MiB; 0 for what is none."""
+    found = _SIZE.fullmatch(text)
+    return int(found[1]) * _SIZES[found[2]] if found else 0
+
+
 def duration(maximum: float) -> Measure:
     """A time in seconds such as 30s or 500ms."""
     return Measure(maximum, _DURATION, _DURATIONS, "30s")
@@ -191,6 +197,21 @@ class Count:
 
     def schema(self) -> Schema:
         return scalar({"type": "integer", "minimum": self.minimum, "maximum": self.maximum})
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A number from 0 to 1."""
+
+    def read(self, reader: SettingsReader, node: Node, where: str) -> float | None:
+        text = node.text if isinstance(node, Scalar) else ""
+        if re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,9})?", text) and float(text) <= 1:
+            return float(text)
+        reader.problems.add(node.mark, f"{where} must be a number from 0 to 1, such as 0.01")
+        return None
+
+    def schema(self) -> Schema:
+        return scalar({"type": "number", "minimum": 0, "maximum": 1})
 
 
 @dataclass(frozen=True, slots=True)

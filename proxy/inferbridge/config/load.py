@@ -90,6 +90,8 @@ def _check(settings: Settings, tree: Node, problems: Problems) -> None:
             _place(tree, "admin"),
             f"admin.listen {settings.admin.listen} is where clients connect: it needs a port of its own",
         )
+    if settings.capture.enabled and not settings.capture.sinks:
+        problems.add(_place(tree, "capture"), "capture needs a sink: file, stdout or cloudevents")
     if settings.tls.certificate is None:
         for name in ("key", "passphrase"):
             if getattr(settings.tls, name) is not None:

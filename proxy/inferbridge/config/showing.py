@@ -10,7 +10,7 @@ from inferbridge.config.kinds import Each, ListOf, Measure, Record, Tagged
 from inferbridge.config.table import SETTINGS
 from inferbridge.config.upstreams import UPSTREAM, Upstreams
 from inferbridge.config.values import Listener, Settings
-from inferbridge.upstream.address import Address
+from inferbridge.upstream.address import Address, Endpoint
 
 
 def shown(settings: Settings) -> dict[str, object]:
@@ -48,7 +48,7 @@ def _plain(value: object) -> object:
     match value:
         case None | bool() | int() | float() | str():
             return value
-        case Path() | Listener() | Address():
+        case Path() | Listener() | Address() | Endpoint():
             return str(value)
         case tuple() | list() | frozenset():
             return [_plain(item) for item in value]

@@ -1,6 +1,7 @@
 """The one declaration of every setting: reader, JSON Schema, environment variables and help all come from it."""
 
 from inferbridge.config.auth import AUTH, secret
+from inferbridge.config.capture import CAPTURE
 from inferbridge.config.kinds import Choice, Count, Field, FilePath, ListOf, Record, Switch, Text, duration, size
 from inferbridge.config.upstreams import Upstreams, parse_listener
 from inferbridge.config.values import AccessLog, Admin, ListenerTls, Log, Settings
@@ -88,6 +89,7 @@ SETTINGS = Record(
             ),
             "A port of its own for health, metrics, versions and these settings without their secrets.",
         ),
+        "capture": Field(CAPTURE, "What calls said on both sides, for a sample of them and for those that fail."),
     },
     "the configuration",
 )

@@ -5,15 +5,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from inferbridge.auth.settings import UpstreamCredentials
-from inferbridge.config.auth import Credentials
-from inferbridge.config.kinds import Field, FilePath, ListOf, Names, Record, Schema, SettingsReader, Text, name, scalar
+from inferbridge.config.auth import Credentials, header_name
+from inferbridge.config.kinds import (
+    Field,
+    FilePath,
+    ListOf,
+    Names,
+    Record,
+    Schema,
+    SettingsReader,
+    Text,
+    duration,
+    name,
+    scalar,
+)
 from inferbridge.config.upstream_tls import UPSTREAM_TLS
-from inferbridge.config.values import Listener, Upstream
-from inferbridge.upstream.address import Address, parse_address
+from inferbridge.config.values import HealthCheck, Listener, Upstream
+from inferbridge.upstream.address import Address, Endpoint, parse_address, parse_endpoint
+from inferbridge.upstream.connecting import AGE_SECONDS
 from inferbridge.upstream.tls import TlsSettings, client_context
 from inferbridge_codegen.problems import Mark, suggestion
 from inferbridge_codegen.spec.yaml_tree import MapNode, Node, Scalar
 
+_HOUR = 3600.0
 _UPSTREAM_PATTERN = r"^[^=:/]+=(https?|grpcs?)://.+$"
 
 
@@ -81,6 +95,11 @@ class _Written:
     chat_template: Path | None = None
     credentials: UpstreamCredentials = field(default_factory=UpstreamCredentials)
     adapters: Mapping[str, str] = field(default_factory=dict)
+    addresses: tuple[Endpoint, ...] = ()
+    resolve: float | None = None
+    sticky: str = ""
+    health_check: HealthCheck | None = None
+    connection_age: float = AGE_SECONDS
 
 
 UPSTREAM = Record(
@@ -108,6 +127,28 @@ UPSTREAM = Record(
             " unless given.",
         ),
         "credentials": Field(Credentials(), "As whom it is called; as nobody unless given."),
+        "addresses": Field(
+            ListOf(Text(parse_endpoint, r":[0-9]+$")),
+            "Where replicas of it are, each host:port; the URL says what is spoken and how they are called.",
+        ),
+        "resolve": Field(
+            duration(_HOUR),
+            "How often the name in the URL (or names in addresses) is looked up; each address found is a replica.",
+        ),
+        "sticky": Field(
+            Text(header_name, "^[A-Za-z0-9-]+$"), "Header whose value binds calls to a replica, as long as it lives."
+        ),
+        "health_check": Field(
+            Record(
+                HealthCheck,
+                {"interval": Field(duration(_HOUR), "How often; 10s unless given.")},
+                "health_check",
+            ),
+            "Replicas are asked whether they are ready, and left out while they are not.",
+        ),
+        "connection_age": Field(
+            duration(24 * _HOUR), "How long a connection takes new calls; then another is opened. 10m unless given."
+        ),
     },
     "an upstream",
 )
@@ -138,6 +179,11 @@ class Upstreams:
                     item.chat_template,
                     item.credentials,
                     item.adapters,
+                    item.addresses,
+                    item.resolve,
+                    item.sticky,
+                    item.health_check,
+                    item.connection_age,
                 )
         return tuple(found.values())
 
@@ -188,12 +234,24 @@ def _consistent(reader: SettingsReader, node: Node, item: _Written) -> bool:
         found.append(("tls", "verify is false, so ca would have no effect; remove one of them"))
     elif tls is not None and (problem := _unusable(tls)):
         found.append(("tls", problem))
+    found += _unspread(item)
     if item.adapters and not item.default_model and "*" in item.models:
         unnamed = "adapters need default_model or models beside them: who names no model of these must not be answered"
         found.append(("adapters", unnamed))
     for key, message in found:
         reader.problems.add(_mark(node, key), message)
     return not found
+
+
+def _unspread(item: _Written) -> list[tuple[str, str]]:
+    """What has no effect without several addresses."""
+    if len(set(item.addresses)) < len(item.addresses):
+        return [("addresses", "addresses must be different from each other")]
+    if item.addresses or item.resolve is not None:
+        return []
+    set_ones = {"sticky": item.sticky, "health_check": item.health_check}
+    reason = "needs addresses or resolve beside it: there is one address only"
+    return [(key, f"{key} {reason}") for key, value in set_ones.items() if value]
 
 
 def _unusable(tls: TlsSettings) -> str:

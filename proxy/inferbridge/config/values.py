@@ -9,9 +9,11 @@ from typing import Literal
 
 from inferbridge.auth.settings import AuthSettings, UpstreamCredentials
 from inferbridge.bridge.context import NanPolicy, Policy
+from inferbridge.capture.settings import CaptureSettings
 from inferbridge.gateway.limits import Limits
 from inferbridge.secret import Secret
-from inferbridge.upstream.address import Address
+from inferbridge.upstream.address import Address, Endpoint
+from inferbridge.upstream.connecting import AGE_SECONDS
 from inferbridge.upstream.tls import TlsSettings
 
 
@@ -35,6 +37,14 @@ class Listener:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """Asking each address of an upstream whether it is ready."""
+
+    interval: float = 10.0
+    """Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
 class Upstream:
     """One running runtime."""
 
@@ -53,6 +63,15 @@ class Upstream:
     """As whom we call it."""
     adapters: Mapping[str, str] = field(default_factory=dict)
     """Model names that are LoRA adapters, and the ids that the runtime knows them by."""
+    addresses: tuple[Endpoint, ...] = ()
+    """Where it is, several times; the URL then says how these are called and what is spoken there."""
+    resolve: float | None = None
+    """Seconds after which names are looked up again, of which each address is one of the upstream's."""
+    sticky: str = ""
+    """Header whose value binds calls to an address."""
+    health_check: HealthCheck | None = None
+    connection_age: float = AGE_SECONDS
+    """Seconds for which a connection takes calls."""
 
     @property
     def served(self) -> tuple[str, ...]:
@@ -122,6 +141,7 @@ class Settings:
     log: Log = Log()
     access_log: AccessLog = AccessLog()
     admin: Admin = Admin()
+    capture: CaptureSettings = field(default_factory=CaptureSettings)
 
     @property
     def policy(self) -> Policy:

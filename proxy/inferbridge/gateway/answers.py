@@ -3,9 +3,10 @@
 import logging
 
 from inferbridge.bridge.bridge import Bridge, Crossing
-from inferbridge.bridge.dialects import error_reply
+from inferbridge.bridge.dialects import DIALECTS, OPEN_INFERENCE, error_reply
 from inferbridge.bridge.errors import BridgeError, Code
-from inferbridge.bridge.framing import GRPC_HEADERS, frame, quote_message, unframe
+from inferbridge.bridge.event_stream import EventFraming
+from inferbridge.bridge.framing import GRPC_HEADERS, frame, quote_message, status_trailers, unframe
 from inferbridge.bridge.grpc import outcome
 from inferbridge.bridge.rest import HEADER_LENGTH
 from inferbridge.bridge.values import (
@@ -82,24 +83,43 @@ def answer(reply: HttpReply | GrpcReply, responder: Responder) -> None:
 class PassthroughAnswer:
     """Hands the runtime's answer to the client as it comes; what is a stream leaves at once."""
 
-    def __init__(self, responder: Responder, grpc: bool, dialect: str = "", *, streams: bool = False) -> None:
-        """`streams` for a gRPC method with many answers; REST says so in its head."""
+    def __init__(
+        self,
+        responder: Responder,
+        grpc: bool,
+        dialect: str = "",
+        events: EventFraming | None = None,
+        *,
+        streams: bool = False,
+    ) -> None:
+        """`events` is how the API frames the events of a stream, where the endpoint has one.
+
+        `streams` for a gRPC method with many answers; REST says so in its head.
+        """
         self._responder = responder
         self._grpc = grpc
         self._dialect = dialect
         self._send = responder.message if streams else responder.data
+        self._events_of = events
+        self._kind = ""
+        self._last: Buffer = b""
+        """The piece that came last."""
         self.begun = False
         """The head has gone to the client."""
 
     def on_head(self, status: int, headers: Headers) -> None:
         """Status and headers."""
         self.begun = True
-        if (header(headers, "content-type") or "").startswith(_STREAMS):
+        kind = header(headers, "content-type") or ""
+        if kind.startswith(_STREAMS):
             self._send = self._responder.message
+        if header(headers, "content-encoding") is None:
+            self._kind = kind
         self._responder.head(status, tuple(pair for pair in headers if pair[0] not in _FRAMING))
 
     def on_data(self, data: Buffer) -> None:
         """A piece of the body."""
+        self._last = data
         self._send(data)
 
     def on_end(self, trailers: Headers) -> None:
@@ -107,11 +127,23 @@ class PassthroughAnswer:
         self._responder.end(trailers)
 
     def on_failure(self, error: BridgeError) -> None:
-        """An answer that has begun can only be cut."""
-        if self.begun:
-            self._responder.abort()
-        else:
+        """An answer that has begun ends with the error where its form has a place for it, and is cut where not."""
+        if not self.begun:
             answer(error_reply(error, rest=not self._grpc, dialect=self._dialect), self._responder)
+        elif self._grpc:
+            self._responder.end(status_trailers(error))
+        elif self._events_of is not None and self._is_between_events():
+            told = DIALECTS.get(self._dialect, OPEN_INFERENCE).event(error, None)
+            self._responder.data(self._events_of.encode_error(told))
+            self._responder.end()
+        else:
+            self._responder.abort()
+
+    def _is_between_events(self) -> bool:
+        """Whether an event could stand here: within another it would become a part of that."""
+        if not self._kind.startswith("text/event-stream"):
+            return False
+        return not len(self._last) or bytes(self._last[-4:]).endswith((b"\n\n", b"\r\n\r\n"))
 
 
 class Collected:

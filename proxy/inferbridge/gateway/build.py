@@ -1,6 +1,6 @@
 """Builds the gateway's application from the settings."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +30,8 @@ from inferbridge.gateway.rest_services.calls import RestServices
 from inferbridge.gateway.service import GatewayService
 from inferbridge.gateway.targets import Target
 from inferbridge.protos import descriptor_set, grpc_services, methods, rest_descriptor_set, rest_methods
+from inferbridge.upstream.api import Pool, WatchedPool
+from inferbridge.upstream.balanced import Spread
 from inferbridge.upstream.pool import open_pool
 from inferbridge_generated import operations
 from inferbridge_generated.registry import APIS
@@ -79,7 +81,7 @@ def _written_by_us(settings: Settings, auth: AuthSettings) -> frozenset[str]:
 
 def service(settings: Settings, counters: Counters = NO_COUNTERS) -> GatewayService:
     """What the guard stands before."""
-    targets = [target for upstream in settings.upstreams for target in _targets(upstream, settings)]
+    targets = [target for upstream in settings.upstreams for target in _targets(upstream, settings, counters)]
     apis = [api for api in APIS.values() if _is_served(api, targets)]
     served = [api for api in apis if "grpc" in protocols(api)]
     rest_apis = [(api, rest_methods(api.name)) for api in apis if api.rest_methods]
@@ -166,8 +168,13 @@ def _states(services: Mapping[str, Sequence[Target]], probes: Mapping[str, Probe
     return ServiceStates({name: partial(readiness.ready, name) for name in services}, readiness.refresh)
 
 
-def _targets(upstream: Upstream, settings: Settings) -> list[Target]:
-    pool = open_pool(str(upstream.url), limits=settings.limits, tls=upstream.tls)
+def _targets(upstream: Upstream, settings: Settings, counters: Counters) -> list[Target]:
+    def targets(pool: Pool) -> list[Target]:
+        return [
+            Target(upstream.name, profile, upstream.protocol, pool, upstream.served, setting, outgoing, upstream.url)
+            for profile in PROFILES[upstream.runtime]
+        ]
+
     template = ChatTemplate.load(upstream.chat_template) if upstream.chat_template is not None else None
     setting = Setting(
         operations=operations,
@@ -176,7 +183,32 @@ def _targets(upstream: Upstream, settings: Settings) -> list[Target]:
         adapters=upstream.adapters,
     )
     outgoing = Outgoing(upstream.credentials, settings.auth.forward if settings.auth else None)
-    return [
-        Target(upstream.name, profile, upstream.protocol, pool, upstream.served, setting, outgoing)
-        for profile in PROFILES[upstream.runtime]
-    ]
+    pool = open_pool(
+        str(upstream.url),
+        limits=settings.limits,
+        tls=upstream.tls,
+        age_seconds=upstream.connection_age,
+        retried=lambda reason: counters.retried(upstream.name, reason),
+        spread=_spread(upstream, targets),
+    )
+    if isinstance(pool, WatchedPool):
+        counters.watch(upstream.name, pool)
+    if upstream.health_check is not None and not _probes(targets(pool)):
+        unknown = f"{upstream.runtime} has no question for it over {upstream.protocol}"
+        raise ValueError(f"upstream {upstream.name!r}: health_check: {unknown}; remove it")
+    return targets(pool)
+
+
+def _spread(upstream: Upstream, targets: Callable[[Pool], list[Target]]) -> Spread | None:
+    """How calls are spread over its addresses; None where there is one."""
+    if not upstream.addresses and upstream.resolve is None:
+        return None
+
+    def check(pool: Pool, then: Callable[[bool], None]) -> None:
+        probe = _probes(targets(pool))[upstream.name]
+        probe.ask(lambda: then(probe.ready))
+
+    endpoints = tuple((one.host, one.port) for one in upstream.addresses)
+    if upstream.health_check is None:
+        return Spread(endpoints, upstream.resolve, upstream.sticky)
+    return Spread(endpoints, upstream.resolve, upstream.sticky, check, upstream.health_check.interval)

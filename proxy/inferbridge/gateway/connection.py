@@ -19,6 +19,7 @@ from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.values import Buffer, Chunks, Headers
 from inferbridge.gateway.application import Application, RequestHead, RequestSink
 from inferbridge.gateway.codec import ServerCodec
+from inferbridge.gateway.counters import NO_COUNTERS, Counters
 from inferbridge.gateway.events import Event, ProtocolRefused, RequestCancelled, RequestData, RequestEnd, RequestOpened
 from inferbridge.gateway.http1 import Http1Codec
 from inferbridge.gateway.http1_head import Peer
@@ -155,9 +156,11 @@ class ClientConnection:
         wake: Callable[[], None],
         peer: Peer | None = None,
         alpn: bytes | None = None,
+        counters: Counters = NO_COUNTERS,
     ) -> None:
         self._application = application
         self._limits = limits
+        self._counters = counters
         self.wake = wake
         """Asks for a turn, in which the output is taken."""
         self.flush = wake
@@ -175,7 +178,14 @@ class ClientConnection:
             RequestCancelled: self._on_cancelled,
             ProtocolRefused: self._on_refused,
         }
-        self._codec: ServerCodec | None = Http2Codec(limits, self._peer) if alpn == b"h2" else None
+        self._codec: ServerCodec | None = self._http2() if alpn == b"h2" else None
+
+    def _http2(self) -> Http2Codec:
+        return Http2Codec(self._limits, self._peer, self._abused)
+
+    def _abused(self, kind: str) -> None:
+        _log.warning("connection from %s closed: more HTTP/2 frames than in good faith (%s)", self._peer.address, kind)
+        self._counters.abused(kind)
 
     @property
     def codec(self) -> ServerCodec:
@@ -211,7 +221,7 @@ class ClientConnection:
         protocol = detect(self._unknown)
         if protocol is None:
             return b""
-        self._codec = (Http2Codec if protocol == "http2" else Http1Codec)(self._limits, self._peer)
+        self._codec = self._http2() if protocol == "http2" else Http1Codec(self._limits, self._peer)
         data, self._unknown = self._unknown, b""
         return data
 

@@ -2,6 +2,8 @@
 
 from typing import Literal, Protocol
 
+from inferbridge.upstream.api import WatchedPool
+
 type AuthResult = Literal["allowed", "denied", "error"]
 
 
@@ -17,6 +19,18 @@ class Counters(Protocol):
         `error` is when nobody could tell, because what had to be asked did not answer.
         """
 
+    def retried(self, upstream: str, reason: str) -> None:
+        """A call was sent to an upstream again; `reason` is one of a few words."""
+
+    def watch(self, upstream: str, pool: WatchedPool) -> None:
+        """There is an upstream, whose connections tell how they are when somebody wants to know."""
+
+    def rejected(self, limit: str) -> None:
+        """A client came up against a limit that is not one of a call: named as in the configuration."""
+
+    def abused(self, kind: str) -> None:
+        """A client's HTTP/2 connection was ended because it sent too much that costs more to read than to send."""
+
 
 class NoCounters:
     """Keeps no numbers."""
@@ -25,6 +39,18 @@ class NoCounters:
         """Not counted."""
 
     def auth(self, method: str, result: AuthResult, reason: str) -> None:
+        """Not counted."""
+
+    def retried(self, upstream: str, reason: str) -> None:
+        """Not counted."""
+
+    def watch(self, upstream: str, pool: WatchedPool) -> None:
+        """Nobody wants to know."""
+
+    def rejected(self, limit: str) -> None:
+        """Not counted."""
+
+    def abused(self, kind: str) -> None:
         """Not counted."""
 
 

@@ -25,6 +25,7 @@ from inferbridge.bridge.framing import too_large
 from inferbridge.bridge.values import Buffer
 from inferbridge.gateway.application import Application, RefusedCall, RequestHead, RequestSink, Responder
 from inferbridge.gateway.counters import NO_COUNTERS, Counters
+from inferbridge.gateway.record import clock
 
 _log = logging.getLogger(__name__)
 
@@ -117,7 +118,7 @@ class Guard:
         """Let a call go on as that of `identity`."""
         self._access.counters.auth(identity.method, "allowed", "")
         if responder.record is not None:
-            responder.record.identity = identity
+            responder.record.identity, responder.record.admitted = identity, clock()
         admitted = caller.admitted
         if admitted is None or admitted.identity is not identity:
             admitted = caller.admitted = self._stripped(caller, identity)

@@ -6,7 +6,8 @@ Nothing is written before the output is taken, so an answer that is complete by 
 the client's windows do not admit yet waits in `queue` and leaves, in order, as WINDOW_UPDATE and SETTINGS open them.
 
 Errors come in three sizes: a malformed or oversized request is answered on its stream; a call beyond the limit is
-refused with RST_STREAM, and nobody hears of it; a broken connection cancels its calls and ends in GOAWAY.
+refused with RST_STREAM, and nobody hears of it; a broken connection cancels its calls and ends in GOAWAY. So does one
+whose client sends more than a client in good faith (`http2_abuse`).
 """
 
 from collections import deque
@@ -28,6 +29,7 @@ from inferbridge.gateway import fields
 from inferbridge.gateway.application import RequestHead
 from inferbridge.gateway.events import Event, ProtocolRefused, RequestCancelled, RequestData, RequestEnd, RequestOpened
 from inferbridge.gateway.http1_head import Peer
+from inferbridge.gateway.http2_abuse import Abuse, Kind, Meter, MeteredConnection
 from inferbridge.gateway.http2_head import HeadTooLarge, RawFields, request_head
 from inferbridge.gateway.limits import Limits
 from inferbridge.upstream.frames import DATA, frame_header
@@ -82,21 +84,27 @@ class Http2Codec:
 
     unread = b""
 
-    def __init__(self, limits: Limits, peer: Peer | None = None) -> None:
+    def __init__(
+        self, limits: Limits, peer: Peer | None = None, on_abuse: Callable[[Kind], None] = lambda _: None
+    ) -> None:
+        """`on_abuse` is told why a client was sent away."""
         self._limits = limits
         self._peer = peer or Peer()
+        self._on_abuse = on_abuse
+        self._meter = Meter(limits.streams)
         self._streams: dict[int, _Stream] = {}
         self._closing = False
         self._client_leaves = False
         self._touched: dict[int, None] = {}
         """Streams that may have something to send, in order."""
         self._premature: deque[bool] = deque(maxlen=_RESET_WINDOW)
-        self._connection = _connection(limits)
+        self._connection = _connection(limits, self._meter)
         self._output: list[Buffer] = []
         """What goes out before that which waits in `_connection`."""
         self._handlers: dict[type[h2.events.Event], Callable[[Any, list[Event]], None]] = {
             h2.events.RequestReceived: self._on_request,
             h2.events.DataReceived: self._on_data,
+            h2.events.TrailersReceived: self._on_trailers,
             h2.events.StreamEnded: self._on_end,
             h2.events.StreamReset: self._on_reset,
             h2.events.WindowUpdated: self._on_window,
@@ -114,18 +122,32 @@ class Http2Codec:
         events: list[Event] = []
         if not data or self._closing:
             return events
+        self._meter.turn()
         try:
             for event in self._connection.receive_data(data):
                 handler = self._handlers.get(type(event))
                 if handler is not None and not self._closing:
                     handler(event, events)
-        except h2.exceptions.ProtocolError:
+        except h2.exceptions.ProtocolError as error:
             self._break(events)  # h2 has put its GOAWAY into the output
+            self._blame(error)
         except Exception:  # a parser's bug must not cost more than this connection
             with suppress(h2.exceptions.H2Error):
                 self._connection.close_connection(_ERRORS.PROTOCOL_ERROR)
             self._break(events)
         return events
+
+    def _blame(self, error: h2.exceptions.ProtocolError) -> None:
+        if isinstance(error, Abuse):
+            self._on_abuse(error.kind)
+        elif isinstance(error, h2.exceptions.DenialOfServiceError):
+            self._on_abuse("header_list")
+
+    def _calm(self, kind: Kind, events: list[Event]) -> None:
+        """Send a client away that asks for more than it wants to have."""
+        self._connection.close_connection(_ERRORS.ENHANCE_YOUR_CALM)
+        self._break(events)
+        self._on_abuse(kind)
 
     def _break(self, events: list[Event]) -> None:
         self._closing = True
@@ -136,8 +158,7 @@ class Http2Codec:
     def _on_request(self, event: h2.events.RequestReceived, events: list[Event]) -> None:
         stream_id = event.stream_id
         if len(self._streams) >= self._limits.streams:
-            with suppress(h2.exceptions.ProtocolError):  # the client may have reset it in the same breath
-                self._connection.reset_stream(stream_id, _ERRORS.REFUSED_STREAM)
+            self._refuse_stream(stream_id, events)
             return
         try:
             head = request_head(event.headers, self._limits, self._peer)
@@ -148,8 +169,18 @@ class Http2Codec:
             return
         stream = self._streams[stream_id] = _Stream(event.headers, head)
         length = header(head.headers, "content-length")
-        stream.missing = None if length is None else int(length)  # h2 has refused what is no number
+        stream.missing = None if length is None else int(length)  # h2 has refused what is no number, or differs
         events.append(RequestOpened(stream_id, head))
+
+    def _refuse_stream(self, stream_id: int, events: list[Event]) -> None:
+        """One call too many; a client may open some before it knows the limit, and not go on with it."""
+        try:
+            self._meter.spend("streams")
+            self._connection.reset_stream(stream_id, _ERRORS.REFUSED_STREAM)
+        except Abuse as error:
+            self._calm(error.kind, events)
+        except h2.exceptions.ProtocolError:
+            return  # the client has reset it in the same breath
 
     def _on_data(self, event: h2.events.DataReceived, events: list[Event]) -> None:
         stream = self._streams.get(event.stream_id)
@@ -167,18 +198,24 @@ class Http2Codec:
             if stream.refused:
                 return
             if stream.missing:  # h2 looks only at DATA frames, not where HEADERS or trailers end the stream
-                self._refuse_body(event.stream_id, stream, events)
+                self._refuse_rest(event.stream_id, stream, "the body is not as long as its content-length", events)
             else:
                 events.append(RequestEnd(event.stream_id))
 
-    def _refuse_body(self, stream_id: int, stream: _Stream, events: list[Event]) -> None:
+    def _on_trailers(self, event: h2.events.TrailersReceived, events: list[Event]) -> None:
+        """Nobody reads them; but what looks like a second head makes the request malformed (RFC 9113 §8.1)."""
+        stream = self._streams.get(event.stream_id)
+        if stream is not None and not stream.refused and any(name[:1] == b":" for name, _ in event.headers):
+            self._refuse_rest(event.stream_id, stream, "pseudo-header in trailers", events)
+
+    def _refuse_rest(self, stream_id: int, stream: _Stream, why: str, events: list[Event]) -> None:
+        """What came after an acceptable head spoils the request."""
         if stream.status:  # answered already, at least in part
             self.reset(stream_id)
             events.append(RequestCancelled(stream_id))
         else:
             stream.refused = True
-            error = invalid("the body is not as long as its content-length")
-            events.append(ProtocolRefused(stream_id, error, stream.head))
+            events.append(ProtocolRefused(stream_id, invalid(why), stream.head))
 
     def _on_reset(self, event: h2.events.StreamReset, events: list[Event]) -> None:
         if self._streams.pop(event.stream_id, None) is None:
@@ -186,8 +223,7 @@ class Http2Codec:
         events.append(RequestCancelled(event.stream_id))
         self._premature.append(True)
         if sum(self._premature) > _RESET_WINDOW // 2:
-            self._connection.close_connection(_ERRORS.ENHANCE_YOUR_CALM)
-            self._break(events)
+            self._calm("reset", events)
 
     def _on_goaway(self, event: h2.events.ConnectionTerminated, events: list[Event]) -> None:
         """The client opens no further calls; those in flight go on if it left in peace."""
@@ -310,6 +346,7 @@ class Http2Codec:
         size = len(data)
         self._connection.outbound_flow_control_window -= size
         stream.outbound_flow_control_window -= size
+        self._meter.sent += 1
         self._output += (self._connection.data_to_send(), frame_header(size, DATA, 0, stream.stream_id), data)
 
     def _finished(self, stream_id: int, state: _Stream) -> None:
@@ -346,21 +383,20 @@ def _taken(queue: deque[Buffer], room: int) -> Buffer:
     return b"".join(pieces) if len(pieces) > 1 else first
 
 
-def _connection(limits: Limits) -> h2.connection.H2Connection:
+def _connection(limits: Limits, meter: Meter) -> MeteredConnection:
     """A connection that has sent its settings.
 
     MAX_CONCURRENT_STREAMS goes in a second SETTINGS frame: h2 holds the client to it only from its ACK on, so a
     client that opens more calls before it has read the limit gets REFUSED_STREAM and not GOAWAY.
     """
-    connection = h2.connection.H2Connection(
-        h2.config.H2Configuration(
-            client_side=False,
-            validate_inbound_headers=False,
-            normalize_inbound_headers=False,
-            validate_outbound_headers=False,
-            normalize_outbound_headers=False,
-        )
+    configuration = h2.config.H2Configuration(
+        client_side=False,
+        validate_inbound_headers=False,
+        normalize_inbound_headers=False,
+        validate_outbound_headers=False,
+        normalize_outbound_headers=False,
     )
+    connection = MeteredConnection(configuration, 2 * limits.header_bytes, meter)
     connection.local_settings = h2.settings.Settings(
         client=False,
         initial_values={

@@ -15,6 +15,7 @@ from inferbridge.gateway.limits import Limits
 type RawFields = Sequence[tuple[bytes, bytes]]
 
 _PSEUDO = frozenset({":method", ":scheme", ":authority", ":path"})
+_SINGLE = frozenset({"host", "content-length"})
 _FORBIDDEN = frozenset({"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"})
 
 
@@ -85,7 +86,10 @@ def _check_field(name: str, value: str) -> None:
 
 
 def _authority(pseudo: dict[str, str], pairs: list[tuple[str, str]]) -> str:
-    hosts = [value for name, value in pairs if name == "host"]
+    singles = [pair for pair in pairs if pair[0] in _SINGLE]
+    hosts = [value for name, value in singles if name == "host"]
+    if len(singles) - len(hosts) > 1:
+        raise invalid("more than one content-length")
     if ":authority" in pseudo:
         hosts.append(pseudo[":authority"])
     if not hosts:

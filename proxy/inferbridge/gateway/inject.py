@@ -43,18 +43,29 @@ class Link:
             _running.add(task)
             task.add_done_callback(_running.discard)
 
-    def take_over(self, connection: ClientConnection, close: Callable[[], None]) -> None:
-        """Serve `connection` from its socket from now on, where there is one. `close` asks for the end."""
+    def take_over(self, connection: ClientConnection, close: Callable[[], None]) -> bool:
+        """Serve `connection` from its socket from now on, where there is one. `close` asks for the end.
+
+        False: not yet. mitmproxy holds bytes of the client that would come after those which the socket has next.
+        """
         held = self._handler.transports.get(self._handler.client)
         writer = held.writer if held is not None else None
-        if not isinstance(writer, asyncio.StreamWriter):
-            return
+        if held is None or not isinstance(writer, asyncio.StreamWriter):
+            return True
+        if not _is_waiting(held.reader):
+            return False
         transport = writer.transport
         assert isinstance(transport, asyncio.Transport)
         activity = self._handler.timeout_watchdog.register_activity
         protocol = DirectProtocol(transport, connection, activity, close)
         transport.set_protocol(protocol)
         connection.wake, connection.flush = protocol.wake, protocol.flush
+        return True
+
+
+def _is_waiting(reader: object) -> bool:
+    """Whether somebody waits for a stream reader that is empty: then all that it ever held was handed on."""
+    return not getattr(reader, "_buffer", b"") and getattr(reader, "_waiter", None) is not None
 
 
 def _is_free(lock: asyncio.Lock) -> bool:

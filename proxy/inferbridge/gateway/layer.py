@@ -2,8 +2,8 @@
 
 Each event becomes at most one `SendData`. Answers that come from the event loop ask for a turn through `inject`,
 which brings an `OutputReady` event here from the outside (see `inject.py`); it carries nothing, the layer takes
-whatever output there is when it arrives. A client without TLS is handed to `DirectProtocol` with its first bytes; the
-layer then only hears of the end.
+whatever output there is when it arrives. A client without TLS is handed to `DirectProtocol` with its first bytes, or with
+an answer if more than those had come by then; the layer then only hears of the end.
 
 Closing is done in two steps, or the client's unread bytes would make the kernel throw away our last answer: our half
 is shut first and the client's input ignored, the rest follows when the client closes or `LINGER_SECONDS` have passed.
@@ -20,6 +20,7 @@ from mitmproxy.proxy.layer import CommandGenerator, Layer
 from inferbridge.auth.identity import ClientCertificate
 from inferbridge.gateway.application import Application
 from inferbridge.gateway.connection import ClientConnection
+from inferbridge.gateway.counters import NO_COUNTERS, Counters
 from inferbridge.gateway.http1_head import Peer
 from inferbridge.gateway.limits import Limits
 
@@ -28,8 +29,8 @@ _log = logging.getLogger(__name__)
 
 type Inject = Callable[[events.Event], None]
 """Deliver an event to this connection's layers, soon, from outside of them."""
-type TakeOver = Callable[[ClientConnection, Callable[[], None]], None]
-"""Serve a connection from its socket, see `inject.Link.take_over`."""
+type TakeOver = Callable[[ClientConnection, Callable[[], None]], bool]
+"""Serve a connection from its socket, see `inject.Link.take_over`. False: try again later."""
 
 
 @dataclass
@@ -48,6 +49,7 @@ class GatewayLayer(Layer):
         inject: Inject,
         take_over: TakeOver | None = None,
         certificate: Callable[[], ClientCertificate | None] = lambda: None,
+        counters: Counters = NO_COUNTERS,
     ) -> None:
         """`certificate` is asked after the handshake for what TLS has verified of the client."""
         super().__init__(context)
@@ -56,6 +58,7 @@ class GatewayLayer(Layer):
         self._inject = inject
         self._take_over = take_over
         self._certificate = certificate
+        self._counters = counters
         self._connection: ClientConnection | None = None
         self._awaits_turn = False
         self._closing = False
@@ -87,6 +90,7 @@ class GatewayLayer(Layer):
             self._connection = self._connect()
         if isinstance(event, OutputReady):
             self._awaits_turn = False
+            self._hand_over(self._connection)
         self._connection.receive(event.data if isinstance(event, events.DataReceived) else b"")
         return self._output(self._connection)
 
@@ -95,10 +99,15 @@ class GatewayLayer(Layer):
         host, port, *_ = client.peername or ("", 0)
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         peer = Peer(address, tls=bool(client.tls), certificate=self._certificate())
-        connection = ClientConnection(self._application, self._limits, self._wake, peer, client.alpn)
-        if self._take_over is not None and not client.tls:
-            self._take_over(connection, self._wake)
+        connection = ClientConnection(self._application, self._limits, self._wake, peer, client.alpn, self._counters)
+        if client.tls:
+            self._take_over = None
+        self._hand_over(connection)
         return connection
+
+    def _hand_over(self, connection: ClientConnection) -> None:
+        if self._take_over is not None and self._take_over(connection, self._wake):
+            self._take_over = None
 
     def _output(self, connection: ClientConnection) -> tuple[bytes, commands.CloseConnection | None]:
         output = connection.take_output()

@@ -6,7 +6,7 @@ also decides when a call has ended. Times are readings of `clock`, 0.0 for what 
 
 from collections.abc import Callable
 from time import perf_counter
-from typing import Literal
+from typing import Literal, Protocol
 
 from msgspec import Struct
 
@@ -14,6 +14,7 @@ from inferbridge.auth.identity import ANONYMOUS, Identity
 from inferbridge.bridge.context import RuntimeFault
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.visible import visible
+from inferbridge.gateway.transcript import Transcript
 
 clock = perf_counter
 LONGEST = 256
@@ -41,6 +42,51 @@ def bounded(text: str) -> str:
     return escaped if len(escaped) <= LONGEST else escaped[: LONGEST - 1] + "…"
 
 
+class Parent(Struct, frozen=True):
+    """Of whose span a call is a child: what the client's `traceparent` says, and its `tracestate`."""
+
+    trace_id: str
+    span_id: str
+    flags: int
+    """The lowest bit is set where the client's own span is recorded."""
+    state: str
+
+
+class Trace(Protocol):
+    """Where a call stands in a trace."""
+
+    @property
+    def sampled(self) -> bool:
+        """Its spans are recorded."""
+
+    def child(self) -> str:
+        """The `traceparent` of a further call that is made for this one: each has a span of its own."""
+
+
+class UpstreamCall(Struct, kw_only=True):
+    """One call of a runtime that is made for a client's; only where that is traced. Times are as in its record."""
+
+    traceparent: str
+    upstream: str
+    runtime: str
+    protocol: str
+    """`rest` or `grpc`."""
+    host: str
+    port: int
+    method: str
+    rpc: str
+    """The path of a gRPC method; empty for REST, whose paths may hold what the client chose."""
+    began: float
+    first_byte: float = 0.0
+    """Of the body of its answer."""
+    ended: float = 0.0
+    """0.0 for a call that was given up."""
+    status: int | None = None
+    grpc_status: int | None = None
+    failure: Code | None = None
+    """Why it failed on the way."""
+
+
 class CallRecord(Struct, kw_only=True):
     """One call. Texts are empty and numbers None where nothing is known."""
 
@@ -50,8 +96,14 @@ class CallRecord(Struct, kw_only=True):
     hostile_id: bool = False
     """The client sent one that is not acceptable, or several."""
     trace_id: str = ""
-    """Of the client's `traceparent`, as is `span_id`."""
+    """Of the client's `traceparent`, as is `span_id`; where calls are traced, of the call's own span."""
     span_id: str = ""
+    parent: Parent | None = None
+    """None where the client sent no `traceparent`, or none that is valid."""
+    trace: Trace | None = None
+    """None unless calls are traced."""
+    upstream_calls: tuple[UpstreamCall, ...] = ()
+    """Of a call whose trace is sampled, in the order in which they were sent."""
     peer: str = ""
     """Address of the client, host:port."""
     protocol: str = ""
@@ -59,6 +111,8 @@ class CallRecord(Struct, kw_only=True):
     method: str = ""
     path: str = ""
     """The path of the endpoint as the specs have it, never as it was sent."""
+    endpoint: str = ""
+    """Its name in the specs."""
     operation: str = ""
     api: str = ""
     """That the client speaks."""
@@ -81,6 +135,8 @@ class CallRecord(Struct, kw_only=True):
     """Of the error, where it is ours."""
     losses: str = ""
     """Names of fields that were dropped, as `x-inferbridge-lost` has them."""
+    transcript: Transcript | None = None
+    """Both sides as they went over the wire, where somebody wants to see them."""
     observed: bool = False
     """Somebody will read the record: what costs something to find out is worth it."""
     failing: bool = False
@@ -109,6 +165,8 @@ class CallRecord(Struct, kw_only=True):
     began_at: float = 0.0
     """Seconds since 1970."""
     began: float = 0.0
+    admitted: float = 0.0
+    """The guard knows who calls."""
     received: float = 0.0
     """The client's body is complete."""
     first_byte: float = 0.0

@@ -34,14 +34,17 @@ from inferbridge.bridge.values import Buffer, Chunks, Headers, header
 from inferbridge.gateway.answers import is_grpc
 from inferbridge.gateway.application import Application, RequestHead, RequestSink, Responder
 from inferbridge.gateway.counting import Counter, kind_of, octets
-from inferbridge.gateway.record import GAP_SECONDS, CallRecord, Flag, bounded, clock
+from inferbridge.gateway.record import GAP_SECONDS, CallRecord, Flag, Parent, bounded, clock
+from inferbridge.gateway.transcript import Transcript
 from inferbridge.upstream.api import Receiver
 
 _log = logging.getLogger(__name__)
 
 REQUEST_ID = "x-request-id"
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_TRACE = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
+_TRACE = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
+_TRACEPARENT_LENGTH = 55
+"""In version 00; later ones may be longer."""
 _STATUS = {str(number): number for number in range(100)}
 """What `grpc-status` may say, and more."""
 _VERSIONS = {"1.0": "HTTP/1.0", "1.1": "HTTP/1.1", "2": "HTTP/2"}
@@ -60,6 +63,13 @@ class Observer(Protocol):
 
     def ended(self, record: CallRecord) -> None:
         """It has ended; the record is complete."""
+
+
+class Transcriber(Protocol):
+    """Decides which calls are worth a transcript."""
+
+    def begin(self, head: RequestHead, record: CallRecord) -> Transcript | None:
+        """Of a call that begins, its head as it came; None: not wanted. One that the record has already is shared."""
 
 
 class _Known(Struct, frozen=True):
@@ -82,15 +92,14 @@ class _Known(Struct, frozen=True):
     def _read(cls, head: RequestHead) -> "_Known":
         ids = [value for name, value in head.headers if name == REQUEST_ID]
         acceptable = ids[0] if len(ids) == 1 and _ID.fullmatch(ids[0]) else ""
-        trace = _TRACE.fullmatch(header(head.headers, "traceparent") or "")
-        if trace is not None and trace[0].startswith("00-") and len(trace[0]) != 55:
-            trace = None
+        parent = _parent(head.headers)
         record = CallRecord(
             request_id=acceptable,
             own_id=not acceptable,
             hostile_id=bool(ids) and not acceptable,
-            trace_id=trace[1] if trace is not None else "",
-            span_id=trace[2] if trace is not None else "",
+            trace_id=parent.trace_id if parent is not None else "",
+            span_id=parent.span_id if parent is not None else "",
+            parent=parent,
             protocol="gRPC" if is_grpc(head) else _VERSIONS.get(head.version, ""),
             method=bounded(head.method),
             peer=head.peer,
@@ -100,6 +109,16 @@ class _Known(Struct, frozen=True):
 
 _NOTHING = CallRecord(own_id=True)
 """What is known of a call whose head cannot be read."""
+
+
+def _parent(headers: Headers) -> Parent | None:
+    """What the client's trace context says (W3C); one that is not valid is none."""
+    sent = [value for name, value in headers if name == "traceparent"]
+    trace = _TRACE.fullmatch(sent[0]) if len(sent) == 1 else None
+    if trace is None or (trace[0].startswith("00-") and len(trace[0]) != _TRACEPARENT_LENGTH):
+        return None
+    state = ",".join(value for name, value in headers if name == "tracestate")
+    return Parent(trace[1], trace[2], int(trace[3], 16), state)
 
 
 def ids() -> Callable[[], str]:
@@ -112,45 +131,63 @@ def ids() -> Callable[[], str]:
     return lambda: "%s%012x" % (shared, next(numbers) * _SPREAD & _LAST_BITS)  # noqa: UP031 - faster
 
 
+def grpc_status(fields: Headers) -> int | None:
+    """What headers or trailers say; None where they say nothing that is one."""
+    return _STATUS.get(header(fields, "grpc-status") or "")
+
+
 class Recorder:
     """The `Application` that codecs hand calls to; `observers` hear of all of them."""
 
-    def __init__(self, application: Application, observers: Sequence[Observer] = ()) -> None:
+    def __init__(
+        self, application: Application, observers: Sequence[Observer] = (), transcribers: Sequence[Transcriber] = ()
+    ) -> None:
         self._application = application
         self._observers = tuple(observers)
+        self._transcribers = tuple(transcribers)
         self._new_id = ids()
 
     def open(self, head: RequestHead, responder: Responder) -> RequestSink:
         """A call begins."""
         known = _Known.of(head)
-        record = responder.record = self._begin(known.record)
-        counts = known.counts
-        return RecordedCall(self, record, responder, counts and counts()).open(self._application, head)
+        record = responder.record = self._begin(head, known.record)
+        kind, counts = RecordedCall if record.transcript is None else TranscribedCall, known.counts
+        return kind(self, record, responder, counts and counts()).open(self._application, head)
 
     def refuse(self, error: BridgeError, head: RequestHead | None, responder: Responder) -> None:
         """Answer what no call came of, or a call that has failed."""
         record = responder.record
         if record is None:
-            record = responder.record = self._begin(_Known.of(head).record if head is not None else _NOTHING)
+            record = responder.record = self._begin(head, _Known.of(head).record if head is not None else _NOTHING)
         elif record.ended:  # its answer was on the way when the client broke a rule
             self._application.refuse(error, head, responder)
             return
         record.failing = False
         record.failed(error)
-        RecordedCall(self, record, responder, None).refuse(self._application, error, head)
+        kind = RecordedCall if record.transcript is None else TranscribedCall
+        kind(self, record, responder, None).refuse(self._application, error, head)
 
-    def _begin(self, known: CallRecord) -> CallRecord:
+    def _begin(self, head: RequestHead | None, known: CallRecord) -> CallRecord:
         record = copy(known)
         if record.own_id:
             record.request_id = self._new_id()
         record.observed = bool(self._observers)
         record.began_at, record.began = time(), clock()
+        if head is not None:
+            for transcriber in self._transcribers:
+                self._transcribe(transcriber, head, record)
         for observer in self._observers:
             try:
                 observer.began(record)
             except Exception:
                 _log.exception("noting the begin of a call failed")
         return record
+
+    def _transcribe(self, transcriber: Transcriber, head: RequestHead, record: CallRecord) -> None:
+        try:
+            record.transcript = transcriber.begin(head, record) or record.transcript
+        except Exception:
+            _log.exception("a call goes on without a transcript")
 
     def end(self, record: CallRecord) -> None:
         """Tell of a call that has ended."""
@@ -331,6 +368,61 @@ class RecordedCall(Responder):
         """The answer is cut."""
         self._responder.abort()
         self._end()
+
+
+class TranscribedCall(RecordedCall):
+    """A call whose two sides on the client's wire are kept."""
+
+    @property
+    def _transcript(self) -> Transcript:
+        assert self.record.transcript is not None
+        return self.record.transcript
+
+    def on_data(self, data: Buffer) -> None:
+        """A piece of the body."""
+        self._transcript.asked.add(data)
+        self._transcript.changed()
+        super().on_data(data)
+
+    def on_end(self) -> None:
+        """The body is complete."""
+        self._transcript.asked.ended = clock()
+        super().on_end()
+
+    def head(self, status: int, headers: Headers) -> None:
+        """Status and headers, as the client gets them."""
+        super().head(status, headers)
+        self._transcript.changed()
+
+    def _headed(self, status: int, headers: Headers) -> Headers:
+        headers = super()._headed(status, headers)
+        self._transcript.told.head(status, headers, self._transcript.hidden)
+        return headers
+
+    def data(self, data: Buffer) -> None:
+        """A piece of the answer."""
+        self._transcript.told.add(data)
+        super().data(data)
+        self._transcript.changed()
+
+    def message(self, data: Buffer) -> None:
+        """Whole messages of a stream."""
+        self._transcript.told.add(data)
+        super().message(data)
+        self._transcript.changed()
+
+    def end(self, trailers: Headers = ()) -> None:
+        """The answer is complete."""
+        self._transcript.told.end(trailers, self._transcript.hidden)
+        super().end(trailers)
+
+    def whole(self, status: int, headers: Headers, chunks: Chunks) -> None:
+        """The whole answer."""
+        told = self._transcript.told
+        for chunk in chunks:
+            told.add(chunk)
+        told.began = told.ended = clock()
+        super().whole(status, headers, chunks)
 
 
 class RecordedReceiver:

@@ -50,6 +50,8 @@ class Route:
     """The upstreams whose answers make the client's together, where it lists models."""
     over: tuple[Target, Bridge] | None = None
     """The one target of all these calls and the bridge to it, where nothing in a body decides that."""
+    declared: int = 0
+    """Bytes that the body is to have; 0 where nothing says so."""
     inspects: bool = field(init=False)
     """The body is to be read before anything is sent."""
 
@@ -73,6 +75,7 @@ def note_route(record: CallRecord, route: Route) -> None:
     endpoint = route.match.endpoint
     record.path = record.path or route.path
     record.api, record.operation, record.model = route.match.api.name, endpoint.operation, route.model
+    record.endpoint = endpoint.name
     record.streamed = endpoint.mode == "stream" and record.is_grpc
 
 

@@ -17,7 +17,7 @@ from inferbridge.bridge.accept import StreamForm, rest_stream_form
 from inferbridge.bridge.bridge import Bridge, End
 from inferbridge.bridge.context import Policy
 from inferbridge.bridge.dialects import error_reply
-from inferbridge.bridge.errors import BridgeError, Code
+from inferbridge.bridge.errors import BridgeError, Code, invalid
 from inferbridge.bridge.framing import (
     GRPC_HEADERS,
     PREFIX_BYTES,
@@ -62,6 +62,8 @@ from inferbridge.upstream.api import Receiver, UpstreamRequest
 _REMEMBERED_PATHS = 1024
 _SMALL_BODY = 16 << 10
 """Bytes of a body that is read for its model's name alone."""
+_BODILESS = frozenset({"GET", "HEAD"})
+"""Methods whose body means nothing: a runtime that does not even read it would take it for the next request."""
 _HEALTH = frozenset({"server_ready"})
 """Operations that anybody may call where health is public: a model's readiness tells which models there are."""
 
@@ -228,6 +230,8 @@ class GatewayService:
         endpoint = match.endpoint
         permit = self._authorizer.permit(head.identity, match.api.name, endpoint.name, endpoint.operation)
         body_limit = limits.message_bytes + PREFIX_BYTES if grpc else limits.body_bytes
+        if head.method in _BODILESS:
+            body_limit = 0
         return Route(
             protocol,
             match,
@@ -244,6 +248,7 @@ class GatewayService:
             bounded(match.variables.get("model", "")),
             sources(match, targets, self.targets, hides=permit.inspects),
             self._only_way(match, protocol, targets),
+            int(header(head.headers, "content-length") or 0),
         )
 
     def _only_way(self, match: Match, protocol: str, targets: Sequence[Target]) -> tuple[Target, Bridge] | None:
@@ -337,6 +342,8 @@ class Exchange:
         else:
             if self._record is not None:
                 note_route(self._record, route)
+            if route.declared > route.body_limit:
+                self._fail(self._too_large(route.declared))
 
     # the client's body
 
@@ -346,9 +353,13 @@ class Exchange:
             return
         self._size += len(data)
         if self._size > self.route.body_limit:
-            self._fail(too_large(self._size, self.route.body_limit))
+            self._fail(self._too_large(self._size))
         else:
             self._chunks.append(data)
+
+    def _too_large(self, size: int) -> BridgeError:
+        limit = self.route.body_limit
+        return too_large(size, limit) if limit else invalid(f"a {self._head.method} request has no body here")
 
     def on_end(self) -> None:
         """The client's body is complete: send the call."""
@@ -422,9 +433,9 @@ class Exchange:
         """As it is or in the framing that the client asks for."""
         rest = route.match.endpoint.rest
         if route.form == "events" or rest is None or rest.framing is None:
-            grpc = route.protocol == "grpc"
+            grpc, events = route.protocol == "grpc", None if rest is None else rest.framing
             streams = grpc and route.match.endpoint.mode == "stream"
-            return PassthroughAnswer(self._responder, grpc, route.match.api.errors, streams=streams)
+            return PassthroughAnswer(self._responder, grpc, route.match.api.errors, events, streams=streams)
         limit = self._service.limits.message_bytes
         return ReframedAnswer(self._responder, route.match.api.errors, rest.framing, route.form, limit)
 

@@ -17,7 +17,10 @@ from inferbridge.bridge.routes import Match
 from inferbridge.bridge.values import Headers, header
 from inferbridge.gateway.record import CallRecord, clock
 from inferbridge.gateway.recording import REQUEST_ID, RecordedReceiver
+from inferbridge.gateway.traced import traced
+from inferbridge.gateway.transcript import Runtime, TranscribedReceiver, TranscribedUpload
 from inferbridge.secret import Secret
+from inferbridge.upstream.address import Address
 from inferbridge.upstream.api import Call, DuplexPool, GrowingCall, Pool, Receiver, UpstreamRequest
 
 _OTHER_IDS = {"tgis": "x-correlation-id"}
@@ -58,6 +61,8 @@ class Target:
     setting: Setting = field(default_factory=Setting)
     outgoing: Outgoing = field(default_factory=Outgoing)
     """As whom it is called."""
+    address: Address | None = None
+    """Where it is, as traces tell it."""
 
     def send(
         self,
@@ -70,7 +75,12 @@ class Target:
         """Start a call for `caller`, see `Pool.send`; `record` is that of the client's call it is made for."""
         if record is not None:
             request, receiver = self._noted(request, receiver, record)
-        return self.pool.send(self._signed(request, caller), receiver, timeout)
+        request = self._signed(request, caller)
+        if record is not None and record.transcript is not None:
+            leg = record.transcript.ask(request, self._asked)
+            leg.asked.ended = leg.asked.began
+            receiver = TranscribedReceiver(receiver, record.transcript, leg)
+        return self.pool.send(request, receiver, timeout)
 
     def begin(
         self,
@@ -85,7 +95,17 @@ class Target:
         assert isinstance(self.pool, DuplexPool)
         if record is not None:
             request, receiver = self._noted(request, receiver, record)
-        return self.pool.begin(self._signed(request, caller), receiver, drained, timeout)
+        request = self._signed(request, caller)
+        if record is None or record.transcript is None:
+            return self.pool.begin(request, receiver, drained, timeout)
+        transcript, leg = record.transcript, record.transcript.ask(request, self._asked)
+        receiver = TranscribedReceiver(receiver, transcript, leg)
+        return TranscribedUpload(self.pool.begin(request, receiver, drained, timeout), transcript, leg)
+
+    @property
+    def _asked(self) -> Runtime:
+        profile = self.profile
+        return Runtime(self.name, profile.name, profile.api, profile.variant, self.protocol, self.outgoing.header)
 
     @property
     def is_duplex(self) -> bool:
@@ -109,7 +129,10 @@ class Target:
             if record.hostile_id:
                 kept = tuple(pair for pair in kept if pair[0] != REQUEST_ID)
             request = UpstreamRequest(request.method, request.path, kept, request.chunks, request.idempotent, own)
-        return request, RecordedReceiver(receiver, record)
+        receiver = RecordedReceiver(receiver, record)
+        if record.trace is not None:
+            return traced(request, receiver, record, record.trace, self.address)
+        return request, receiver
 
     def _signed(self, request: UpstreamRequest, caller: Caller) -> UpstreamRequest:
         if self.outgoing.nothing:

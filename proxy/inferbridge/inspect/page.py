@@ -1,7 +1,8 @@
 """A page of text that cannot grow without bound, and the form of single values on it."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from inferbridge.bridge.values import Buffer
@@ -34,13 +35,14 @@ class Page:
         self.is_full = False
         self.budget = Budget()
         self._lines: list[str] = []
+        self._depth = 0
         self._left = limit - _RESERVE
 
     def add(self, line: str, depth: int = 0) -> None:
         """One line, indented by `depth` steps; nothing once the page is full."""
         if self.is_full:
             return
-        text = f"{'  ' * depth}{visible(shorten(line, _LINE_LENGTH))}\n"
+        text = f"{'  ' * (depth + self._depth)}{visible(shorten(line, _LINE_LENGTH))}\n"
         self._left -= len(text.encode())
         if self._left < 0:
             self.is_full = True
@@ -53,6 +55,15 @@ class Page:
             if self.is_full:
                 return
             self.add(line, depth)
+
+    @contextmanager
+    def indented(self) -> Iterator[None]:
+        """All lines that are added meanwhile stand one step further in."""
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
 
     def text(self) -> str:
         """The whole page."""

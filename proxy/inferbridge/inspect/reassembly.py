@@ -1,7 +1,7 @@
 """What the pieces of a stream make together: text, reasoning, tool calls, why it finished, and the tokens it took.
 
-Knows the streams of OpenAI's completions and chat, of caikit and of Triton's generate extension by the members that
-their messages have. It never judges: what it does not know is left to the list of events.
+Knows the streams of OpenAI's completions and chat, of caikit, of TGIS and of Triton's generate extension by the members
+that their messages have. It never judges: what it does not know is left to the list of events.
 """
 
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from inferbridge.inspect.page import Page, quoted, shorten
+from inferbridge.secret import HIDDEN
 
 TEXT_LENGTH = 32 * 1024
 """Characters of one text that are kept."""
@@ -40,6 +41,13 @@ class Text:
         if self.length > len(text):
             yield f"… (+{self.length - len(text)} characters)"
 
+    def value(self) -> str:
+        """The text, and how much of it is missing; pieces that were hidden are hidden once."""
+        text = "".join(self.pieces)
+        if self.pieces and set(self.pieces) == {HIDDEN}:
+            return HIDDEN
+        return text if self.length <= len(text) else f"{text}… (+{self.length - len(text)} characters)"
+
 
 @dataclass(slots=True)
 class ToolCall:
@@ -58,6 +66,20 @@ class Choice:
     reasoning: Text = field(default_factory=Text)
     tool_calls: dict[int, ToolCall] = field(default_factory=dict)
     finish_reason: str = ""
+
+    def value(self) -> dict[str, Any]:
+        """What it says, as plain values."""
+        calls = [
+            {"index": at, "id": call.id, "name": call.name, "arguments": call.arguments.value()}
+            for at, call in sorted(self.tool_calls.items())
+        ]
+        found = {
+            "text": self.text.value(),
+            "reasoning": self.reasoning.value(),
+            "tool_calls": calls,
+            "finish_reason": self.finish_reason,
+        }
+        return {name: part for name, part in found.items() if part}
 
 
 class Reassembly:
@@ -82,6 +104,8 @@ class Reassembly:
             self._add_caikit(message)
         if "text_output" in message:
             self._add_text(message["text_output"])
+        if isinstance(message.get("generated_token_count", message.get("input_token_count")), int):
+            self._add_tgis(message)
 
     def _add_text(self, text: Any) -> None:
         choice = self._choice(0)
@@ -119,6 +143,21 @@ class Reassembly:
             choice.finish_reason = reason
         counts = {name: details[name] for name in ("input_token_count", "generated_tokens") if details.get(name)}
         self._usage = {**self._usage, **counts}
+
+    def _add_tgis(self, message: dict[str, Any]) -> None:
+        self._add_text(message.get("text"))
+        choice = self._choice(0)
+        if choice is not None and isinstance(message.get("stop_reason"), str):
+            choice.finish_reason = message["stop_reason"]
+        # an older runtime tells the input's tokens in the first message alone, and the text's so far in each
+        counts = {name: message[name] for name in ("input_token_count", "generated_token_count") if message.get(name)}
+        self._usage = {**self._usage, **counts}
+
+    def value(self) -> dict[str, Any]:
+        """All of it as plain values; empty where no message had a form that is known."""
+        choices = [{"index": number, **choice.value()} for number, choice in sorted(self._choices.items())]
+        found = {"choices": choices, "usage": self._usage, "errors": self._errors[:MAX_PARTS]}
+        return {name: part for name, part in found.items() if part}
 
     def add_to(self, page: Page) -> None:
         """All of it as lines."""

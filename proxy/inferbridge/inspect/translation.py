@@ -28,9 +28,12 @@ READ_BYTES = 1024 * 1024
 """Of a body; a larger one is tensors or a long batch, for which lines are the wrong form."""
 VALUE_LENGTH = 100
 """Characters of each value."""
+MAX_COLUMN = 32
+"""Characters of a column; what the client said is cut there, as its body is shown beside."""
 _MAX_ITEMS = 16
 _ABSENT: Any = object()
-_SPECIALS = ("path", "query", "header", "metadata")
+SPECIALS = ("path", "query", "header", "metadata")
+"""First steps of places that are not in a body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +92,26 @@ def add_translation(page: Page, client: Asked, runtime: Asked, losses: Collectio
     """The whole view."""
     page.add(f"{client.name} -> {runtime.name}")
     found = list(rows(client, runtime, losses))
-    width = min(40, max((len(row.field) for row in found), default=0))
-    for row in found:
-        sides = f"{row.client or '(not said)'}  ->  {row.runtime or '(nothing)'}"
-        page.add(f"{row.field:<{width}}  {sides}{f'  {row.fate}' if row.fate else ''}", 1)
+    first, second = (_width([each[at] for each in _cells(found)]) for at in (0, 1))
+    for name, said, sent, fate in _cells(found):
+        page.add(f"{name:<{first}}  {said:<{second}}  |  {sent}{f'  {fate}' if fate else ''}", 1)
     if not found:
         page.add("no field of the operation is said on either side", 1)
+
+
+def _cells(found: Collection[Row]) -> list[tuple[str, str, str, str]]:
+    head = ("", "the client said", "the runtime was sent", "")
+    rows = [(row.field, _cut(row.client or "(not said)"), row.runtime or "(nothing)", row.fate) for row in found]
+    return [head, *rows] if rows else []
+
+
+def _cut(cell: str) -> str:
+    return cell if len(cell) <= MAX_COLUMN else f"{cell[: MAX_COLUMN - 1]}…"
+
+
+def _width(cells: Collection[str]) -> int:
+    """Of a column; a name that is longer stands out of it."""
+    return min(MAX_COLUMN, max(map(len, cells), default=0))
 
 
 def rows(client: Asked, runtime: Asked, losses: Collection[str] = ()) -> Iterator[Row]:
@@ -154,16 +171,22 @@ def _json(value: Any) -> str:
 
 
 @cache
-def _tables() -> Mapping[str, Any]:
+def places_tables() -> Mapping[str, Any]:
+    """By API, endpoint and `rest`, `grpc` or `grpc/VARIANT`: the fields of a request, each with its places."""
     tables: Mapping[str, Any] = orjson.loads(files("inferbridge_generated").joinpath("places.json").read_bytes())
     return tables
 
 
 def _places(asked: Asked) -> Mapping[str, list[str]]:
     """Of an endpoint: as the variant has it, else as the API has; nothing for what no spec knows."""
-    ways = _tables().get(asked.api, {}).get(asked.endpoint, {})
+    ways = places_tables().get(asked.api, {}).get(asked.endpoint, {})
     found: Mapping[str, list[str]] = ways.get(asked.way) or ways.get(asked.way.partition("/")[0], {})
     return found
+
+
+def known_places(api: str, endpoint: str, way: str) -> tuple[str, ...]:
+    """All places of a request that the specs name, of every field; none of an endpoint that they do not have."""
+    return tuple(place for places in _places(Asked(api, endpoint, way, None)).values() for place in places)
 
 
 def _said(asked: Asked, places: Collection[str]) -> _Said:

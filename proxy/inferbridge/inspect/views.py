@@ -1,9 +1,7 @@
 """The views as mitmproxy shows them: chosen by content type, bounded, and never failing.
 
-All that a view knows of its exchange comes from mitmproxy's `Metadata`, where anything may be missing. The translation
-view reads `flow.metadata["inferbridge"]` (`FLOW_KEY`), plain values that are kept when a flow is saved:
-
-    {"client": {"api", "endpoint", "way", "body", "specials"}, "runtime": the same, "losses": [field, …]}
+All that a view knows of its exchange comes from mitmproxy's `Metadata`, where anything may be missing. What the gateway
+has told of a call is in `flow.metadata["inferbridge"]`, see `told`.
 """
 
 import logging
@@ -11,24 +9,26 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
+from google.protobuf.descriptor import Descriptor
 from mitmproxy import contentviews, http
-from mitmproxy.contentviews import Contentview, Metadata
+from mitmproxy.contentviews import Contentview, InteractiveContentview, Metadata
 
 from inferbridge.bridge.json_cut import cut
 from inferbridge.inspect.events import add_events
 from inferbridge.inspect.grpc_bodies import add_body
+from inferbridge.inspect.grpc_json import editable_text, edited_body
 from inferbridge.inspect.grpc_status import DETAILS, MESSAGE, STATUS, add_trailers
 from inferbridge.inspect.known import find_method
+from inferbridge.inspect.legs import add_asked, add_legs
 from inferbridge.inspect.page import TEXT_LENGTH, Page, shorten
 from inferbridge.inspect.tensor_places import body_tensors
 from inferbridge.inspect.tensors import MAX_TENSORS, tensor_lines
-from inferbridge.inspect.translation import Asked, add_translation
+from inferbridge.inspect.timeline import add_timing
+from inferbridge.inspect.told import FLOW_KEY, asked
+from inferbridge.inspect.translation import add_translation
 
 _log = logging.getLogger(__name__)
 
-FLOW_KEY = "inferbridge"
-"""Of `flow.metadata`."""
 _OURS = 10.0
 """Priority: mitmproxy's own views have at most 2."""
 _NOT_OURS = -1.0
@@ -65,18 +65,35 @@ class GrpcView(_View):
         return _OURS if is_grpc else _NOT_OURS
 
     def _fill(self, page: Page, data: bytes, metadata: Metadata) -> None:
-        flow, message = metadata.flow, metadata.http_message
-        method = None
-        if isinstance(flow, http.HTTPFlow):
-            method = find_method(flow.request.path.partition("?")[0], *_dialect(flow))
-        is_reply = isinstance(message, http.Response)
-        descriptor = None if method is None else method.output_type if is_reply else method.input_type
+        message, descriptor = metadata.http_message, _descriptor(metadata)
         if descriptor is None:
             page.add("no proto has this method: fields go by their numbers")
-        encoding = "identity" if message is None else str(message.headers.get("grpc-encoding", "identity"))
-        add_body(page, data, descriptor, encoding)
+        add_body(page, data, descriptor, _encoding(metadata))
         if isinstance(message, http.Response):
             _add_trailers(page, message)
+
+
+class GrpcJsonView(InteractiveContentview):
+    """Messages as JSON by the names of the proto, to be edited; chosen by hand."""
+
+    name = "inferbridge gRPC as JSON"
+    syntax_highlight = "javascript"
+
+    def render_priority(self, data: bytes, metadata: Metadata) -> float:
+        """As the view of messages, behind it."""
+        is_known = _content_type(metadata).startswith("application/grpc") and _descriptor(metadata) is not None
+        return 0.0 if is_known else _NOT_OURS
+
+    def prettify(self, data: bytes, metadata: Metadata) -> str:
+        """The messages; ValueError for what could not be turned back without a loss."""
+        return editable_text(data, _known(metadata), _encoding(metadata))
+
+    def reencode(self, prettified: str, metadata: Metadata) -> bytes:
+        """The body of an edited text; ValueError says what is wrong in it, and where."""
+        original = metadata.http_message
+        if original is not None and original.raw_content:
+            editable_text(original.raw_content, _known(metadata), _encoding(metadata))  # may it be edited at all?
+        return edited_body(prettified, _known(metadata))
 
 
 class EventsView(_View):
@@ -140,18 +157,81 @@ class TranslationView(_View):
         return 0.0 if _told(metadata) is not None else _NOT_OURS
 
     def _fill(self, page: Page, data: bytes, metadata: Metadata) -> None:
-        told = _told(metadata)
-        if told is None:
+        told, flow = _told(metadata), metadata.flow
+        if told is None or not isinstance(flow, http.HTTPFlow) or "client" not in told or "runtime" not in told:
             page.add("this exchange was not translated")
             return
-        client, runtime = (msgspec.convert(told[side], Asked) for side in ("client", "runtime"))
-        add_translation(page, client, runtime, msgspec.convert(told.get("losses", []), list[str]))
+        (client, one), (runtime, other) = asked(flow, told, "client"), asked(flow, told, "runtime")
+        page.add_all(f"! {trouble}" for trouble in (one, other) if trouble)
+        add_translation(page, client, runtime, [str(name) for name in told.get("losses", [])])
+        if told.get("upstream"):
+            page.add("the runtime")
+            with page.indented():
+                add_asked(page, told["upstream"][0])
+
+
+class UpstreamView(_View):
+    """What runtimes were sent, and what they answered."""
+
+    name = "inferbridge upstream"
+
+    def render_priority(self, data: bytes, metadata: Metadata) -> float:
+        """To be chosen where the gateway tells of it; never shown unasked."""
+        return 0.0 if _told(metadata) is not None else _NOT_OURS
+
+    def _fill(self, page: Page, data: bytes, metadata: Metadata) -> None:
+        told = _told(metadata) or {}
+        legs = told.get("upstream", [])
+        add_legs(page, legs, told.get("call", {}).get("legs", len(legs)))
+
+
+class TimingView(_View):
+    """Where the time went."""
+
+    name = "inferbridge timing"
+
+    def render_priority(self, data: bytes, metadata: Metadata) -> float:
+        """To be chosen where the gateway tells of it; never shown unasked."""
+        return 0.0 if _told(metadata) is not None else _NOT_OURS
+
+    def _fill(self, page: Page, data: bytes, metadata: Metadata) -> None:
+        told, flow = _told(metadata), metadata.flow
+        if told is None or "timing" not in told or not isinstance(flow, http.HTTPFlow):
+            page.add("the gateway tells nothing of the times of this exchange")
+            return
+        opened, secured = flow.client_conn.timestamp_start, flow.client_conn.timestamp_tls_setup
+        began = flow.request.timestamp_start
+        age = 1000 * (began - opened) if opened and began >= opened else None
+        add_timing(page, told["timing"], 1000 * (secured - opened) if opened and secured else None, age)
 
 
 def register() -> None:
     """Add the views to those of mitmproxy; doing so again changes nothing."""
-    for view in (GrpcView, EventsView, TensorsView, TranslationView):
+    for view in (GrpcView, GrpcJsonView, EventsView, TensorsView, TranslationView, UpstreamView, TimingView):
         contentviews.add(view())
+
+
+def _descriptor(metadata: Metadata) -> Descriptor | None:
+    """Of the messages of a gRPC body, where a proto has its method."""
+    flow = metadata.flow
+    if not isinstance(flow, http.HTTPFlow):
+        return None
+    method = find_method(flow.request.path.partition("?")[0], *_dialect(flow))
+    if method is None:
+        return None
+    return method.output_type if isinstance(metadata.http_message, http.Response) else method.input_type
+
+
+def _known(metadata: Metadata) -> Descriptor:
+    descriptor = _descriptor(metadata)
+    if descriptor is None:
+        raise ValueError("no proto has this method")
+    return descriptor
+
+
+def _encoding(metadata: Metadata) -> str:
+    message = metadata.http_message
+    return "identity" if message is None else str(message.headers.get("grpc-encoding", "identity"))
 
 
 def _content_type(metadata: Metadata) -> str:

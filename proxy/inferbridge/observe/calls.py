@@ -1,7 +1,6 @@
 """The metrics of calls, made of their records.
 
-A model's name becomes a label when a call for it has succeeded, so that clients who make names up fill no place. There
-are places for `MODELS` of them; what comes after counts under `_other`, as does every name that has no place yet.
+Names of models as labels are bounded, see `Models`.
 """
 
 from typing import NamedTuple
@@ -10,9 +9,9 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from inferbridge.bridge.errors import Code
 from inferbridge.gateway.record import GAP_SECONDS, CallRecord
-from inferbridge.observe.series import OTHER, Buckets, Count, Histogram, Metric, Number
+from inferbridge.observe.models import Models
+from inferbridge.observe.series import Buckets, Count, Histogram, Metric, Number
 
-MODELS = 100
 _NONE = "none"
 _DURATIONS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 _FIRST_BYTES = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
@@ -80,7 +79,7 @@ TRANSLATION_ERRORS = Metric(
 REJECTED = Metric(
     "inferbridge_limits_rejected_total",
     "counter",
-    "Calls that a limit ended: a `rate` of the caller, or a `size`.",
+    "What a limit ended: calls by a `rate` of the caller or a `size`; connections and their calls by the limit's name.",
     ("limit",),
 )
 CALLS = (REQUESTS, DURATION, OVERHEAD, IN_FLIGHT, TTFT, GAPS, TOKENS, MESSAGES, TRANSLATION_ERRORS, REJECTED)
@@ -118,7 +117,7 @@ class CallMetrics:
         self._messages = Count(MESSAGES, registry)
         self._translation_errors = Count(TRANSLATION_ERRORS, registry)
         self._rejected = Count(REJECTED, registry)
-        self._models: set[str] = set()
+        self._models = Models()
         self._kinds: dict[_Key, _Kind] = {}
 
     def began(self, record: CallRecord) -> None:
@@ -134,7 +133,7 @@ class CallMetrics:
             self._grpc -= 1
         else:
             self._rest -= 1
-        operation, model = record.operation or _NONE, self._model(record)
+        operation, model = record.operation or _NONE, self._models.label(record) or _NONE
         direction = record.direction
         key = direction, operation, record.runtime, model, record.status, record.grpc_status
         kind = self._kinds.get(key)
@@ -166,17 +165,9 @@ class CallMetrics:
             self._kinds[key] = kind
         return kind
 
-    def _model(self, record: CallRecord) -> str:
-        """The label for its model."""
-        model = record.model
-        if not model:
-            return _NONE
-        if model in self._models:
-            return model
-        if len(self._models) >= MODELS or record.status != 200 or record.grpc_status or record.flags:
-            return OTHER
-        self._models.add(model)
-        return model
+    def rejected(self, limit: str) -> None:
+        """A limit of connections was met."""
+        self._rejected.add(limit)
 
     def _stream(self, record: CallRecord, operation: str, model: str) -> None:
         self._messages.add(operation, "request", count=record.messages_in)

@@ -11,6 +11,7 @@ from inferbridge.gateway.counters import AuthResult
 from inferbridge.observe.calls import CALLS, CallMetrics
 from inferbridge.observe.series import Count, Metric
 from inferbridge.observe.versions import Versions
+from inferbridge.upstream.api import State, WatchedPool
 
 TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -36,8 +37,47 @@ AUTH = Metric(
 UPSTREAM_UP = Metric(
     "inferbridge_upstream_up", "gauge", "1 when the upstream says that it is ready, else 0.", ("upstream",)
 )
-METRICS = (BUILD_INFO, *CALLS, LOST_FIELDS, AUTH, UPSTREAM_UP)
+RETRIES = Metric(
+    "inferbridge_retries_total",
+    "counter",
+    "Calls that were sent to an upstream again; `reason` is `connect`, `goaway`, `refused` or `reset`.",
+    ("upstream", "reason"),
+)
+BREAKER_STATE = Metric(
+    "inferbridge_breaker_state",
+    "gauge",
+    "0 when the upstream is called, 1 when one call is tried, 2 when none is; of several addresses the worst.",
+    ("upstream",),
+)
+CONNECTIONS = Metric("inferbridge_upstream_connections", "gauge", "Open connections to the upstream.", ("upstream",))
+CAPTURED = Metric("inferbridge_captured_total", "counter", "Captured calls that a sink has taken.", ("sink",))
+CAPTURE_DROPPED = Metric(
+    "inferbridge_capture_dropped_total",
+    "counter",
+    "Calls that were to be captured and are not, by the sink that lost them (`all`: none was reached).",
+    ("sink", "reason"),
+)
+ABUSE = Metric(
+    "inferbridge_h2_abuse_total",
+    "counter",
+    "HTTP/2 connections that were ended because of floods: of what is `kind`.",
+    ("kind",),
+)
+METRICS = (
+    BUILD_INFO,
+    *CALLS,
+    LOST_FIELDS,
+    AUTH,
+    UPSTREAM_UP,
+    RETRIES,
+    BREAKER_STATE,
+    CONNECTIONS,
+    CAPTURED,
+    CAPTURE_DROPPED,
+    ABUSE,
+)
 """All there are."""
+_STATES: dict[State, int] = {"closed": 0, "half open": 1, "open": 2}
 
 
 class Metrics:
@@ -51,9 +91,18 @@ class Metrics:
         build.info({"version": versions.inferbridge, "spec_hash": versions.spec_hash})
         self._lost = Count(LOST_FIELDS, self._registry)
         self._auth = Count(AUTH, self._registry)
+        self._captured = Count(CAPTURED, self._registry)
+        self._capture_dropped = Count(CAPTURE_DROPPED, self._registry)
+        self._abuse = Count(ABUSE, self._registry)
         self.calls = CallMetrics(self._registry)
         """Hears of every call."""
-        self._up = Gauge(UPSTREAM_UP.name, UPSTREAM_UP.help, UPSTREAM_UP.labels, registry=self._registry)
+        self._up = self._gauge(UPSTREAM_UP)
+        self._retries = Count(RETRIES, self._registry)
+        self._breaker = self._gauge(BREAKER_STATE)
+        self._connections = self._gauge(CONNECTIONS)
+
+    def _gauge(self, metric: Metric) -> Gauge:
+        return Gauge(metric.name, metric.help, metric.labels, registry=self._registry)
 
     def lost_fields(self, operation: str, api: str, runtime: str, count: int) -> None:
         """As in `Counters`."""
@@ -63,9 +112,34 @@ class Metrics:
         """As in `Counters`."""
         self._auth.add(method, result, reason)
 
+    def retried(self, upstream: str, reason: str) -> None:
+        """As in `Counters`."""
+        self._retries.add(upstream, reason)
+
+    def watch(self, upstream: str, pool: WatchedPool) -> None:
+        """As in `Counters`."""
+        self._breaker.labels(upstream).set_function(lambda: _STATES[pool.state])
+        self._connections.labels(upstream).set_function(lambda: pool.connections)
+
+    def rejected(self, limit: str) -> None:
+        """As in `Counters`."""
+        self.calls.rejected(limit)
+
+    def abused(self, kind: str) -> None:
+        """As in `Counters`."""
+        self._abuse.add(kind)
+
     def upstream_up(self, upstream: str, up: bool) -> None:
         """An upstream says whether it is ready."""
         self._up.labels(upstream).set(up)
+
+    def captured(self, sink: str) -> None:
+        """A captured call was written."""
+        self._captured.add(sink)
+
+    def capture_dropped(self, sink: str, reason: str) -> None:
+        """One was lost."""
+        self._capture_dropped.add(sink, reason)
 
     def text(self) -> bytes:
         """All of it in Prometheus' text format 0.0.4."""

@@ -26,6 +26,13 @@ class Address:
     host: str
     """Name or address to connect to; an IPv6 address has no brackets."""
     port: int
+    at: tuple[str, int] | None = None
+    """Where to connect instead, one of several places behind one name; host and port are then what is said there."""
+
+    @property
+    def endpoint(self) -> tuple[str, int]:
+        """Host and port to connect to."""
+        return self.at or (self.host, self.port)
 
     @property
     def tls(self) -> bool:
@@ -39,8 +46,30 @@ class Address:
         return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}"
+        host, port = self.endpoint
+        return f"{self.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One of several places behind one URL."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_endpoint(text: str) -> Endpoint:
+    """`host:port`, with an IPv6 host in brackets; ValueError says what belongs there."""
+    host, _, port = text.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not _HOST.fullmatch(bare) or (":" in bare) != (bare != host) or not re.fullmatch("[0-9]{1,5}", port):
+        raise ValueError("must be host:port, such as 10.0.0.1:8000 or [fd00::1]:8000")
+    if not 0 < int(port) < 1 << 16:
+        raise ValueError("must have a port from 1 to 65535")
+    return Endpoint(bare, int(port))
 
 
 def parse_address(url: str) -> Address:

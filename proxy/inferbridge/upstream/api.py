@@ -1,12 +1,15 @@
 """What a connection pool to one runtime offers, whatever the protocol."""
 
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
 
 from inferbridge.bridge.errors import BridgeError
 from inferbridge.bridge.values import Buffer, Chunks, Headers
+
+type State = Literal["closed", "half open", "open"]
+"""Of a circuit breaker."""
 
 
 class UpstreamRequest(Struct, frozen=True):
@@ -74,3 +77,16 @@ class DuplexPool(Pool, Protocol):
         self, request: UpstreamRequest, receiver: Receiver, drained: Callable[[], None], timeout: float | None = None
     ) -> GrowingCall:
         """As `send`, for a request without chunks, which follow. `drained` is called when there is room again."""
+
+
+@runtime_checkable
+class WatchedPool(Pool, Protocol):
+    """A pool that tells how it is."""
+
+    @property
+    def connections(self) -> int:
+        """Open connections."""
+
+    @property
+    def state(self) -> State:
+        """Of its breaker; of several, the worst."""

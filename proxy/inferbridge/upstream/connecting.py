@@ -3,15 +3,21 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from random import uniform
 
-from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.upstream.address import Address, describe
+from inferbridge.upstream.retries import Lost, Reason
 from inferbridge.upstream.tls import TlsSettings, client_context
 
 CONNECT_SECONDS = 5.0
 CLOSE_SECONDS = 1.0
+_AGAIN_SECONDS = (0.01, 0.05)
+AGE_SECONDS = 600.0
+"""After that a connection takes no more calls: what balances connections before a runtime gets to choose again."""
 _UNACKNOWLEDGED_MILLISECONDS = 20_000
+_KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+"""The kernel asks a silent peer after 30 s, and gives it up after 30 s more."""
 
 
 class Connector:
@@ -32,8 +38,7 @@ class Connector:
         # (CPython before 3.13.2).
         transport, protocol = await asyncio.get_running_loop().create_connection(
             factory,
-            self.address.host,
-            self.address.port,
+            *self.address.endpoint,
             ssl=context,
             server_hostname=server_name,
         )
@@ -48,10 +53,24 @@ class Connector:
         transport.abort()
         raise ValueError("the server does not offer HTTP/2 by ALPN")
 
-    def failure(self, error: BaseException) -> BridgeError:
+    def failure(self, error: BaseException) -> Lost:
         """What a call is told when no connection could be opened because of `error`."""
         reason = f"no answer within {CONNECT_SECONDS:g} s" if isinstance(error, TimeoutError) else describe(error)
-        return BridgeError(Code.UNAVAILABLE, f"cannot connect to {self.address}: {reason}")
+        return Lost(Reason.CONNECT, f"cannot connect to {self.address}: {reason}")
+
+
+async def dialled[T](dial: Callable[[], Awaitable[T]], may_repeat: Callable[[], bool]) -> T:
+    """A connection; where it failed at once, perhaps another try after a moment.
+
+    Behind one address a balancer may have others, or a server that is just being replaced.
+    """
+    try:
+        return await dial()
+    except ConnectionError:
+        if not may_repeat():
+            raise
+    await asyncio.sleep(uniform(*_AGAIN_SECONDS))
+    return await dial()
 
 
 def _notice_dead_peers(transport: asyncio.Transport) -> None:
@@ -61,6 +80,9 @@ def _notice_dead_peers(transport: asyncio.Transport) -> None:
         return
     with contextlib.suppress(OSError):
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _KEEP_ALIVE.items():
+            if hasattr(socket, name):
+                connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_MILLISECONDS)
 

@@ -97,6 +97,11 @@ def rst_stream(stream_id: int, code: int) -> bytes:
     return frame_header(4, RST_STREAM, 0, stream_id) + _word(code)
 
 
+def ping() -> bytes:
+    """A PING frame."""
+    return frame_header(8, PING, 0, 0) + bytes(8)
+
+
 def ping_ack(payload: bytes) -> bytes:
     """The answer to a PING."""
     return frame_header(8, PING, ACK, 0) + payload

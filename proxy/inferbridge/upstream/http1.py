@@ -6,14 +6,10 @@ waits in a bounded queue. A connection goes back to the pool when its response i
 Stale connections. A server may close an idle connection at any moment, and uvicorn (under MLServer and KServe) closes
 after a failed request although its response promised keep-alive. If that meets our next request on the way, the
 request dies unread: we see the connection closed or reset without a byte of an answer. Nothing tells this apart for
-certain from a server that crashed while working on it. Go's net/http therefore sends again only on a reused
-connection, before the first response byte, and then only what is idempotent; curl sends anything again under the
-same conditions. Inference is POST, so Go's rule would fail calls for no fault of theirs. Our rule, on a reused
-connection without a byte of an answer, once, and then on a connection just opened:
-
-* idempotent requests: always;
-* others: only when the connection was found closed, that is, the loss shows within a second of sending. A close that
-  crossed our request shows within a round trip; a runtime that worked for longer had read the request.
+certain from a server that crashed while working on it. So, as in Go's net/http, only what is idempotent is sent again
+(see `retries`), once, if a reused connection was lost without a byte of an answer, and then on a connection just
+opened. For the rest there are ways not to get there: a connection is looked at before it is used, one that has
+answered with a server error is not used again, and none is idle or old for long.
 """
 
 import asyncio
@@ -27,9 +23,10 @@ from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.values import size
 from inferbridge.gateway.limits import Limits
 from inferbridge.upstream.address import Address, describe
-from inferbridge.upstream.api import Call, Receiver, UpstreamRequest
+from inferbridge.upstream.api import Call, Receiver, State, UpstreamRequest
+from inferbridge.upstream.breaker import Breaker
 from inferbridge.upstream.call import ActiveCall
-from inferbridge.upstream.connecting import CONNECT_SECONDS, Connector, close_transports
+from inferbridge.upstream.connecting import AGE_SECONDS, CONNECT_SECONDS, Connector, close_transports, dialled
 from inferbridge.upstream.deadlines import Deadlines
 from inferbridge.upstream.headers import EncodedHead
 from inferbridge.upstream.http1_codec import (
@@ -39,12 +36,12 @@ from inferbridge.upstream.http1_codec import (
     encode_length,
     encode_route,
 )
+from inferbridge.upstream.retries import Lost, Reason, Retries
 from inferbridge.upstream.tls import TlsSettings
 
 MAX_CONNECTIONS: Final = 64
 MAX_WAITING: Final = 1024
 IDLE_SECONDS: Final = 30.0
-_FOUND_CLOSED_SECONDS: Final = 1.0
 _JOIN_BYTES: Final = 1 << 16
 
 
@@ -78,7 +75,7 @@ class Http1Connection(asyncio.Protocol):
         self._call: Http1Call | None = None
         self._transport: asyncio.Transport | None = None
         self._poll: select.poll | None = None
-        self._sent_at = 0.0
+        self._too_old_at = loop.time() + pool.age_seconds
         self.used = False
         """It has carried a call to its end."""
         self.idle_since = 0.0
@@ -114,7 +111,6 @@ class Http1Connection(asyncio.Protocol):
         call.connection = self
         self._call = call
         self._reader.expect(request.method, call)
-        self._sent_at = self._loop.time()
         length = size(call.chunks)
         head = call.head + encode_length(request.method, length)
         if length <= _JOIN_BYTES:
@@ -142,7 +138,9 @@ class Http1Connection(asyncio.Protocol):
         trailers = self._reader.trailers
         keep = self._reader.reusable and not self._reader.excess and not self.transport.get_write_buffer_size()
         self.used = True
-        if keep:
+        if self._pool.breaker.failures:
+            self._pool.breaker.answered()
+        if keep and self._loop.time() < self._too_old_at:
             self._pool.release(self)
         else:
             self.discard()
@@ -175,16 +173,15 @@ class Http1Connection(asyncio.Protocol):
         if call is None:
             return
         call.connection = None
-        if self._was_stale(call):
+        if self._reader.started:
+            call.fail(error)
+        elif not self.used:
+            self._pool.breaker.failed(error.message)
+            call.fail(error)
+        elif self._pool.may_repeat(Reason.RESET, call):
             self._pool.again(call)
         else:
-            call.fail(error)
-
-    def _was_stale(self, call: Http1Call) -> bool:
-        """The request may be sent again, see the top of this module."""
-        if not self.used or self._reader.started or call.attempts > 1:
-            return False
-        return call.request.idempotent or self._loop.time() - self._sent_at <= _FOUND_CLOSED_SECONDS
+            call.fail(Lost(Reason.RESET, error.message))
 
     def fail(self, error: BridgeError) -> None:
         """End the call in flight, if any."""
@@ -206,8 +203,14 @@ class Http1Pool:
         max_connections: int = MAX_CONNECTIONS,
         max_waiting: int = MAX_WAITING,
         idle_seconds: float = IDLE_SECONDS,
+        age_seconds: float = AGE_SECONDS,
+        retries: Retries | None = None,
     ) -> None:
         self.url = str(address)
+        self.age_seconds = age_seconds
+        self.breaker = Breaker(self.url, self._try_to_connect)
+        self._retries = retries or Retries()
+        self._calls = 0
         self.reply_limit = limits.reply_bytes
         self._header_bytes = limits.header_bytes
         self._connector = Connector(address, tls, "http/1.1")
@@ -228,6 +231,7 @@ class Http1Pool:
 
     def send(self, request: UpstreamRequest, receiver: Receiver, timeout: float | None = None) -> Call:
         """Start a call, see `Pool.send`."""
+        self._calls += 1
         call = Http1Call(self, request, receiver)
         loop = asyncio.get_running_loop()
         try:
@@ -239,9 +243,36 @@ class Http1Pool:
             self._deadlines.watch(call, timeout)
         if self._closed:
             loop.call_soon(call.fail, self._closed_error())
-        elif not self._dispatch(call):
+        elif (self.breaker.closed or self.breaker.let_through(call)) and not self._dispatch(call):
             self._wait(call)
         return call
+
+    @property
+    def outstanding(self) -> int:
+        """Calls in flight and waiting."""
+        return len(self._members) - len(self._idle) + len(self._connecting) + len(self._waiting)
+
+    @property
+    def connections(self) -> int:
+        """Open connections."""
+        return len(self._open)
+
+    @property
+    def state(self) -> State:
+        """Of its breaker."""
+        return self.breaker.state
+
+    def may_repeat(self, reason: Reason, call: Http1Call) -> bool:
+        """Whether a call may be sent again."""
+        return not self._closed and self._retries.admit(reason, call.request, call.attempts, self._calls)
+
+    async def _try_to_connect(self) -> bool:
+        try:
+            connection = await self._dial()
+        except Exception:
+            return False
+        self.release(connection)
+        return True
 
     def _dispatch(self, call: Http1Call) -> bool:
         """Give the call a connection, or a connection to wait for; False if there can be no more of them."""
@@ -283,27 +314,34 @@ class Http1Pool:
 
     async def _serve(self, call: Http1Call) -> None:
         """Open a connection for `call`; should it have finished meanwhile, for the next."""
-        loop = asyncio.get_running_loop()
         task = asyncio.current_task()
         assert task is not None
         try:
             await asyncio.sleep(0)  # under an eager task factory this runs inside `send`, which must not fail a call
-            async with asyncio.timeout(CONNECT_SECONDS):
-                connection = await self._connector.open(lambda: Http1Connection(self, loop, self._header_bytes))
+            connection = await dialled(
+                self._dial, lambda: self._retries.admit(Reason.CONNECT, call.request, 1, self._calls)
+            )
         except Exception as error:
             self._connecting.pop(task, None)
             self._connect_failed(call, self._connector.failure(error))
         else:
             self._connecting.pop(task, None)
-            if connection not in self._members:
-                self._connect_failed(call, self._connector.failure(ConnectionError("closed at once")))
-            elif call.finished:
+            if call.finished:
                 self.release(connection)
             else:
                 connection.start(call)
 
+    async def _dial(self) -> Http1Connection:
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(CONNECT_SECONDS):
+            connection = await self._connector.open(lambda: Http1Connection(self, loop, self._header_bytes))
+        if connection not in self._members:
+            raise ConnectionError("closed at once")
+        return connection
+
     def _connect_failed(self, call: Http1Call, error: BridgeError) -> None:
         """Those who wait share the failure, unless there are connections that will serve them."""
+        self.breaker.failed(error.message)
         call.fail(error)
         if self._members or self._connecting:
             self._pump()
@@ -366,6 +404,7 @@ class Http1Pool:
     async def close(self) -> None:
         """Close all connections; calls in flight and waiting fail."""
         self._closed = True
+        await self.breaker.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None

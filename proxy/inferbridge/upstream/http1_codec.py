@@ -14,6 +14,7 @@ from inferbridge.bridge.values import HOP_BY_HOP, Buffer, Headers
 
 _BODY_EXPECTED: Final = frozenset({"POST", "PUT", "PATCH"})
 _JOIN_BELOW: Final = 1 << 16
+_SERVER_ERROR: Final = 500
 _BAD_VALUE = re.compile(rb"[\x00\r\n]")
 
 
@@ -155,12 +156,13 @@ class ResponseReader:
             self._informational = True
             return
         self._head_done = True
-        self.reusable = self._parser.should_keep_alive()
+        # uvicorn closes after a failed request although it promised keep-alive, which would cost the next call
+        self.reusable = status < _SERVER_ERROR and self._parser.should_keep_alive()
         self._until_close = self._needs_close(status, fields)
         assert self._sink is not None
         self._sink.on_head(status, _end_to_end(fields))
         if self._method == "HEAD":
-            self.reusable = self.reusable or not self._closes(fields)
+            self.reusable = self.reusable or (status < _SERVER_ERROR and not self._closes(fields))
             self.complete = True
 
     def _needs_close(self, status: int, fields: list[tuple[bytes, bytes]]) -> bool:

@@ -2,16 +2,11 @@
 
 The pool has at most one connection that takes new calls. It is opened by the first call that finds none, and calls
 wait in a bounded queue while it is being opened and while the runtime's MAX_CONCURRENT_STREAMS are in use. After
-GOAWAY a connection finishes what it has and the next call opens another.
+GOAWAY a connection finishes what it has and the next call opens another. A connection that is old enough does the same
+once another is open, so that new calls get to choose among a runtime's replicas again.
 
-What is sent again, and when (gRFC A6 calls the first two transparent retries):
-
-* GOAWAY with a last stream below ours: the runtime has not looked at the request. Sent again, on a new connection.
-* REFUSED_STREAM: not looked at either. gRPC servers at their stream limit refuse for as long as they take to clear
-  away streams whose end we have already seen. So all calls wait for a moment, and the refused ones go first.
-* The connection broke before anything of the answer came: only if the request is marked idempotent, once.
-
-A request that grows is not kept, so it is sent again only while nothing of its body has gone out.
+What is sent again is decided in `retries`. After a refused stream all calls wait for a moment, and the refused ones go
+first. A request that grows is not kept, so it is sent again only while nothing of its body has gone out.
 """
 
 import asyncio
@@ -19,24 +14,27 @@ import contextlib
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from random import uniform
 from typing import Final
 
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.values import Buffer
 from inferbridge.gateway.limits import Limits
 from inferbridge.upstream.address import Address, describe
-from inferbridge.upstream.api import Call, GrowingCall, Receiver, UpstreamRequest
+from inferbridge.upstream.api import Call, GrowingCall, Receiver, State, UpstreamRequest
+from inferbridge.upstream.breaker import Breaker
 from inferbridge.upstream.call import ActiveCall
-from inferbridge.upstream.connecting import CONNECT_SECONDS, Connector, close_transports
+from inferbridge.upstream.connecting import AGE_SECONDS, CONNECT_SECONDS, Connector, close_transports, dialled
 from inferbridge.upstream.deadlines import Deadlines
 from inferbridge.upstream.frames import ErrorCode
 from inferbridge.upstream.header_blocks import ProtocolViolation, encode_fields, encode_route
 from inferbridge.upstream.headers import EncodedHead
 from inferbridge.upstream.http2_codec import Http2Codec, Stream
+from inferbridge.upstream.pinging import Watch
+from inferbridge.upstream.retries import Lost, Reason, Retries, counted
 from inferbridge.upstream.tls import TlsSettings
 
 MAX_WAITING: Final = 1024
-_MAX_ATTEMPTS: Final = 3
 _REFUSED_SECONDS: Final = (0.01, 0.1)
 _JOIN_BYTES: Final = 1 << 16
 
@@ -64,7 +62,7 @@ class Http2Call(ActiveCall):
     @property
     def repeatable(self) -> bool:
         """All of the request is still there to be sent once more, and nobody has answered it."""
-        return not self.answered and self.attempts < _MAX_ATTEMPTS
+        return not self.answered
 
     def open_on(self, codec: Http2Codec) -> Stream:
         """Send the request."""
@@ -85,26 +83,35 @@ class Http2Call(ActiveCall):
     def on_reset(self, code: int, reason: str) -> None:
         """The runtime (or our codec) has ended the stream."""
         self.connection = self.stream = None
-        if code == ErrorCode.REFUSED_STREAM and self.repeatable:
+        message = f"{self.upstream} ended the call: {reason}"
+        if code != ErrorCode.REFUSED_STREAM or not self.repeatable:
+            self.fail(BridgeError(_RESET_CODES.get(code, Code.INTERNAL), message))
+        elif self.pool.may_repeat(Reason.REFUSED, self):
             self.pool.refused(self, _REFUSED_SECONDS[self.attempts - 1])
-            return
-        self.fail(BridgeError(_RESET_CODES.get(code, Code.INTERNAL), f"{self.upstream} ended the call: {reason}"))
+        else:
+            self.fail(Lost(Reason.REFUSED, message))
 
     def on_unprocessed(self) -> None:
         """The runtime goes away without having looked at the request."""
         self.connection = self.stream = None
-        if self.repeatable:
+        message = f"{self.upstream} is going away"
+        if not self.repeatable:
+            self.fail(BridgeError(Code.UNAVAILABLE, message))
+        elif self.pool.may_repeat(Reason.GOAWAY, self):
             self.pool.again(self)
         else:
-            self.fail(BridgeError(Code.UNAVAILABLE, f"{self.upstream} is going away"))
+            self.fail(Lost(Reason.GOAWAY, message))
 
     def on_lost(self, error: BridgeError) -> None:
         """The connection broke."""
         self.connection = self.stream = None
-        if self.request.idempotent and self.repeatable and self.attempts == 1 and error.code is Code.UNAVAILABLE:
+        if not self.repeatable or error.code is not Code.UNAVAILABLE:
+            self.fail(error)
+        elif self.pool.may_repeat(Reason.RESET, self):
+            self.pool.seen(self)
             self.pool.again(self)
         else:
-            self.fail(error)
+            self.fail(Lost(Reason.RESET, error.message))
 
 
 class GrowingHttp2Call(Http2Call):
@@ -179,6 +186,9 @@ class Http2Connection(asyncio.Protocol):
         self._flush_planned = False
         self._receiving = False
         self._violation: ProtocolViolation | None = None
+        self._watch = Watch(loop, lambda: bool(self.codec.streams), self._ping, self._give_up)
+        self._given_up = ""
+        self._age: asyncio.TimerHandle | None = None
 
     @property
     def transport(self) -> asyncio.Transport:
@@ -226,7 +236,7 @@ class Http2Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Let the codec work, then send what came of it."""
         codec = self.codec
-        self._receiving = True
+        self._receiving = self._watch.heard = True
         try:
             codec.receive(data)
         except ProtocolViolation as violation:
@@ -250,18 +260,57 @@ class Http2Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Whatever is not finished is lost."""
-        reason = self.codec.goaway_reason or ("closed by the runtime" if error is None else describe(error))
+        self._watch.stop()
+        if self._age is not None:
+            self._age.cancel()
+        reason = (
+            self._given_up
+            or self.codec.goaway_reason
+            or ("closed by the runtime" if error is None else describe(error))
+        )
         self._lose(BridgeError(Code.UNAVAILABLE, f"connection to {self._pool.url} lost: {reason}"))
         if not self.gone.done():
             self.gone.set_result(None)
         self._pool.connection_lost(self)
 
+    def serve(self, age_seconds: float) -> None:
+        """Take calls from now on."""
+        self._watch.start()
+        self.grow_old(age_seconds)
+
+    def grow_old(self, age_seconds: float) -> None:
+        """Be renewed after this time, more or less: not all of them at once."""
+        self._age = self._loop.call_later(age_seconds * uniform(0.9, 1.1), self._pool.renew, self)
+
+    def _ping(self) -> None:
+        self.codec.ping()
+        self._flush()
+
+    def _give_up(self, reason: str) -> None:
+        self._given_up = reason
+        self.transport.abort()
+
+    def retire(self) -> None:
+        """Take no more calls, and close when those there are have ended."""
+        self.codec.draining = True
+        if not self.codec.streams:
+            self.codec.close()
+            self._flush()
+
     def _lose(self, error: BridgeError) -> None:
         self.codec.draining = True
+        self._tell_breaker(error)
         if not self.ready.done():
             self.ready.set_exception(ConnectionError(str(self._violation or "closed by the runtime before SETTINGS")))
             self.ready.exception()  # retrieved: nobody may be waiting any more
         self.fail_all(error)
+
+    def _tell_breaker(self, error: BridgeError) -> None:
+        breaker = self._pool.breaker
+        if self.codec.streams and not self.codec.answered:
+            breaker.failed(error.message)
+        elif self.codec.answered and breaker.failures:
+            breaker.answered()
 
     def fail_all(self, error: BridgeError) -> None:
         """End every call on this connection."""
@@ -276,9 +325,20 @@ class Http2Pool:
     """A `Pool` over HTTP/2."""
 
     def __init__(
-        self, address: Address, limits: Limits, tls: TlsSettings | None, max_waiting: int = MAX_WAITING
+        self,
+        address: Address,
+        limits: Limits,
+        tls: TlsSettings | None,
+        max_waiting: int = MAX_WAITING,
+        *,
+        age_seconds: float = AGE_SECONDS,
+        retries: Retries | None = None,
     ) -> None:
         self.url = str(address)
+        self.breaker = Breaker(self.url, self._try_to_connect)
+        self._age_seconds = age_seconds
+        self._retries = retries or Retries()
+        self._calls = 0
         self.reply_limit = limits.reply_bytes
         self._connector = Connector(address, tls, "h2")
         self._header_bytes = limits.header_bytes
@@ -307,6 +367,7 @@ class Http2Pool:
 
     def _start[C: Http2Call](self, call: C, timeout: float | None) -> C:
         request = call.request
+        self._calls += 1
         try:
             call.block = self._head(request.method, request.path, request.headers, request.own)
         except BridgeError as error:
@@ -315,11 +376,35 @@ class Http2Pool:
         if timeout is not None:
             self._deadlines.watch(call, timeout)
         current = self._current
-        if current is not None and not self._waiting and current.codec.can_open():
+        if current is not None and not self._waiting and self.breaker.closed and current.codec.can_open():
             current.start(call)
-        else:
+        elif self.breaker.let_through(call):
             self._wait(call)
         return call
+
+    @property
+    def outstanding(self) -> int:
+        """Calls in flight and waiting."""
+        return len(self._waiting) + sum(len(connection.codec.streams) for connection in self._connections)
+
+    @property
+    def connections(self) -> int:
+        """Open connections."""
+        return len(self._connections)
+
+    @property
+    def state(self) -> State:
+        """Of its breaker."""
+        return self.breaker.state
+
+    def may_repeat(self, reason: Reason, call: Http2Call) -> bool:
+        """Whether a call may be sent again."""
+        return not self._closed and self._retries.admit(reason, call.request, call.attempts, self._calls)
+
+    def seen(self, call: Http2Call) -> None:
+        """Say with the call that a server may have seen it before."""
+        request = call.request
+        call.block = self._head(request.method, request.path, request.headers, counted(request.own, call.attempts))
 
     def again(self, call: Http2Call) -> None:
         """Send a call once more that the runtime has not processed."""
@@ -375,28 +460,65 @@ class Http2Pool:
             self._connecting = asyncio.get_running_loop().create_task(self._open())
 
     async def _open(self) -> None:
+        await asyncio.sleep(0)  # under an eager task factory this runs inside `send`, which must not fail a call itself
+        try:
+            connection = await dialled(self._dial, self._may_dial_again)
+        except Exception as error:
+            self._connecting = None
+            self._connect_failed(self._connector.failure(error))
+        else:
+            self._connecting = None
+            self._adopt(connection)
+            self._pump()
+
+    def _may_dial_again(self) -> bool:
+        return bool(self._waiting) and self._retries.admit(Reason.CONNECT, self._waiting[0].request, 1, self._calls)
+
+    async def _dial(self) -> Http2Connection:
         loop = asyncio.get_running_loop()
         connection: Http2Connection | None = None
-        await asyncio.sleep(0)  # under an eager task factory this runs inside `send`, which must not fail a call itself
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 connection = await self._connector.open(lambda: Http2Connection(self, loop, self._header_bytes))
                 await connection.ready
                 if connection.codec.draining:  # trying again at once could go on for ever
                     raise ConnectionError(connection.codec.goaway_reason or "closed by the runtime")
-        except Exception as error:
-            self._connecting = None
-            if connection is not None:
-                connection.transport.abort()
-            self._fail_waiting(self._connector.failure(error))
-        except asyncio.CancelledError:
+        except BaseException:
             if connection is not None:
                 connection.transport.abort()
             raise
+        return connection
+
+    def _adopt(self, connection: Http2Connection) -> None:
+        """New calls go to this connection."""
+        before, self._current = self._current, connection
+        connection.serve(self._age_seconds)
+        if before is not None:
+            before.retire()
+
+    def _connect_failed(self, error: BridgeError) -> None:
+        if self._current is not None:  # it goes on although it is old
+            self._current.grow_old(self._age_seconds)
+            return
+        self.breaker.failed(error.message)
+        self._fail_waiting(error)
+
+    async def _try_to_connect(self) -> bool:
+        try:
+            self._adopt(await self._dial())
+        except Exception:
+            return False
+        return True
+
+    def renew(self, connection: Http2Connection) -> None:
+        """A connection is old. Another takes its place; one that nobody uses just goes."""
+        if connection is not self._current:
+            return
+        if connection.codec.streams or self._waiting:
+            self._connect()
         else:
-            self._connecting = None
-            self._current = connection
-            self._pump()
+            self._current = None
+            connection.retire()
 
     def _fail_waiting(self, error: BridgeError) -> None:
         waiting, self._waiting = self._waiting, deque()
@@ -432,6 +554,7 @@ class Http2Pool:
     async def close(self) -> None:
         """Close all connections; calls in flight and waiting fail."""
         self._closed = True
+        await self.breaker.close()
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.wait([self._connecting])

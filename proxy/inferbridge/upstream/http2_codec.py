@@ -101,6 +101,8 @@ class Http2Codec:
         self.draining = False
         """No more streams can be opened: GOAWAY received, or stream ids used up."""
         self.goaway_reason = ""
+        self.answered = False
+        """Some stream has had the head of an answer."""
         self._header_bytes = header_bytes
         self._decoder = BlockDecoder(header_bytes)
         self._next_id = 1
@@ -180,6 +182,10 @@ class Http2Codec:
         """End a stream that is not over; its handler hears nothing more."""
         if self._forget(stream):
             self.output.append(frames.rst_stream(stream.id, code))
+
+    def ping(self) -> None:
+        """Ask for a sign of life."""
+        self.output.append(frames.ping())
 
     def close(self, code: int = ErrorCode.NO_ERROR, reason: str = "") -> None:
         """Say goodbye."""
@@ -453,7 +459,7 @@ class Http2Codec:
             if ends or block.status == 101:
                 self._stream_error(stream, f"status {block.status} as an answer")
         else:
-            stream.head_seen = True
+            stream.head_seen = self.answered = True
             stream.handler.on_head(block.status, block.headers)
             if not ends:
                 stream.body_left = block.content_length

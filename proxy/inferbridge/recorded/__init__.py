@@ -1,0 +1,1 @@
+"""Recorded calls: read from files of flows, written out as commands and documents, edited and compared."""
