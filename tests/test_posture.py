@@ -36,13 +36,13 @@ class Certificates(Anonymous):
         (
             Settings(capture=CaptureSettings(enabled=True, sinks=(CloudEventsSink("http://broker/ml"),))),
             [
-                "PAYLOADS of 0.01 of all calls, and those that fail are captured; NO FIELD IS HIDDEN",
+                "PAYLOADS of 1 % of all calls, and those that fail are captured; NO FIELD IS HIDDEN",
                 "NOT ENCRYPTED: captured payloads travel in the clear to broker",
             ],
         ),
         (
             Settings(capture=CaptureSettings(enabled=True, errors=False, fields=Fields(only=("model",)))),
-            ["PAYLOADS of 0.01 of all calls are captured; fields are hidden"],
+            ["PAYLOADS of 1 % of all calls are captured; fields are hidden"],
         ),
         (Settings(auth=AuthSettings((NoneSettings(),))), ["OPEN: nobody is authenticated"]),
         (

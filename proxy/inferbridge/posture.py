@@ -48,7 +48,7 @@ def _capture(capture: CaptureSettings) -> Iterator[str]:
         return
     errors = ", and those that fail" if capture.errors else ""
     rules = "fields are hidden" if capture.fields.hide or capture.fields.only else "NO FIELD IS HIDDEN"
-    yield f"PAYLOADS of {capture.sample:.4g} of all calls{errors} are captured; {rules}"
+    yield f"PAYLOADS of {100 * capture.sample:.4g} % of all calls{errors} are captured; {rules}"
     for sink in capture.sinks:
         url = urlsplit(sink.url) if isinstance(sink, CloudEventsSink) else None
         if url is not None and url.scheme == "http" and url.hostname not in LOOPBACK:

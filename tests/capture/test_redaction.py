@@ -149,6 +149,16 @@ async def test_tensors_are_hidden_in_all_their_forms() -> None:
         assert "1.0" not in json.dumps(line.client.reply.value)
 
 
+async def test_what_a_path_says_is_nothing_that_was_not_found() -> None:
+    """V2 names the model in the path, which is not written: hiding it for the runtime withholds nothing."""
+    gateway = Captured(CaptureSettings(sample=1.0, fields=Fields(hide=("model",))), Runtime(infer_reply))
+    gateway.call("/v2/models/secret-model/infer", INFER, JSON)
+    line = await gateway.line()
+    assert line.client.request.form == "json"
+    assert line.calls[0].request.value["model_name"] == "***"
+    assert b"secret-model" not in msgspec.json.encode(line)
+
+
 def test_names_match_in_every_spelling() -> None:
     """Protobuf's JSON may be written either way, lists need no brackets, `*` is any member, a delta is a message."""
     assert place("generatedText") == place("generated_text")

@@ -80,7 +80,7 @@ class Inspected:
         chosen = pool or self.upstream
         targets = [Target(runtime, profile, protocol, chosen, ("*",), setting) for profile in PROFILES[runtime]]
         service = GatewayService(targets, APIS, Policy(), Limits())
-        self.application = Recorder(service, [self.keeper], self.keeper)
+        self.application = Recorder(service, [self.keeper], [self.keeper])
 
     def open(
         self, path: str = "/v1/completions", body: bytes = COMPLETION, headers: Headers = JSON, peer: str = PEER

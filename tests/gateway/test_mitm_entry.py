@@ -16,6 +16,7 @@ from mitmproxy.options import Options
 import inferbridge.gateway
 from gateway.applications import Echo
 from inferbridge.addon import GatewayAddon
+from inferbridge.capture.settings import CaptureSettings
 from inferbridge.config import AccessLog, Admin, Listener, ListenerTls, Upstream
 from inferbridge.gateway.application import Application
 from inferbridge.gateway.limits import Limits
@@ -33,6 +34,7 @@ class Settings:
     admin: Admin = Admin()  # noqa: RUF009 - it is frozen
     access_log: AccessLog = AccessLog()  # noqa: RUF009 - it is frozen
     upstreams: tuple[Upstream, ...] = ()
+    capture: CaptureSettings = CaptureSettings()  # noqa: RUF009 - it is frozen
 
 
 class Build:
@@ -43,7 +45,8 @@ class Build:
             raise ValueError("broken.yaml:1:1: no")
         listen = Listener("127.0.0.1", 9901) if path.name == "admin.yaml" else None
         tls = ListenerTls(path if path.suffix == ".pem" else None)
-        return Settings(replace(Limits(), streams=7), tls, Admin(listen))
+        capture = CaptureSettings(enabled=path.name == "capture.yaml")
+        return Settings(replace(Limits(), streams=7), tls, Admin(listen), capture=capture)
 
     def application(self, settings: Settings) -> Application:
         return Echo()
@@ -103,6 +106,13 @@ async def test_telemetry_is_not_sent_in_silence(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")
     master.options.update(inferbridge_config="good.yaml")
     assert "OTEL_*" in caplog.text
+
+
+async def test_a_capture_is_not_promised(master: Master, caplog: pytest.LogCaptureFixture) -> None:
+    """mitmproxy's own tools capture no payloads: a file that asks for it works, and the log says what does not."""
+    master.options.update(inferbridge_config="capture.yaml")
+    assert isinstance(addon(master).application, Recorder)
+    assert [record.getMessage() for record in caplog.records if "capture has no effect" in record.getMessage()]
 
 
 async def test_tls_of_the_configuration(master: Master, certificate: Path, tmp_path: Path) -> None:

@@ -21,8 +21,10 @@ from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.record import CallRecord
 from inferbridge.gateway.recording import Recorder
 from inferbridge.gateway.service import GatewayService
-from inferbridge.gateway.transcript import MAX_PIECES, Message, Transcript
+from inferbridge.gateway.transcript import MAX_LEGS, MAX_PIECES, Message, Transcript
+from inferbridge.gateway.transcript import Runtime as LegRuntime
 from inferbridge.secret import Secret
+from inferbridge.upstream.api import UpstreamRequest
 from inferbridge_generated.registry import APIS
 
 
@@ -103,6 +105,19 @@ def test_several_who_want_a_transcript_share_it() -> None:
     assert first.one.asked.body == INFER
     assert first.changes == second.changes == third.changes > 0
     assert dict(first.one.legs[0].asked.headers).get("x-mine", "***") == "***"
+
+
+def test_a_batch_of_many_calls_keeps_the_bodies_of_the_first() -> None:
+    """However many calls one becomes, what is kept is bounded; sizes are known of all."""
+    transcript = Transcript.of("POST", "/", ())
+    legs = [
+        transcript.ask(UpstreamRequest("POST", "/", chunks=(b"ab",)), LegRuntime("one", "tgis", "tgis", "", "grpc"))
+        for _ in range(MAX_LEGS + 2)
+    ]
+    for leg in legs:
+        leg.told.add(b"c")
+    assert [leg.asked.kept + leg.told.kept for leg in legs] == [3] * MAX_LEGS + [0, 0]
+    assert {(leg.asked.size, leg.told.size) for leg in legs} == {(2, 1)}
 
 
 @pytest.mark.parametrize("headers", [GOOD, BAD])

@@ -65,7 +65,7 @@ async def report(what: str, target: Target, path: str, body: bytes, calls: int, 
     service = GatewayService([target], APIS, Policy(), Limits())
 
     def way(kept: FlowKeeper, transcriber: FlowKeeper | None) -> Way:
-        return calling(Recorder(service, [kept], transcriber), path, body), kept
+        return calling(Recorder(service, [kept], [transcriber] if transcriber is not None else []), path, body), kept
 
     alone, unwanted, wanted = keeper(), keeper(), keeper(View())
     ways = {ALONE: way(alone, None), UNWANTED: way(unwanted, unwanted), "mitmweb's view": way(wanted, wanted)}
@@ -79,7 +79,7 @@ async def memory(target: Target) -> tuple[float, float]:
     """Bytes that a finished small call takes, and with how many it is charged."""
     kept = keeper(view := View())
     call = calling(
-        Recorder(GatewayService([target], APIS, Policy(), Limits()), [kept], kept), "/v2/models/m/infer", INFER
+        Recorder(GatewayService([target], APIS, Policy(), Limits()), [kept], [kept]), "/v2/models/m/infer", INFER
     )
     call()
     await kept.idle()

@@ -108,8 +108,8 @@ class _Rule:
         return found or _hide_all(part.values, self.places(part.api, inside=True), hidden)
 
     def stands_outside(self, api: str) -> bool:
-        """Whether that API says it in the path, the query or a header, which are not written."""
-        return any(name in self.fields for name in _outside(api))
+        """Whether that API says it all in the path, the query or headers, which are not written."""
+        return bool(self.fields) and self.fields <= _outside(api)
 
 
 def _hide_all(values: list[Any], places: list[Place], hidden: list[str]) -> bool:

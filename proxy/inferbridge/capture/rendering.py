@@ -57,7 +57,7 @@ class Renderer:
             reason=reason,
             api=record.api or None,
             operation=record.operation or None,
-            model=record.model or None,
+            model=scrub(record.model) or None,
             direction=record.direction,
             runtime=record.runtime or None,
             upstream=record.upstream or None,

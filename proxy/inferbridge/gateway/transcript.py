@@ -26,6 +26,8 @@ DEFAULT_LIMIT = 1 << 20
 """Bytes of each message."""
 MAX_PIECES = 4096
 """Whose times are kept; further ones count as part of the last."""
+MAX_LEGS = 64
+"""Whose bodies are kept; of further ones, of a batch that becomes many calls, the sizes are known."""
 PIECE_BYTES = 128
 """That a piece costs beside its data, as a header does beside its texts."""
 
@@ -208,7 +210,8 @@ class Transcript:
 
     def ask(self, request: UpstreamRequest, runtime: Runtime) -> Leg:
         """A runtime is asked."""
-        hidden, limit, allowance = self.hidden | {runtime.credential}, self.asked.limit, self.asked.allowance
+        hidden, allowance = self.hidden | {runtime.credential}, self.asked.allowance
+        limit = self.asked.limit if len(self.legs) < MAX_LEGS else 0
         headers = (*request.headers, *request.own)
         asked = _asked(request.method, request.path, headers, hidden, limit, allowance)
         for chunk in request.chunks:
