@@ -516,6 +516,7 @@ WHOLE = {
     "unusual status": (GET, 299, ()),
     "no content": (GET, 204, (("content-length", "5"),)),
     "HEAD": (GET.replace(b"GET", b"HEAD"), 200, (("content-length", "7"),)),
+    "with an id": (GET, 200, (("content-type", "text/plain"), ("x-request-id", "one-of-its-own"))),
     "told to close": (GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"), 200, ()),
     "HTTP/1.0": (GET.replace(b"1.1", b"1.0"), 200, ()),
 }
@@ -537,7 +538,11 @@ def test_a_whole_answer_is_its_pieces(request_: bytes, status: int, headers: tup
         assert whole.closing is pieces.closing
 
 
-@pytest.mark.parametrize("headers", [(("x", "a\r\nb: c"),), (("content-length", "4"),)], ids=["injected", "too short"])
+@pytest.mark.parametrize(
+    "headers",
+    [(("x", "a\r\nb: c"),), (("x-request-id", "a\r\nb: c"),), (("content-length", "4"),)],
+    ids=["injected", "injected id", "too short"],
+)
 def test_a_whole_answer_is_checked_before_anything_is_sent(headers: tuple[tuple[str, str], ...]) -> None:
     """A whole answer that must not be sent leaves the call as it was: another can still be given."""
     connection = codec()

@@ -18,7 +18,7 @@ from inferbridge.bridge.framing import frame
 from inferbridge.bridge.values import Headers, header, join
 from inferbridge.gateway.application import Application, RequestHead
 from inferbridge.gateway.connection import ClientConnection
-from inferbridge.gateway.counting import counter
+from inferbridge.gateway.counting import kind_of
 from inferbridge.gateway.guard import Access, Guard
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.record import CallRecord, bounded
@@ -290,19 +290,22 @@ def test_hostile_texts_are_bounded_and_escaped() -> None:
 def test_messages_are_counted_whatever_pieces_they_come_in(content_type: str, body: bytes, messages: int) -> None:
     """Frames, events and lines, in one piece or byte by byte."""
     for size in (1, 2, 3, 7, len(body)):
-        counting = counter(content_type)
-        assert counting is not None
+        kind = kind_of(content_type)
+        assert kind is not None
+        counting = kind()
         assert sum(counting.feed(body[at : at + size]) for at in range(0, len(body), size)) == messages
-    assert counter("application/json") is None
-    signs = counter("text/event-stream")
-    assert signs is not None
+    assert kind_of("application/json") is None
+    kind = kind_of("text/event-stream")
+    assert kind is not None
+    signs = kind()
     assert [signs.feed(piece) for piece in (b": ping\n\n", b"data: a\n\n", b": ping\n\n")] == [0, 1, 0]
 
 
 def test_an_answer_that_cannot_be_counted_is_passed() -> None:
     """A view of wider items counts its bytes."""
-    counting = counter("application/grpc")
-    assert counting is not None
+    kind = kind_of("application/grpc")
+    assert kind is not None
+    counting = kind()
     view = memoryview(bytes(16)).cast("d")
     assert counting.feed(b"\0\0\0\0\x10") + counting.feed(view) == 1
     assert counting.feed(join([b"\0\0\0\0\0"])) == 1

@@ -27,7 +27,7 @@ from inferbridge.gateway.connect.calls import ConnectGateway
 from inferbridge.gateway.connect.methods import methods_of
 from inferbridge.gateway.guard import Access, Guard
 from inferbridge.gateway.limits import Limits
-from inferbridge.gateway.recording import REQUEST_ID, Recorder
+from inferbridge.gateway.recording import REQUEST_ID, Recorder, ids
 from inferbridge.gateway.service import GatewayService
 from inferbridge.gateway.targets import Target
 from inferbridge.protos import methods
@@ -206,3 +206,11 @@ def _id(answer: bytes) -> str | None:
     """The only id of an answer that curl shows."""
     found = re.findall(rb"x-request-id: (\S+)", answer)
     return found[0].decode() if len(found) == 1 else None
+
+
+def test_no_two_calls_have_the_same_id() -> None:
+    """The ids of a process are UUIDs, all different, and so are those of another process."""
+    one, other = ids(), ids()
+    made = [one() for _ in range(5000)] + [other() for _ in range(5000)]
+    assert len(set(made)) == len(made)
+    assert all(str(UUID(each)) == each and UUID(each).version == 4 for each in made)

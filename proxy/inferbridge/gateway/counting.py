@@ -14,7 +14,6 @@ from typing import Protocol
 from inferbridge.bridge.values import Buffer
 
 _PREFIX_BYTES = 5
-_END = len(b"\n\n")
 _LAST = 2
 """In the flags of Connect's frames: the outcome of the stream, which is no message."""
 
@@ -76,8 +75,8 @@ class Events:
             text = self._tail + text
         elif text.startswith(b":"):
             return 0
-        elif 0 < text.find(b"\n\n") == len(text) - _END and b"\r" not in text:  # the usual piece
-            return 1
+        elif text.endswith(b"\n\n") and b"\r" not in text:  # the usual piece
+            return text.count(b"\n\n")
         found = text.count(b"\n\n") + text.count(b"\n\r\n")
         self._tail = b"" if text.endswith((b"\n\n", b"\n\r\n")) else text[-2:]
         return found
@@ -100,14 +99,9 @@ class Lines:
         return found
 
 
-def counter(content_type: str) -> Counter | None:
-    """What counts the messages of a body of this type; None where it is one message."""
-    kind = _kind(content_type)
-    return None if kind is None else kind()
-
-
 @lru_cache(256)
-def _kind(content_type: str) -> Callable[[], Counter] | None:
+def kind_of(content_type: str) -> Callable[[], Counter] | None:
+    """Makes what counts the messages of a body of this type; None where it is one message."""
     if content_type.startswith(("application/grpc", "application/connect+")):
         return Frames
     if content_type.startswith("text/event-stream"):

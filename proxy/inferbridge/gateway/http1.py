@@ -28,6 +28,7 @@ _BODILESS = frozenset({204, 304})
 _HEADS: dict[tuple[int, Headers], bytes] = {}
 """Encoded heads by status and fields: most answers have the same few."""
 _HEADS_KEPT = 256
+_OF_THE_CALL = "x-request-id"
 _HEAD_BYTES = 1024
 
 
@@ -312,7 +313,13 @@ class Http1Codec:
 
 
 def _known_head(status: int, headers: Headers) -> bytes | None:
-    """Status line and fields of a whole answer, from a table of those seen; None where a length is declared."""
+    """Status line and fields of a whole answer, from a table of those seen; None where a length is declared.
+
+    The id of a call is written apart: no other answer has the same.
+    """
+    if headers and headers[-1][0] == _OF_THE_CALL:
+        known = _known_head(status, headers[:-1])
+        return known and known + _lines(fields.outgoing(headers[-1:]))
     key = (status, headers)
     known = _HEADS.get(key)
     if known is None:

@@ -221,7 +221,7 @@ class CallRecord(Struct, kw_only=True):
     @property
     def direction(self) -> str:
         """Both sides' protocols, such as `rest-grpc`; `none` where no upstream was asked."""
-        return f"{'grpc' if self.is_grpc else 'rest'}-{self.upstream_protocol or 'none'}"
+        return ("grpc-" if self.protocol == "gRPC" else "rest-") + (self.upstream_protocol or "none")
 
     @property
     def duration(self) -> float:
@@ -241,7 +241,8 @@ class CallRecord(Struct, kw_only=True):
     @property
     def overhead(self) -> float | None:
         """Seconds that went by here: neither the client's body nor an upstream's answer was waited for."""
-        upstream = self.upstream_seconds
-        if upstream is None or not self.received:
+        began, received, ended = self.upstream_began, self.received, self.ended
+        if not began or not received:
             return None
-        return max(0.0, self.ended - min(self.received, self.upstream_began) - upstream)
+        spent = ended - (received if received < began else began) - ((self.upstream_ended or ended) - began)
+        return spent if spent > 0.0 else 0.0

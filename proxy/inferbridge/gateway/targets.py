@@ -128,7 +128,7 @@ class Target:
             kept = request.headers
             if record.hostile_id:
                 kept = tuple(pair for pair in kept if pair[0] != REQUEST_ID)
-            request = structs.replace(request, headers=kept, own=own)
+            request = UpstreamRequest(request.method, request.path, kept, request.chunks, request.idempotent, own)
         receiver = RecordedReceiver(receiver, record)
         if record.trace is not None:
             return traced(request, receiver, record, record.trace, self.address)

@@ -3,12 +3,14 @@
 Names of models as labels are bounded, see `Models`.
 """
 
+from typing import NamedTuple
+
 from prometheus_client import CollectorRegistry, Gauge
 
 from inferbridge.bridge.errors import Code
 from inferbridge.gateway.record import GAP_SECONDS, CallRecord
 from inferbridge.observe.models import Models
-from inferbridge.observe.series import Count, Histogram, Metric
+from inferbridge.observe.series import Buckets, Count, Histogram, Metric, Number
 
 _NONE = "none"
 _DURATIONS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -81,8 +83,20 @@ REJECTED = Metric(
     ("limit",),
 )
 CALLS = (REQUESTS, DURATION, OVERHEAD, IN_FLIGHT, TTFT, GAPS, TOKENS, MESSAGES, TRANSLATION_ERRORS, REJECTED)
+_KINDS = 500
+"""Sets of labels whose places are remembered."""
 _LIMITS = {"RL": "rate", "LR": "size"}
 _CODES = {int(code): code.name for code in Code}
+
+
+type _Key = tuple[str, str, str, str, int | None, int | None]
+
+
+class _Kind(NamedTuple):
+    """Where calls of the same labels are counted."""
+
+    requests: Number
+    duration: Buckets
 
 
 class CallMetrics:
@@ -104,19 +118,29 @@ class CallMetrics:
         self._translation_errors = Count(TRANSLATION_ERRORS, registry)
         self._rejected = Count(REJECTED, registry)
         self._models = Models()
+        self._kinds: dict[_Key, _Kind] = {}
 
     def began(self, record: CallRecord) -> None:
         """One more is in flight."""
-        self._in_flight(record, 1)
+        if record.protocol == "gRPC":
+            self._grpc += 1
+        else:
+            self._rest += 1
 
     def ended(self, record: CallRecord) -> None:
         """Count all that the record says."""
-        self._in_flight(record, -1)
-        direction, operation = record.direction, record.operation or _NONE
-        runtime, model = record.runtime or _NONE, self._models.label(record) or _NONE
-        code = _NONE if record.status is None else str(record.status)
-        self._requests.add(direction, operation, runtime, model, code, _grpc_code(record.grpc_status))
-        self._duration.observe(record.duration, direction, operation, runtime)
+        if record.protocol == "gRPC":
+            self._grpc -= 1
+        else:
+            self._rest -= 1
+        operation, model = record.operation or _NONE, self._models.label(record) or _NONE
+        direction = record.direction
+        key = direction, operation, record.runtime, model, record.status, record.grpc_status
+        kind = self._kinds.get(key)
+        if kind is None:
+            kind = self._kind(key)
+        kind.requests.value += 1
+        kind.duration.observe(record.ended - record.began)
         overhead = record.overhead
         if overhead is not None:
             self._overhead.observe(overhead, direction, operation)
@@ -128,15 +152,22 @@ class CallMetrics:
         if record.flags:
             self._flags(record, operation)
 
+    def _kind(self, key: _Key) -> "_Kind":
+        """What calls of the same labels share; found by their labels for those that are not kept."""
+        direction, operation, named, model, status, grpc_status = key
+        runtime = named or _NONE
+        code = _NONE if status is None else str(status)
+        kind = _Kind(
+            self._requests.child(direction, operation, runtime, model, code, _grpc_code(grpc_status)),
+            self._duration.child(direction, operation, runtime),
+        )
+        if len(self._kinds) < _KINDS:
+            self._kinds[key] = kind
+        return kind
+
     def rejected(self, limit: str) -> None:
         """A limit of connections was met."""
         self._rejected.add(limit)
-
-    def _in_flight(self, record: CallRecord, more: int) -> None:
-        if record.is_grpc:
-            self._grpc += more
-        else:
-            self._rest += more
 
     def _stream(self, record: CallRecord, operation: str, model: str) -> None:
         self._messages.add(operation, "request", count=record.messages_in)

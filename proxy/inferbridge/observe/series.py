@@ -38,32 +38,53 @@ class Count(Collector):
 
     def __init__(self, metric: Metric, registry: CollectorRegistry) -> None:
         self._metric = metric
-        self._children: dict[tuple[str, ...], int] = {}
+        self._children: dict[tuple[str, ...], Number] = {}
         registry.register(self)
+
+    def child(self, *labels: str) -> "Number":
+        """The counter with these labels, for who adds to it often."""
+        child = self._children.get(labels)
+        if child is None:
+            if len(self._children) >= self._metric.series:
+                labels = (OTHER,) * len(labels)
+            child = self._children.setdefault(labels, Number())
+        return child
 
     def add(self, *labels: str, count: int = 1) -> None:
         """Add to the counter with these labels."""
-        children = self._children
-        if labels not in children and len(children) >= self._metric.series:
-            labels = (OTHER,) * len(labels)
-        children[labels] = children.get(labels, 0) + count
+        self.child(*labels).value += count
 
     def collect(self) -> Iterable[CounterMetricFamily]:
         """What a scraper reads."""
         family = CounterMetricFamily(self._metric.name, self._metric.help, labels=self._metric.labels)
-        for labels, count in self._children.items():
-            family.add_metric(labels, count)
+        for labels, child in self._children.items():
+            family.add_metric(labels, child.value)
         yield family
 
 
-class _Buckets:
+class Number:
+    """One set of labels of a counter."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0
+
+
+class Buckets:
     """One set of labels of a histogram."""
 
-    __slots__ = ("counts", "total")
+    __slots__ = ("counts", "ends", "total")
 
-    def __init__(self, size: int) -> None:
-        self.counts = [0] * size
+    def __init__(self, ends: tuple[float, ...]) -> None:
+        self.ends = ends
+        self.counts = [0] * (len(ends) + 1)
         self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Add one value."""
+        self.counts[bisect_left(self.ends, value)] += 1
+        self.total += value
 
 
 class Histogram(Collector):
@@ -75,28 +96,27 @@ class Histogram(Collector):
 
     def __init__(self, metric: Metric, registry: CollectorRegistry) -> None:
         self._metric = metric
-        self._children: dict[tuple[str, ...], _Buckets] = {}
+        self._children: dict[tuple[str, ...], Buckets] = {}
         registry.register(self)
 
     def observe(self, value: float, *labels: str) -> None:
         """Add one value."""
-        child = self._child(labels)
-        child.counts[bisect_left(self._metric.buckets, value)] += 1
-        child.total += value
+        self.child(*labels).observe(value)
 
     def add(self, counts: Sequence[int], total: float, *labels: str) -> None:
         """Add values that are counted by bucket already, the last for those beyond all; `total` is their sum."""
-        child = self._child(labels)
+        child = self.child(*labels)
         for place, count in enumerate(counts):
             child.counts[place] += count
         child.total += total
 
-    def _child(self, labels: tuple[str, ...]) -> _Buckets:
+    def child(self, *labels: str) -> Buckets:
+        """The histogram with these labels, for who adds to it often."""
         child = self._children.get(labels)
         if child is None:
             if len(self._children) >= self._metric.series:
                 labels = (OTHER,) * len(labels)
-            child = self._children.setdefault(labels, _Buckets(len(self._metric.buckets) + 1))
+            child = self._children.setdefault(labels, Buckets(self._metric.buckets))
         return child
 
     def collect(self) -> Iterable[HistogramMetricFamily]:
@@ -106,7 +126,7 @@ class Histogram(Collector):
             family.add_metric(labels, list(self._cumulated(child)), child.total)
         yield family
 
-    def _cumulated(self, child: _Buckets) -> Iterator[tuple[str, float]]:
+    def _cumulated(self, child: Buckets) -> Iterator[tuple[str, float]]:
         below = 0
         for end, count in zip((*self._metric.buckets, float("inf")), child.counts, strict=True):
             below += count

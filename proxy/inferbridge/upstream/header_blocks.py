@@ -51,14 +51,18 @@ def _integer(value: int, prefix_bits: int, pattern: int) -> bytes:
     return bytes(out)
 
 
+_LENGTHS = tuple(_integer(length, 7, 0) for length in range(128))
+
+
 def _string(value: bytes) -> bytes:
-    return _integer(len(value), 7, 0) + value
+    size = len(value)
+    return (_LENGTHS[size] if size < 128 else _integer(size, 7, 0)) + value
 
 
 def encode_fields(fields: list[tuple[bytes, bytes]]) -> bytes:
     """Fields as literals with literal names; secrets are marked never to be indexed by anyone on the way."""
     return b"".join(
-        (b"\x10" if name in _SECRET else b"\x00") + _string(name) + _string(value) for name, value in fields
+        [(b"\x10" if name in _SECRET else b"\x00") + _string(name) + _string(value) for name, value in fields]
     )
 
 
