@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 KIB = 1024
 MIB = 1024 * KIB
+UPSTREAM_AGE_SECONDS = 600.0
+"""A connection to a runtime takes calls for so long: what balances connections before it gets to choose again."""
 
 
 @dataclass(frozen=True, slots=True)

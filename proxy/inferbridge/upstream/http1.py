@@ -21,12 +21,12 @@ from typing import Final
 
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.values import size
-from inferbridge.gateway.limits import Limits
+from inferbridge.gateway.limits import UPSTREAM_AGE_SECONDS, Limits
 from inferbridge.upstream.address import Address, describe
 from inferbridge.upstream.api import Call, Receiver, State, UpstreamRequest
 from inferbridge.upstream.breaker import Breaker
 from inferbridge.upstream.call import ActiveCall
-from inferbridge.upstream.connecting import AGE_SECONDS, CONNECT_SECONDS, Connector, close_transports, dialled
+from inferbridge.upstream.connecting import CONNECT_SECONDS, Connector, close_transports, dialled
 from inferbridge.upstream.deadlines import Deadlines
 from inferbridge.upstream.headers import EncodedHead
 from inferbridge.upstream.http1_codec import (
@@ -41,7 +41,8 @@ from inferbridge.upstream.tls import TlsSettings
 
 MAX_CONNECTIONS: Final = 64
 MAX_WAITING: Final = 1024
-IDLE_SECONDS: Final = 30.0
+IDLE_SECONDS: Final = 4.0
+"""Less than the five after which uvicorn closes, so that its close and our next request do not meet."""
 _JOIN_BYTES: Final = 1 << 16
 
 
@@ -203,7 +204,7 @@ class Http1Pool:
         max_connections: int = MAX_CONNECTIONS,
         max_waiting: int = MAX_WAITING,
         idle_seconds: float = IDLE_SECONDS,
-        age_seconds: float = AGE_SECONDS,
+        age_seconds: float = UPSTREAM_AGE_SECONDS,
         retries: Retries | None = None,
     ) -> None:
         self.url = str(address)

@@ -19,12 +19,12 @@ from typing import Final
 
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.values import Buffer
-from inferbridge.gateway.limits import Limits
+from inferbridge.gateway.limits import UPSTREAM_AGE_SECONDS, Limits
 from inferbridge.upstream.address import Address, describe
 from inferbridge.upstream.api import Call, GrowingCall, Receiver, State, UpstreamRequest
 from inferbridge.upstream.breaker import Breaker
 from inferbridge.upstream.call import ActiveCall
-from inferbridge.upstream.connecting import AGE_SECONDS, CONNECT_SECONDS, Connector, close_transports, dialled
+from inferbridge.upstream.connecting import CONNECT_SECONDS, Connector, close_transports, dialled
 from inferbridge.upstream.deadlines import Deadlines
 from inferbridge.upstream.frames import ErrorCode
 from inferbridge.upstream.header_blocks import ProtocolViolation, encode_fields, encode_route
@@ -331,7 +331,7 @@ class Http2Pool:
         tls: TlsSettings | None,
         max_waiting: int = MAX_WAITING,
         *,
-        age_seconds: float = AGE_SECONDS,
+        age_seconds: float = UPSTREAM_AGE_SECONDS,
         retries: Retries | None = None,
     ) -> None:
         self.url = str(address)
