@@ -81,6 +81,10 @@ class Responder(Protocol):
         """What was sent is through: the client may go on."""
         return  # as above
 
+    def unhurried(self) -> None:
+        """The body is a stream, which may come as slowly as its client likes."""
+        return  # for most calls it is not
+
     def abort(self) -> None:
         """Cut the answer so that the client can tell (RST_STREAM, or close without the last chunk)."""
 

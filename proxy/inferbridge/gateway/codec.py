@@ -6,6 +6,7 @@ A codec does no I/O and keeps no body: bytes in, events out; commands in, bytes 
 
 from typing import Protocol
 
+from inferbridge.bridge.errors import BridgeError
 from inferbridge.bridge.values import Buffer, Chunks, Headers
 from inferbridge.gateway.events import Event
 
@@ -19,6 +20,17 @@ class ServerCodec(Protocol):
 
     def receive(self, data: bytes) -> list[Event]:
         """What `data` completes. Call again, with b"", until there is nothing: answers may free pipelined requests."""
+
+    @property
+    def awaits_head(self) -> int | None:
+        """A head, or what comes before the first one, has begun and is not complete: a number that is its alone."""
+
+    @property
+    def waiting(self) -> int:
+        """Bytes of all answers that wait for the client's flow-control windows."""
+
+    def give_up(self, error: BridgeError) -> list[Event]:
+        """The client does not finish what `awaits_head` tells of."""
 
     def proceed(self, stream: int) -> None:
         """The request is welcome: tell a client that waits for `100 Continue`, unless it was answered already."""

@@ -23,6 +23,7 @@ from inferbridge.gateway.http1 import Http1Codec
 from inferbridge.gateway.http1_head import Peer
 from inferbridge.gateway.http2 import Http2Codec
 from inferbridge.gateway.limits import Limits
+from inferbridge.gateway.patience import Debt
 from inferbridge.gateway.record import CallRecord
 from inferbridge.gateway.sniff import detect
 from inferbridge.secret import path_of
@@ -36,7 +37,9 @@ _BARE_ERROR_BODY = b"internal error\n"
 class _Call:
     """One request and its answer; what the application holds is the `_Answer`."""
 
-    __slots__ = ("answer", "head", "held", "owed", "record", "refused", "sink", "stream")
+    __slots__ = (
+        "answer", "complete", "head", "held", "owed", "received", "record", "refused", "sink", "stream", "unhurried",
+    )  # fmt: skip
 
     def __init__(self, stream: int, head: RequestHead | None) -> None:
         self.stream = stream
@@ -49,6 +52,12 @@ class _Call:
         """The application wants no more of the body for now."""
         self.owed = 0
         """Credit that the client gets when it may go on."""
+        self.received = 0
+        """Bytes of the body so far."""
+        self.complete = False
+        """All of the body is here."""
+        self.unhurried = False
+        """The body is a stream, which comes as its client likes."""
         self.record: CallRecord | None = None
         """The application's, the same for every answer that is tried."""
 
@@ -140,6 +149,9 @@ class _Answer:
             connection.let_on(self._call)
             connection.output_ready()
 
+    def unhurried(self) -> None:
+        self._call.unhurried = True
+
     def abort(self) -> None:
         connection = self._connection
         if connection is not None:
@@ -172,6 +184,8 @@ class ClientConnection:
         self._unknown = b""
         """Bytes that do not tell the protocol yet."""
         self._gone = False
+        self._taken = 0
+        """Bytes of output so far."""
         self._handlers: dict[type[Event], Callable[[Any], None]] = {
             RequestOpened: self._on_opened,
             RequestData: self._on_data,
@@ -230,9 +244,12 @@ class ClientConnection:
         """Handle what `data` completes, then what the answers free."""
         events = codec.receive(data)
         while events:
-            for event in events:
-                self._handlers[type(event)](event)
+            self._handle(events)
             events = codec.receive(b"")
+
+    def _handle(self, events: list[Event]) -> None:
+        for event in events:
+            self._handlers[type(event)](event)
 
     def lost(self) -> None:
         """The client is gone: cancel every call. Never raises."""
@@ -250,10 +267,43 @@ class ClientConnection:
         if self._codec is None:
             return b""
         try:
-            return self._codec.take_output()
+            output = self._codec.take_output()
         except Exception:
             self._break()
             return b""
+        self._taken += len(output)
+        return output
+
+    # Clients that take their time
+
+    def debts(self, unsent: int) -> list[Debt]:
+        """What the client owes; `unsent` bytes of the output have not left yet."""
+        codec = self._codec
+        if self.closing:
+            return []
+        if unsent or (codec is not None and codec.waiting):
+            return [Debt("stall", 0, self._taken - unsent)]  # it is not read, so that it cannot owe anything else
+        head = 0 if codec is None else codec.awaits_head
+        debts = [Debt("body", call.stream, call.received) for call in self._calls.values() if _is_slow(call)]
+        return debts if head is None else [*debts, Debt("header", head)]
+
+    def overdue(self, debt: Debt) -> bool:
+        """Give up what the client owes, and answer that where there is something to answer. False: close at once."""
+        codec = self._codec
+        if codec is None:
+            return False
+        late = BridgeError(Code.DEADLINE_EXCEEDED, f"the request's {debt.kind} came too slowly", status=408)
+        self._in_turn = True
+        try:
+            if debt.kind == "header":
+                self._handle(codec.give_up(late))
+            elif (call := self._calls.get(debt.of)) is not None:
+                self._on_refused(ProtocolRefused(call.stream, late, call.head))
+        except Exception:
+            self._break()
+        finally:
+            self._in_turn = False
+        return True
 
     def output_ready(self) -> None:
         """Ask for a turn unless this is one."""
@@ -293,6 +343,8 @@ class ClientConnection:
                 call.sink.on_data(event.data)
             except Exception as error:
                 self.fail(call, error)
+        if call is not None:
+            call.received += event.credit
         if call is not None and call.held:
             call.owed += event.credit
         else:
@@ -317,6 +369,8 @@ class ClientConnection:
 
     def _on_end(self, event: RequestEnd) -> None:
         call = self._calls.get(event.stream)
+        if call is not None:
+            call.complete = True
         if call is not None and call.sink is not None:
             try:
                 call.sink.on_end()
@@ -403,6 +457,13 @@ class ClientConnection:
             self.codec.end(call.stream)
         except Exception:
             self._break()
+
+
+def _is_slow(call: _Call) -> bool:
+    """Whether the client is waited for, and for nothing else."""
+    if call.complete or call.held or call.unhurried or call.sink is None:
+        return False
+    return call.answer is not None and not call.answer.started
 
 
 def _describe(call: _Call) -> str:

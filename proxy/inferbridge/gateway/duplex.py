@@ -91,6 +91,7 @@ class DuplexExchange:
 
     def begin(self) -> None:
         """Find the runtime, if that can be done without a message."""
+        self._responder.unhurried()
         try:
             route = self._route = self._service.route(self._head)
             if self._record is not None:

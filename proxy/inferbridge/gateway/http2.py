@@ -232,6 +232,17 @@ class Http2Codec:
         # h2 takes a GOAWAY for the end of everything; RFC 9113 §6.8 lets open streams finish.
         self._connection.state_machine.state = h2.connection.ConnectionState.SERVER_OPEN
 
+    @property
+    def awaits_head(self) -> int | None:
+        connection = self._connection
+        return connection.frames if connection.blocks.partial or not connection.frames else None
+
+    def give_up(self, error: BridgeError) -> list[Event]:
+        events: list[Event] = []
+        self._connection.close_connection(_ERRORS.ENHANCE_YOUR_CALM)
+        self._break(events)
+        return events
+
     def proceed(self, stream: int) -> None:
         state = self._streams.get(stream)
         if state is not None and state.expects and state.receiving and not state.status:
@@ -291,6 +302,10 @@ class Http2Codec:
     def reset(self, stream: int) -> None:
         if self._streams.pop(stream, None) is not None:
             self._connection.reset_stream(stream, _ERRORS.INTERNAL_ERROR)
+
+    @property
+    def waiting(self) -> int:
+        return sum(state.queued for state in self._streams.values())
 
     def queued(self, stream: int) -> int:
         state = self._streams.get(stream)

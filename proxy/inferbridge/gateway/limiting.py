@@ -101,6 +101,10 @@ class LimitedCall(Responder):
         """It does again."""
         self._responder.resume()
 
+    def unhurried(self) -> None:
+        """The client streams."""
+        self._responder.unhurried()
+
     def abort(self) -> None:
         """The answer is cut."""
         self._finish()

@@ -347,6 +347,10 @@ class RecordedCall(Responder):
         """It does again."""
         self._responder.resume()
 
+    def unhurried(self) -> None:
+        """The client streams."""
+        self._responder.unhurried()
+
     def abort(self) -> None:
         """The answer is cut."""
         self._responder.abort()
