@@ -108,6 +108,7 @@ def listening(serve: Callable[[socket.socket], None]) -> Iterator[int]:
         with suppress(OSError):
             while True:
                 client, _ = server.accept()
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 clients.append(client)
                 threading.Thread(target=run, args=(client,), daemon=True).start()
 

@@ -56,5 +56,8 @@ class ServerCodec(Protocol):
     def queued(self, stream: int) -> int:
         """Bytes of the answer that wait for the client's flow-control window."""
 
+    def take_pressed(self) -> list[tuple[int, bool]]:
+        """Streams whose answers have piled up for want of a window since the last time (True), or drained (False)."""
+
     def take_output(self) -> bytes:
         """The bytes to send now; empties the codec's output."""

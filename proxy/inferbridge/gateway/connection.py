@@ -15,7 +15,7 @@ from typing import Any
 
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.values import Buffer, Chunks, Headers
-from inferbridge.gateway.application import Application, RequestHead, RequestSink
+from inferbridge.gateway.application import Application, RequestHead, RequestSink, press
 from inferbridge.gateway.codec import ServerCodec
 from inferbridge.gateway.counters import NO_COUNTERS, Counters
 from inferbridge.gateway.events import Event, ProtocolRefused, RequestCancelled, RequestData, RequestEnd, RequestOpened
@@ -38,7 +38,8 @@ class _Call:
     """One request and its answer; what the application holds is the `_Answer`."""
 
     __slots__ = (
-        "answer", "complete", "head", "held", "owed", "received", "record", "refused", "sink", "stream", "unhurried",
+        "answer", "complete", "full", "head", "held", "owed", "pressed", "received", "record", "refused", "sink",
+        "stream", "unhurried",
     )  # fmt: skip
 
     def __init__(self, stream: int, head: RequestHead | None) -> None:
@@ -58,6 +59,10 @@ class _Call:
         """All of the body is here."""
         self.unhurried = False
         """The body is a stream, which comes as its client likes."""
+        self.full = False
+        """The answer has outrun the client's window."""
+        self.pressed = False
+        """The application knows that the answer piles up."""
         self.record: CallRecord | None = None
         """The application's, the same for every answer that is tried."""
 
@@ -184,6 +189,8 @@ class ClientConnection:
         self._unknown = b""
         """Bytes that do not tell the protocol yet."""
         self._gone = False
+        self._full = False
+        """The socket takes no more output for now."""
         self._taken = 0
         """Bytes of output so far."""
         self._handlers: dict[type[Event], Callable[[Any], None]] = {
@@ -268,11 +275,32 @@ class ClientConnection:
             return b""
         try:
             output = self._codec.take_output()
+            for stream, full in self._codec.take_pressed():
+                if (call := self._calls.get(stream)) is not None:
+                    call.full = full
+                    self._press(call)
         except Exception:
             self._break()
             return b""
         self._taken += len(output)
         return output
+
+    # Clients that take answers more slowly than they come
+
+    def pressure(self, full: bool) -> None:
+        """The socket takes no more output for now, or does again. Never raises."""
+        self._full = full
+        for call in list(self._calls.values()):
+            self._press(call)
+
+    def _press(self, call: _Call) -> None:
+        full = self._full or call.full
+        if full != call.pressed:
+            call.pressed = full
+            try:
+                press(call.sink, full)
+            except Exception as error:
+                self.fail(call, error)
 
     # Clients that take their time
 
@@ -331,6 +359,8 @@ class ClientConnection:
             return
         if call.answer is answer:
             call.sink = sink
+            if self._full:
+                self._press(call)
             if not call.held:
                 self.codec.proceed(event.stream)
         elif call.refused:  # failed while it was opened

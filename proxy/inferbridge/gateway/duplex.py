@@ -62,6 +62,9 @@ class _Onward(Protocol):
     def cancel(self) -> None:
         """The client went away."""
 
+    def throttle(self, paused: bool) -> None:
+        """The client does not take the answer, or does again."""
+
 
 def duplex_rpcs(apis: Iterable[Api]) -> frozenset[str]:
     """Paths of the methods whose clients stream."""
@@ -134,6 +137,11 @@ class DuplexExchange:
         if self._onward is not None:
             self._onward.cancel()
 
+    def on_pressure(self, full: bool) -> None:
+        """The client does not take the answer, or does again."""
+        if self._onward is not None:
+            self._onward.throttle(full)
+
     def _choose(self, first: Buffer) -> None:
         route = self._route
         assert route is not None
@@ -190,6 +198,10 @@ class Passage:
     def cancel(self) -> None:
         """The runtime learns that nobody listens."""
         self._call.cancel()
+
+    def throttle(self, paused: bool) -> None:
+        """The runtime waits with the client."""
+        self._call.throttle(paused)
 
 
 class InspectedPassage(Passage):
@@ -310,6 +322,11 @@ class Turns:
         self._waiting.clear()
         if self._running is not None:
             self._running.cancel()
+
+    def throttle(self, paused: bool) -> None:
+        """The runtime waits with the client."""
+        if self._running is not None:
+            self._running.throttle(paused)
 
     def _next(self) -> None:
         while self._waiting and not self._busy and not self._over:

@@ -285,6 +285,10 @@ class Http1Codec:
         """Nothing waits here: TCP does the flow control."""
         return 0
 
+    def take_pressed(self) -> list[tuple[int, bool]]:
+        """TCP does the flow control."""
+        return []
+
     # Output
 
     def take_output(self) -> bytes:

@@ -105,8 +105,6 @@ class GatewayLayer(Layer):
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         peer = Peer(address, tls=bool(client.tls), certificate=self._certificate())
         connection = ClientConnection(self._application, self._limits, self._wake, peer, client.alpn, self._counters)
-        if client.tls:
-            self._take_over = None
         self._hand_over(connection)
         return connection
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from inferbridge.auth.rates import Lease
 from inferbridge.bridge.values import Buffer, Chunks, Headers
-from inferbridge.gateway.application import RequestSink, Responder
+from inferbridge.gateway.application import RequestSink, Responder, press
 from inferbridge.gateway.usage import Used
 
 
@@ -68,6 +68,10 @@ class LimitedCall(Responder):
         self._finish()
         if sink is not None:
             sink.on_cancel()
+
+    def on_pressure(self, full: bool) -> None:
+        """The answer piles up, or no more."""
+        press(self._sink, full)
 
     # the exchange's side
 

@@ -1,6 +1,6 @@
-"""Clients that take their time: for how long a connection waits for them.
+"""Clients that take their time: how long a connection waits for them.
 
-A client owes the rest of a head, the rest of a body, or that it takes the answer it has asked for. Debts are sampled, so
+A client owes the rest of a head, the rest of a body, or that it takes the answer it asked for. Debts are sampled, so
 that a call pays nothing for this: at each look a connection says what it is owed, and how many bytes of that were paid.
 
     look ──▶ debts ──▶ left = min(limit, left - seconds since the last look + bytes paid since then / RATE)

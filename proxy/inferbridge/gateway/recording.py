@@ -30,7 +30,7 @@ from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.framing import unquote_message
 from inferbridge.bridge.values import Buffer, Chunks, Headers, header
 from inferbridge.gateway.answers import is_grpc
-from inferbridge.gateway.application import Application, RequestHead, RequestSink, Responder
+from inferbridge.gateway.application import Application, RequestHead, RequestSink, Responder, press
 from inferbridge.gateway.counting import Counter, counter, octets
 from inferbridge.gateway.record import GAP_SECONDS, CallRecord, Flag, bounded, clock
 from inferbridge.gateway.transcript import Transcript
@@ -247,6 +247,10 @@ class RecordedCall(Responder):
             record.messages_in = 1
         if self._sink is not None:
             self._sink.on_end()
+
+    def on_pressure(self, full: bool) -> None:
+        """The answer piles up, or no more."""
+        press(self._sink, full)
 
     def on_cancel(self) -> None:
         """The client went away, or the connection has given the call up."""

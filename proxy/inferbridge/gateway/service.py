@@ -71,14 +71,22 @@ _HEALTH = frozenset({"server_ready"})
 class _Drained:
     """A call that goes on unseen when it is cancelled."""
 
+    def __init__(self, call: Cancellable) -> None:
+        self._call = call
+
     def cancel(self) -> None:
         """Its receiver is deaf by now; the runtime must come to its end."""
+        self._call.throttle(False)
+
+    def throttle(self, paused: bool) -> None:
+        """The runtime waits with the client."""
+        self._call.throttle(paused)
 
 
 def _cancellable(call: Cancellable, target: Target, endpoint: Endpoint) -> Cancellable:
     """The call, unless cutting it would do the runtime harm."""
     harmful = target.profile.drain_streams and target.protocol == "rest" and endpoint.mode != "unary"
-    return _Drained() if harmful else call
+    return _Drained(call) if harmful else call
 
 
 class GatewayService:
@@ -363,6 +371,11 @@ class Exchange:
         self._done = True
         if self._call is not None:
             self._call.cancel()
+
+    def on_pressure(self, full: bool) -> None:
+        """The client does not take the answer, or does again."""
+        if self._call is not None:
+            self._call.throttle(full)
 
     def _send(self, route: Route) -> None:
         if route.inspects:

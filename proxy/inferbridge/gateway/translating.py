@@ -44,6 +44,9 @@ class Cancellable(Protocol):
     def cancel(self) -> None:
         """Nobody wants the answer any more."""
 
+    def throttle(self, paused: bool) -> None:
+        """Stop reading the answer, or go on."""
+
 
 class Legs:
     """The calls of one batch: starts them in order, a few at a time, and cancels what is left when one fails."""
@@ -54,6 +57,7 @@ class Legs:
         self._running: dict[Receiver, Cancellable] = {}
         self._clock: asyncio.TimerHandle | None = None
         self.over = False
+        self._paused = False
 
     def begin(self, legs: Iterable[tuple[Leg, Receiver]]) -> None:
         """Start with the first ones."""
@@ -81,6 +85,14 @@ class Legs:
             call = self._start(leg, receiver)
             if not self.over:
                 self._running[receiver] = call
+                if self._paused:
+                    call.throttle(True)
+
+    def throttle(self, paused: bool) -> None:
+        """The client does not take the answer, or does again."""
+        self._paused = paused
+        for call in self._running.values():
+            call.throttle(paused)
 
     def cancel(self) -> None:
         """No more answers are wanted."""

@@ -1,11 +1,13 @@
 """Looks at all client connections of a process from time to time, and ends those whose client is waited for in vain.
 
-One timer serves them all, and there is none without connections. A connection that has sent nothing, or has not finished
-its TLS handshake, owes a head like any other.
+One timer serves them all, and there is none without connections. A connection that has sent nothing, or has not
+finished its TLS handshake, owes a head like any other.
 """
 
 import asyncio
 import logging
+import socket
+import struct
 from collections import Counter
 from collections.abc import Iterable
 
@@ -19,6 +21,7 @@ from inferbridge.gateway.patience import Debt, Patience
 
 _log = logging.getLogger(__name__)
 
+_NO_LINGER = struct.pack("ii", 1, 0)
 _MOST_SECONDS = 1.0
 """Between two looks."""
 
@@ -61,7 +64,15 @@ class _Watched:
         if debt.kind != "stall" and connection is not None and connection.overdue(debt):
             connection.wake()
         elif transport is not None:
-            transport.abort()
+            _reset(transport)
+
+
+def _reset(transport: asyncio.WriteTransport) -> None:
+    """Close so that the kernel, too, drops what the client does not read; it would keep it for minutes."""
+    connected = transport.get_extra_info("socket")
+    if connected is not None:
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+    transport.abort()
 
 
 class Watch:
