@@ -22,6 +22,8 @@ MIB = 1 << 20
 KERNEL = 32 * MIB
 """Bytes that sockets of this machine may hold on the way, both sides together."""
 GROWTH = 8 * MIB
+FILLING = b"\x01"
+"""Read as gRPC, a few messages of 16 MiB; zeros would be millions of empty ones, which are counted."""
 SIZES = [pytest.param(100 * MIB), pytest.param(400 * MIB, marks=pytest.mark.heavy)]
 GET = b"GET /v2/models/m/ready HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 GRPC = [
@@ -57,7 +59,7 @@ def http2_fountain(total: int) -> Iterator[tuple[Sent, int]]:
             for stream, size in list(left.items()):
                 room = min(connection.local_flow_control_window(stream), connection.max_outbound_frame_size, size)
                 while room > 0:
-                    connection.send_data(stream, bytes(room), end_stream=room == left[stream])
+                    connection.send_data(stream, FILLING * room, end_stream=room == left[stream])
                     sent.bytes += room
                     left[stream] -= room
                     client.sendall(connection.data_to_send())
@@ -223,7 +225,7 @@ def test_a_runtime_that_does_not_read_pauses_the_client(tmp_path: Path, total: i
         while left:
             room = min(client.h2.local_flow_control_window(stream), client.h2.max_outbound_frame_size, left)
             if room:
-                client.h2.send_data(stream, bytes(room), end_stream=room == left)
+                client.h2.send_data(stream, FILLING * room, end_stream=room == left)
                 left -= room
                 connected.sendall(client.h2.data_to_send())
                 continue
