@@ -38,6 +38,11 @@ def later(seconds: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
     return asyncio.get_running_loop().call_later(seconds, callback)
 
 
+def now() -> float:
+    """The clock that `later` goes by."""
+    return asyncio.get_running_loop().time()
+
+
 class Cancellable(Protocol):
     """A call in flight, or several."""
 
