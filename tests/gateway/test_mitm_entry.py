@@ -35,7 +35,6 @@ class Settings:
     access_log: AccessLog = AccessLog()  # noqa: RUF009 - it is frozen
     capture: CaptureSettings = CaptureSettings()  # noqa: RUF009 - it is frozen
     upstreams: tuple[Upstream, ...] = ()
-    capture: CaptureSettings = CaptureSettings()  # noqa: RUF009 - it is frozen
 
 
 class Build:

@@ -65,6 +65,11 @@ class Http1Call(ActiveCall):
         else:
             self.pool.withdraw(self)
 
+    def paused_changed(self) -> None:
+        """TCP does the rest."""
+        if self.connection is not None:
+            self.connection.read(not self.paused)
+
 
 class Http1Connection(asyncio.Protocol):
     """One connection: idle in the pool, or busy with one call."""
@@ -77,6 +82,7 @@ class Http1Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._poll: select.poll | None = None
         self._too_old_at = loop.time() + pool.age_seconds
+        self._reads = True
         self.used = False
         """It has carried a call to its end."""
         self.idle_since = 0.0
@@ -111,6 +117,7 @@ class Http1Connection(asyncio.Protocol):
         call.attempts += 1
         call.connection = self
         self._call = call
+        self.read(not call.paused)
         self._reader.expect(request.method, call)
         length = size(call.chunks)
         head = call.head + encode_length(request.method, length)
@@ -118,6 +125,15 @@ class Http1Connection(asyncio.Protocol):
             self.transport.write(b"".join((head, *call.chunks)) if length else head)
         else:
             self.transport.writelines([head, *call.chunks])
+
+    def read(self, reads: bool) -> None:
+        """Whether to take what the runtime sends."""
+        if reads != self._reads:
+            self._reads = reads
+            if reads:
+                self.transport.resume_reading()
+            else:
+                self.transport.pause_reading()
 
     def data_received(self, data: bytes) -> None:
         """Read the response; a connection with anything unexpected on it is closed."""
@@ -136,6 +152,7 @@ class Http1Connection(asyncio.Protocol):
     def _complete(self, call: Http1Call) -> None:
         """Back to the pool first, so that the receiver's next call finds the connection there."""
         self._call = call.connection = None
+        self.read(True)
         trailers = self._reader.trailers
         keep = self._reader.reusable and not self._reader.excess and not self.transport.get_write_buffer_size()
         self.used = True

@@ -80,6 +80,12 @@ class Http2Call(ActiveCall):
             self.pool.withdraw(self)
         self.connection = self.stream = None
 
+    def paused_changed(self) -> None:
+        """The stream's window does the rest."""
+        if self.connection is not None and self.stream is not None:
+            self.connection.codec.pause(self.stream, self.paused)
+            self.connection.flush_soon()
+
     def on_reset(self, code: int, reason: str) -> None:
         """The runtime (or our codec) has ended the stream."""
         self.connection = self.stream = None
@@ -208,6 +214,7 @@ class Http2Connection(asyncio.Protocol):
         call.attempts += 1
         call.connection = self
         call.stream = call.open_on(self.codec)
+        call.stream.paused = call.paused
         if len(self.codec.streams) == 1 and not self._receiving:
             self._flush()  # alone, so there is nothing to wait for
         else:
