@@ -9,8 +9,10 @@ are never opened early, and any attempt of mitmproxy to open one is refused.
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from mitmproxy import ctx
@@ -22,11 +24,14 @@ from mitmproxy.options import Options
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layer import Layer, NextLayer
 from mitmproxy.proxy.layers import ClientTLSLayer
+from mitmproxy.proxy.server import ConnectionHandler
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from inferbridge.auth.identity import ClientCertificate
 from inferbridge.gateway.application import Application
 from inferbridge.gateway.client_tls import ClientTls
+from inferbridge.gateway.connection import ClientConnection
+from inferbridge.gateway.draining import Stopper
 from inferbridge.gateway.inject import Link
 from inferbridge.gateway.layer import ClosingLayer, GatewayLayer
 from inferbridge.gateway.limits import Limits
@@ -42,6 +47,8 @@ _TLS_ONLY = (
     b"this port speaks TLS.\r\n"
 )
 _CLOSE_SECONDS = 5.0
+NEXT_LAYER = "nextlayer"
+"""The addon that mitmproxy misses where ours has not its name."""
 
 type Address = tuple[str, int]
 type Ready = Callable[[list[Address]], None]
@@ -66,6 +73,9 @@ class GatewayAddon:
         self.client_tls = client_tls
         self.require_tls = require_tls
         self.name = name
+        self._open: dict[str, ClientConnection] = {}
+        """Connections that have said something, by mitmproxy's id of the client."""
+        self._draining = False
 
     # Hooks
 
@@ -80,6 +90,10 @@ class GatewayAddon:
             client.error = "too many connections"
             _log.warning("connection from %s closed: more than %d", client.peername, self.limits.connections)
 
+    def client_disconnected(self, client: Client) -> None:
+        """Forget the connection."""
+        self._open.pop(client.id, None)
+
     def next_layer(self, next_layer: NextLayer) -> None:
         """Decide what handles a connection, whatever anybody else has decided."""
         try:
@@ -91,6 +105,47 @@ class GatewayAddon:
     def server_connect(self, data: ServerConnectionHookData) -> None:
         """mitmproxy itself never talks to a server here."""
         data.server.error = "inferbridge opens its own connections"
+
+    # For who changes the settings
+
+    def renew(self, limits: Limits, client_tls: ClientTls | None) -> None:
+        """New connections get these; that there is a certificate, or none, does not change."""
+        self.limits, self.client_tls = limits, client_tls
+        ctx.options.update(tcp_timeout=_idle_seconds(limits))
+
+    # For who stops the gateway
+
+    @property
+    def connections(self) -> Collection[ClientConnection]:
+        """Those that are open and have said something."""
+        return self._open.values()
+
+    async def close_listeners(self) -> None:
+        """Accept no connection any more."""
+        await _proxyserver().servers.update([])
+
+    def drain(self) -> None:
+        """Ask the clients to take further calls elsewhere."""
+        self._draining = True
+        for connection in list(self._open.values()):
+            connection.drain()
+
+    def leave(self) -> None:
+        """Take no further call; connections close when those in flight are answered, silent ones now."""
+        for connection in list(self._open.values()):
+            connection.leave()
+        for handler in list(_proxyserver().connections.values()):
+            if handler.client.id not in self._open:
+                _cut(handler)
+
+    def shutdown(self) -> None:
+        """Everything is over."""
+        ctx.master.shutdown()
+
+    def _opened(self, client: Client, connection: ClientConnection) -> None:
+        self._open[client.id] = connection
+        if self._draining:
+            connection.drain()
 
     # Layers
 
@@ -119,7 +174,8 @@ class GatewayAddon:
         certificate: Callable[[], ClientCertificate | None] = lambda: None,
     ) -> GatewayLayer:
         link = Link(_proxyserver().connections[context.client.id])
-        return GatewayLayer(context, application, self.limits, link.inject, link.take_over, certificate)
+        opened = partial(self._opened, context.client)
+        return GatewayLayer(context, application, self.limits, link.inject, link.take_over, certificate, opened)
 
 
 def _proxyserver() -> Proxyserver:
@@ -153,31 +209,35 @@ async def run(
     limits: Limits,
     client_tls: ClientTls | None,
     confdir: Path,
-    ready: Callable[[list[Address]], None],
+    ready: Ready,
     *,
     require_tls: bool = False,
+) -> None:
+    """As `serve`, with an addon of its own that is stopped at once."""
+    gateway = GatewayAddon(application, limits, client_tls=client_tls, require_tls=require_tls, name=NEXT_LAYER)
+    await serve(gateway, listen, confdir, ready)
+
+
+async def serve(
+    gateway: GatewayAddon, listen: Sequence[Address], confdir: Path, ready: Ready, stopper: Stopper | None = None
 ) -> None:
     """Serve until SIGINT, SIGTERM or cancellation, then close every connection.
 
     `listen` holds (host, port); an empty host is every interface, port 0 any free one, and `ready` is told what was
-    bound. Without `client_tls` mitmproxy signs a certificate with its own authority, kept in `confdir`. OSError if an
-    address cannot be bound; what `ready` raises is raised here.
+    bound. Without a certificate mitmproxy signs one with its own authority, kept in `confdir`. On a signal `stopper`
+    first lets the calls in flight finish, on a second one it does not; on cancellation, and where there is no stopper,
+    nothing is waited for. OSError if an address cannot be bound; what `ready` raises is raised here.
     """
     options = Options()
     master = Master(options)
     master._legacy_log_events.uninstall()  # it would format every log record and offer it to every addon
     started = _Started(ready)
-    addon = GatewayAddon(
-        application,
-        limits,
-        client_tls=client_tls,
-        require_tls=require_tls,
-        name="nextlayer",  # the one mitmproxy misses
-    )
-    master.addons.add(Proxyserver(), *([TlsConfig()] if client_tls is None else []), addon, started)
-    options.update(**_options(listen, limits, confdir))
+    master.addons.add(Proxyserver(), *([TlsConfig()] if gateway.client_tls is None else []), gateway, started)
+    options.update(**_options(listen, gateway.limits, confdir))
+    if stopper is not None:
+        stopper.serve(gateway)
     try:
-        with _signals(master):
+        with _signals(master, stopper):
             await master.run()
     finally:
         await _close(_proxyserver())
@@ -190,18 +250,29 @@ def _options(listen: Sequence[Address], limits: Limits, confdir: Path) -> dict[s
         "mode": [f"reverse:{NOWHERE}@{host}:{port}" for host, port in listen],
         "connection_strategy": "lazy",
         "confdir": str(confdir),
-        "tcp_timeout": max(1, round(limits.idle_seconds)),
+        "tcp_timeout": _idle_seconds(limits),
     }
 
 
+def _idle_seconds(limits: Limits) -> int:
+    return max(1, round(limits.idle_seconds))
+
+
 @contextmanager
-def _signals(master: Master) -> Iterator[None]:
+def _signals(master: Master, stopper: Stopper | None) -> Iterator[None]:
     """SIGINT and SIGTERM end `master`; where signals cannot be handled (another thread) cancellation still does."""
     loop = asyncio.get_running_loop()
     numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def stop(number: signal.Signals) -> None:
+        if stopper is None:
+            master.shutdown()
+        else:
+            stopper.ask(delay=number != signal.SIGINT or not sys.stdin.isatty())  # who presses Ctrl-C does not wait
+
     with suppress(NotImplementedError, RuntimeError, ValueError):
         for number in numbers:
-            loop.add_signal_handler(number, master.shutdown)
+            loop.add_signal_handler(number, stop, number)
     try:
         yield
     finally:
@@ -214,10 +285,14 @@ async def _close(proxyserver: Proxyserver) -> None:
     """Stop listening and end every client connection; mitmproxy would leave both to the end of the process."""
     await proxyserver.servers.update([])
     for handler in list(proxyserver.connections.values()):
-        transport = handler.transports.get(handler.client)
-        if transport is not None and transport.handler is not None:
-            transport.handler.cancel("shutting down")
+        _cut(handler)
     with suppress(TimeoutError):
         async with asyncio.timeout(_CLOSE_SECONDS):
             while proxyserver.connections:  # noqa: ASYNC110 - mitmproxy tells nobody when one is gone
                 await asyncio.sleep(0.01)
+
+
+def _cut(handler: ConnectionHandler) -> None:
+    transport = handler.transports.get(handler.client)
+    if transport is not None and transport.handler is not None:
+        transport.handler.cancel("shutting down")

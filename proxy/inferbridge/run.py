@@ -12,23 +12,17 @@ from typing import Any
 
 import click
 
-from inferbridge import addon
 from inferbridge.bridge import allocator
 from inferbridge.config import EXIT_CODE, Flags, Listener, Settings, SettingsError
-from inferbridge.config.showing import shown
 from inferbridge.gateway import build
-from inferbridge.gateway.application import Application
-from inferbridge.gateway.client_tls import ClientTls
-from inferbridge.gateway.counters import NO_COUNTERS
 from inferbridge.gateway.listening import listening
-from inferbridge.gateway.recording import Observer, Recorder
-from inferbridge.gateway.service import GatewayService
 from inferbridge.observe import admin, logs
-from inferbridge.observe.access_log import AccessLog
-from inferbridge.observe.health import Health
-from inferbridge.observe.metrics import Metrics
-from inferbridge.observe.versions import versions
-from inferbridge.posture import posture
+from inferbridge.process.proxy import Proxy
+from inferbridge.process.reloading import Reloader, reloading
+
+NO_FLAGS = Flags()
+CUT_SHORT = 143
+"""Exit code when a second signal has ended calls that were in flight; what shells say of SIGTERM."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +31,18 @@ class Bound:
 
     listen: tuple[Listener, ...]
     admin: Listener | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where settings were read from, and can be read again."""
+
+    file: Path
+    flags: Flags
+
+    def read(self) -> Settings:
+        """Raises `SettingsError`."""
+        return build.settings(self.file, os.environ, self.flags)
 
 
 type Ready = Callable[[Bound], None]
@@ -52,18 +58,21 @@ def load(config: Path | None, **flags: Any) -> Settings:
         sys.exit(EXIT_CODE)
 
 
-def serve(settings: Settings) -> None:
-    """Serve until SIGINT or SIGTERM."""
+def serve(settings: Settings, config: Path | None = None, flags: Flags = NO_FLAGS) -> None:
+    """Serve until SIGINT or SIGTERM; `config` and `flags` are what `settings` were read from."""
     logs.set_up(settings.log.level, settings.log.format)
     allocator.tune()
     gc.collect()
     gc.freeze()  # what was loaded stays; collections look only at what calls make
     gc.set_threshold(20_000, *gc.get_threshold()[1:])  # and calls leave no cycles, so there is little to find
+    source = Source(config, flags) if config is not None else None
     try:
-        asyncio.run(_serve(settings, lambda bound: _announce(settings, bound), _warn))
+        cut_short = asyncio.run(_serve(settings, lambda bound: _announce(settings, bound), _warn, source))
     except (OSError, ValueError) as error:
         click.echo(f"cannot start: {error}", err=True)
         sys.exit(1)
+    if cut_short:
+        sys.exit(CUT_SHORT)
 
 
 def _announce(settings: Settings, bound: Bound) -> None:
@@ -81,70 +90,54 @@ def _warn(lines: list[str]) -> None:
         click.echo(f"security: {line}", err=True)
 
 
-async def _serve(settings: Settings, ready: Ready, warn: Callable[[list[str]], None] = lambda _: None) -> None:
-    client_tls = ClientTls(settings.tls) if settings.tls.certificate else None
-    metrics = Metrics(versions()) if settings.admin.listen is not None else None
-    service = build.service(settings, metrics or NO_COUNTERS)
-    guard = build.guard(settings, service, metrics or NO_COUNTERS)
-    access_log = AccessLog(_to_stdout, asyncio.get_running_loop().call_soon) if settings.access_log.enabled else None
-    wanted: tuple[Observer | None, ...] = (access_log, metrics.calls if metrics is not None else None)
-    observers = [one for one in wanted if one is not None]
+async def _serve(
+    settings: Settings,
+    ready: Ready,
+    warn: Callable[[list[str]], None] = lambda _: None,
+    source: Source | None = None,
+) -> bool:
+    """Serve; true if calls were ended because a second signal came."""
+    proxy = Proxy(settings)
 
     def bound(where: Bound) -> None:
         ready(where)
-        warn(posture(settings, guard.access.chain.authenticators))
+        warn(proxy.posture())
 
-    try:
-        async with _observed(settings, service, metrics, bound) as started:
-            # a record, and an id of its own, cost a call time: it has them where somebody reads them
-            await _run(settings, Recorder(guard, observers) if observers else guard, client_tls, started)
-    finally:
-        await guard.close()
-        if access_log is not None:
-            access_log.flush()
-
-
-def _to_stdout(lines: bytes) -> None:
-    sys.stdout.buffer.write(lines)
-    sys.stdout.buffer.flush()
+    listen = [(listener.host, listener.port) for listener in settings.listen]
+    async with _reloading(proxy, source), _observed(proxy, bound) as started:
+        await proxy.serve(
+            listen, lambda addresses: started(Bound(tuple(Listener(host, port) for host, port in addresses)))
+        )
+    return proxy.stopper.cut_short
 
 
 @asynccontextmanager
-async def _observed(
-    settings: Settings, service: GatewayService, metrics: Metrics | None, ready: Ready
-) -> AsyncIterator[Ready]:
+async def _reloading(proxy: Proxy, source: Source | None) -> AsyncIterator[None]:
+    """Read the settings again when they have changed, if they come from a file."""
+    if source is None:
+        yield
+        return
+    metrics = proxy.metrics
+    counted = (lambda success: metrics.reloaded(success=success)) if metrics is not None else (lambda success: None)
+    reloader = Reloader(proxy.settings, source.read, proxy.apply, counted)
+    async with reloading(reloader.reload, source.file, watch=proxy.settings.reload.watch):
+        yield
+
+
+@asynccontextmanager
+async def _observed(proxy: Proxy, ready: Ready) -> AsyncIterator[Ready]:
     """Serve the admin port, if there is one; the value is who wants to know where clients can connect."""
-    address = settings.admin.listen
-    if address is None or metrics is None:
+    address = proxy.settings.admin.listen
+    if address is None or proxy.admin is None:
         yield ready
         return
-    health = Health(service.upstreams, [upstream.name for upstream in settings.upstreams])
-    pages = admin.Admin(health, metrics, shown(settings))
-    async with listening(pages, admin.LIMITS, address.host, address.port) as port:
+    async with listening(proxy.admin, admin.LIMITS, address.host, address.port) as port:
 
         def started(bound: Bound) -> None:
-            health.listening = tuple(map(str, bound.listen))
+            proxy.health.listening = tuple(map(str, bound.listen))
             ready(Bound(bound.listen, Listener(address.host, port)))
 
         yield started
-
-
-async def _run(settings: Settings, application: Application, client_tls: ClientTls | None, ready: Ready) -> None:
-    await addon.run(
-        application,
-        [(listener.host, listener.port) for listener in settings.listen],
-        settings.limits,
-        client_tls,
-        _confdir(),
-        lambda addresses: ready(Bound(tuple(Listener(host, port) for host, port in addresses))),
-        # who has a certificate wants it used: nobody may then send in the clear by mistake
-        require_tls=client_tls is not None,
-    )
-
-
-def _confdir() -> Path:
-    """Where mitmproxy keeps the authority that signs certificates when none is given."""
-    return Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state")) / "inferbridge"
 
 
 @asynccontextmanager

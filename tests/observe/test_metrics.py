@@ -80,6 +80,7 @@ def counted() -> Metrics:
         made.calls.ended(wrong)
     made.upstream_up("triton", True)
     made.upstream_up('od"d\n', False)
+    made.reloaded(success=True)
     return made
 
 
@@ -129,6 +130,7 @@ def test_both_formats_say_what_was_counted(read: Callable[[str], object]) -> Non
         **CALLS_COUNTED,
         ("inferbridge_upstream_up", ("upstream", "triton")): 1.0,
         ("inferbridge_upstream_up", ("upstream", 'od"d\n')): 0.0,
+        ("inferbridge_config_reloads_total", ("result", "success")): 1.0,
     }
     assert {one.name: set(one.labels) for one in samples} == {
         metric.name + ending: set(metric.labels)
@@ -148,6 +150,15 @@ def test_a_label_that_grows_ends_in_other() -> None:
     assert counts[OTHER] == 7
     assert sum(counts.values()) == AUTH.series + 7
     assert len(made._auth._children) == AUTH.series + 1, "what has no series of its own takes no memory either"
+
+
+def test_an_upstream_that_is_gone_has_no_number() -> None:
+    """After a reload only the upstreams that there are say whether they are up."""
+    made = counted()
+    made.upstreams(["triton", "new"])
+    text = made.text().decode()
+    assert 'inferbridge_upstream_up{upstream="triton"}' in text
+    assert text.count("inferbridge_upstream_up{") == 1
 
 
 def test_proxies_in_one_process_do_not_share_numbers() -> None:

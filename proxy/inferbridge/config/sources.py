@@ -37,6 +37,7 @@ class Flags:
     log_format: str | None = None
     access_log: bool | None = None
     admin: str | None = None
+    workers: str | None = None
 
 
 def environment_names() -> dict[str, Key]:
@@ -133,6 +134,7 @@ def flags_tree(flags: Flags, problems: Problems) -> Node:
         ("--log-format", ("log", "format"), _one(flags.log_format)),
         ("--access-log", ("access_log", "enabled"), _one(flags.access_log)),
         ("--admin", ("admin", "listen"), _one(flags.admin)),
+        ("--workers", ("workers",), _one(flags.workers)),
         *_limits(flags.limit, problems),
     ]
     tree: Node = MapNode((), Mark("flags", OUTSIDE, OUTSIDE))

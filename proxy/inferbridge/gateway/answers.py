@@ -3,9 +3,10 @@
 import logging
 
 from inferbridge.bridge.bridge import Bridge, Crossing
-from inferbridge.bridge.dialects import error_reply
+from inferbridge.bridge.dialects import DIALECTS, OPEN_INFERENCE, error_reply
 from inferbridge.bridge.errors import BridgeError, Code
-from inferbridge.bridge.framing import GRPC_HEADERS, frame, quote_message, unframe
+from inferbridge.bridge.event_stream import EventFraming
+from inferbridge.bridge.framing import GRPC_HEADERS, frame, quote_message, status_trailers, unframe
 from inferbridge.bridge.grpc import outcome
 from inferbridge.bridge.rest import HEADER_LENGTH
 from inferbridge.bridge.values import (
@@ -81,20 +82,29 @@ def answer(reply: HttpReply | GrpcReply, responder: Responder) -> None:
 class PassthroughAnswer:
     """Hands the runtime's answer to the client as it comes."""
 
-    def __init__(self, responder: Responder, grpc: bool, dialect: str = "") -> None:
+    def __init__(
+        self, responder: Responder, grpc: bool, dialect: str = "", framing: EventFraming | None = None
+    ) -> None:
+        """`framing` is that of the stream, if the answer may be one."""
         self._responder = responder
         self._grpc = grpc
         self._dialect = dialect
+        self._framing = framing
+        self._last: Buffer = b"\n\n"
+        """What went to the client before."""
         self.begun = False
         """The head has gone to the client."""
 
     def on_head(self, status: int, headers: Headers) -> None:
         """Status and headers."""
         self.begun = True
+        if self._framing is not None and not _is_plain_events(headers):
+            self._framing = None
         self._responder.head(status, tuple(pair for pair in headers if pair[0] not in _FRAMING))
 
     def on_data(self, data: Buffer) -> None:
         """A piece of the body."""
+        self._last = data
         self._responder.data(data)
 
     def on_end(self, trailers: Headers) -> None:
@@ -102,11 +112,23 @@ class PassthroughAnswer:
         self._responder.end(trailers)
 
     def on_failure(self, error: BridgeError) -> None:
-        """An answer that has begun can only be cut."""
-        if self.begun:
-            self._responder.abort()
-        else:
+        """A stream that has begun tells of it between two events; another answer that has begun can only be cut."""
+        if not self.begun:
             answer(error_reply(error, rest=not self._grpc, dialect=self._dialect), self._responder)
+        elif self._grpc:
+            self._responder.end(status_trailers(error))
+        elif self._framing is not None and bytes(self._last[-4:]).endswith((b"\n\n", b"\r\n\r\n")):
+            dialect = DIALECTS.get(self._dialect, OPEN_INFERENCE)
+            self._responder.data(self._framing.encode_error(dialect.event(error, None)))
+            self._responder.end()
+        else:
+            self._responder.abort()
+
+
+def _is_plain_events(headers: Headers) -> bool:
+    """Whether we may add an event of our own."""
+    kind = header(headers, "content-type") or ""
+    return kind.startswith("text/event-stream") and header(headers, "content-encoding") is None
 
 
 class Collected:

@@ -48,14 +48,16 @@ class GatewayLayer(Layer):
         inject: Inject,
         take_over: TakeOver | None = None,
         certificate: Callable[[], ClientCertificate | None] = lambda: None,
+        opened: Callable[[ClientConnection], None] = lambda _: None,
     ) -> None:
-        """`certificate` is asked after the handshake for what TLS has verified of the client."""
+        """`certificate` is asked after the handshake for what TLS has verified; `opened` hears of the connection."""
         super().__init__(context)
         self._application = application
         self._limits = limits
         self._inject = inject
         self._take_over = take_over
         self._certificate = certificate
+        self._opened = opened
         self._connection: ClientConnection | None = None
         self._awaits_turn = False
         self._closing = False
@@ -98,6 +100,7 @@ class GatewayLayer(Layer):
         connection = ClientConnection(self._application, self._limits, self._wake, peer, client.alpn)
         if self._take_over is not None and not client.tls:
             self._take_over(connection, self._wake)
+        self._opened(connection)
         return connection
 
     def _output(self, connection: ClientConnection) -> tuple[bytes, commands.CloseConnection | None]:

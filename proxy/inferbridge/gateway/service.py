@@ -197,8 +197,12 @@ class GatewayService:
         """End what the gateway answers itself, and close the pools."""
         if self.local is not None:
             self.local.close()
-        for target in self.targets:
-            await target.pool.close()
+        await self.close_pools()
+
+    async def close_pools(self) -> None:
+        """Let go of the runtimes; calls that they still work on fail with UNAVAILABLE."""
+        for pool in {id(target.pool): target.pool for target in self.targets}.values():
+            await pool.close()
 
     def _dialect(self, head: RequestHead) -> str:
         """How errors are worded where the path begins, whether there is an endpoint or not."""
@@ -407,7 +411,8 @@ class Exchange:
         """As it is or in the framing that the client asks for."""
         rest = route.match.endpoint.rest
         if route.form == "events" or rest is None or rest.framing is None:
-            return PassthroughAnswer(self._responder, route.protocol == "grpc", route.match.api.errors)
+            framing = rest.framing if rest is not None and route.protocol == "rest" else None
+            return PassthroughAnswer(self._responder, route.protocol == "grpc", route.match.api.errors, framing)
         limit = self._service.limits.message_bytes
         return ReframedAnswer(self._responder, route.match.api.errors, rest.framing, route.form, limit)
 

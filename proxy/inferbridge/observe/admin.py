@@ -47,13 +47,15 @@ class Admin:
     def __init__(self, health: Health, metrics: Metrics, config: Mapping[str, object]) -> None:
         self._health = health
         self._metrics = metrics
+        self.config = config
+        """As it is in force."""
         self._pages: Mapping[str, Show] = {
             "/healthz": _at_once(lambda: _json(200, {"status": "ok"})),
             "/readyz": self._ready,
             "/startupz": _at_once(self._started),
             "/metrics": self._scrape,
             "/version": _at_once(lambda: _json(200, asdict(metrics.versions))),
-            "/config": _at_once(lambda: _json(200, config)),
+            "/config": _at_once(lambda: _json(200, self.config)),
         }
 
     def open(self, head: RequestHead, responder: Responder) -> RequestSink:

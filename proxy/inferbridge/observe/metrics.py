@@ -1,6 +1,6 @@
 """The metrics of a proxy: one table of all there are, and the numbers of one running proxy."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from prometheus_client import CollectorRegistry, Gauge, Info
 from prometheus_client.exposition import generate_latest
@@ -36,7 +36,13 @@ AUTH = Metric(
 UPSTREAM_UP = Metric(
     "inferbridge_upstream_up", "gauge", "1 when the upstream says that it is ready, else 0.", ("upstream",)
 )
-METRICS = (BUILD_INFO, *CALLS, LOST_FIELDS, AUTH, UPSTREAM_UP)
+RELOADS = Metric(
+    "inferbridge_config_reloads_total",
+    "counter",
+    "Times the configuration was read again while serving: `success`, or `failure` when it could not be used.",
+    ("result",),
+)
+METRICS = (BUILD_INFO, *CALLS, LOST_FIELDS, AUTH, UPSTREAM_UP, RELOADS)
 """All there are."""
 
 
@@ -54,6 +60,7 @@ class Metrics:
         self.calls = CallMetrics(self._registry)
         """Hears of every call."""
         self._up = Gauge(UPSTREAM_UP.name, UPSTREAM_UP.help, UPSTREAM_UP.labels, registry=self._registry)
+        self._reloads = Count(RELOADS, self._registry)
 
     def lost_fields(self, operation: str, api: str, runtime: str, count: int) -> None:
         """As in `Counters`."""
@@ -66,6 +73,16 @@ class Metrics:
     def upstream_up(self, upstream: str, up: bool) -> None:
         """An upstream says whether it is ready."""
         self._up.labels(upstream).set(up)
+
+    def upstreams(self, names: Collection[str]) -> None:
+        """There are no other upstreams any more."""
+        known = {sample.labels["upstream"] for family in self._up.collect() for sample in family.samples}
+        for name in known - set(names):
+            self._up.remove(name)
+
+    def reloaded(self, *, success: bool) -> None:
+        """The configuration was read again."""
+        self._reloads.add("success" if success else "failure")
 
     def text(self) -> bytes:
         """All of it in Prometheus' text format 0.0.4."""

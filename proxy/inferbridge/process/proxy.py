@@ -1,0 +1,124 @@
+"""One process that serves: everything that is made of the settings, and how it is replaced and stopped."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from inferbridge import addon
+from inferbridge.auth.rates import RateLimiter
+from inferbridge.config import Settings
+from inferbridge.config.showing import shown
+from inferbridge.gateway import build
+from inferbridge.gateway.client_tls import ClientTls
+from inferbridge.gateway.counters import NO_COUNTERS
+from inferbridge.gateway.draining import Stopper
+from inferbridge.gateway.recording import Observer, Recorder
+from inferbridge.observe import logs
+from inferbridge.observe.access_log import AccessLog
+from inferbridge.observe.admin import Admin
+from inferbridge.observe.health import Health
+from inferbridge.observe.metrics import Metrics
+from inferbridge.observe.versions import versions
+from inferbridge.posture import posture
+from inferbridge.process.live import Generation, Live
+
+
+class Proxy:
+    """A proxy in this event loop. ValueError or OSError when the settings name files that cannot be used."""
+
+    def __init__(self, settings: Settings) -> None:
+        client_tls = _client_tls(settings)
+        self.metrics = Metrics(versions()) if settings.admin.listen is not None else None
+        self._access_log = AccessLog(_to_stdout, asyncio.get_running_loop().call_soon)
+        self._limiter = RateLimiter()
+        self._live = Live(self._generation(settings))
+        self._gateway = addon.GatewayAddon(
+            self._live,
+            settings.limits,
+            client_tls=client_tls,
+            # who has a certificate wants it used: nobody may then send in the clear by mistake
+            require_tls=client_tls is not None,
+            name=addon.NEXT_LAYER,
+        )
+        self.stopper = Stopper(
+            settings.drain_delay,
+            settings.drain.timeout,
+            unready=self._unready,
+            listeners_closed=self._live.stop_watching,
+            give_up=self._live.close,
+        )
+        self.health = Health(self._live.current.service.upstreams, _names(settings))
+        self.admin = Admin(self.health, self.metrics, shown(settings)) if self.metrics is not None else None
+
+    @property
+    def settings(self) -> Settings:
+        """Those in force."""
+        return self._live.current.settings
+
+    def posture(self) -> list[str]:
+        """What an operator should know of who may come in."""
+        return posture(self.settings, self._live.current.guard.access.chain.authenticators)
+
+    def _generation(self, settings: Settings) -> Generation:
+        counters = self.metrics or NO_COUNTERS
+        service = build.service(settings, counters, self._limiter)
+        guard = build.guard(settings, service, counters)
+        wanted: tuple[Observer | None, ...] = (
+            self._access_log if settings.access_log.enabled else None,
+            self.metrics.calls if self.metrics is not None else None,
+        )
+        observers = [one for one in wanted if one is not None]
+        # a record, and an id of its own, cost a call time: it has them where somebody reads them
+        return Generation(settings, service, guard, Recorder(guard, observers) if observers else guard)
+
+    def apply(self, settings: Settings) -> None:
+        """New calls go by these settings from now on. ValueError or OSError: nothing has changed."""
+        before = self.settings
+        if self.health.stopping:
+            raise ValueError("the proxy is stopping")
+        if (settings.tls.certificate is None) != (before.tls.certificate is None):
+            raise ValueError("tls.certificate: to begin or end serving over TLS takes a restart")
+        if settings.auth == before.auth:
+            settings = replace(settings, auth=before.auth)  # callers keep what they have left of their rates
+        client_tls = _client_tls(settings) if settings.tls != before.tls else self._gateway.client_tls
+        self._live.replace(self._generation(settings), self._gateway.connections)
+        self._gateway.renew(settings.limits, client_tls)
+        self.health.look_at(self._live.current.service.upstreams, _names(settings))
+        if settings.log != before.log:
+            logs.set_level(settings.log.level)
+        if self.metrics is not None and self.admin is not None:
+            self.metrics.upstreams(_names(settings))
+            self.admin.config = shown(settings)
+
+    def _unready(self) -> None:
+        self.health.stopping = True
+        self._live.stopping()
+
+    async def serve(self, listen: list[addon.Address], ready: Callable[[list[addon.Address]], None]) -> None:
+        """Serve until it is stopped; see `addon.serve`."""
+        try:
+            await addon.serve(self._gateway, listen, _confdir(), ready, self.stopper)
+        finally:
+            await self._live.close()
+            self._access_log.flush()
+
+
+def _names(settings: Settings) -> list[str]:
+    return [upstream.name for upstream in settings.upstreams]
+
+
+def _client_tls(settings: Settings) -> ClientTls | None:
+    return ClientTls(settings.tls) if settings.tls.certificate else None
+
+
+def _to_stdout(lines: bytes) -> None:
+    sys.stdout.buffer.write(lines)
+    sys.stdout.buffer.flush()
+
+
+def _confdir() -> Path:
+    """Where mitmproxy keeps the authority that signs certificates when none is given."""
+    return Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state")) / "inferbridge"
