@@ -106,7 +106,12 @@ class ServiceStates:
             self._watches[watch] = None
             watch.update(self._watched(service))
             self._look_again()
-        return lambda: self._watches.pop(watch, None)
+        return lambda: self._forget(watch)
+
+    def _forget(self, watch: _Watch) -> None:
+        if self._successor is not None:
+            self._successor._forget(watch)
+        self._watches.pop(watch, None)
 
     def _look_again(self) -> None:
         """Later, while there are watches and something to find out."""
@@ -134,7 +139,7 @@ class ServiceStates:
 
     def succeed(self, before: "ServiceStates") -> None:
         """Whoever watches `before` watches this from now on."""
-        self._watches = before._watches  # the same object: those who watch leave it by the old name
+        self._watches, before._watches = before._watches, {}
         before._successor = self
         before._rest()
         self._look_again()
