@@ -28,6 +28,7 @@ from mitmproxy.proxy.server import ConnectionHandler
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from inferbridge.auth.identity import ClientCertificate
+from inferbridge.gateway import modes
 from inferbridge.gateway.application import Application
 from inferbridge.gateway.client_tls import ClientTls
 from inferbridge.gateway.connection import ClientConnection
@@ -219,25 +220,32 @@ async def run(
 
 
 async def serve(
-    gateway: GatewayAddon, listen: Sequence[Address], confdir: Path, ready: Ready, stopper: Stopper | None = None
+    gateway: GatewayAddon,
+    listen: Sequence[Address],
+    confdir: Path,
+    ready: Ready,
+    stopper: Stopper | None = None,
+    *,
+    shared: bool = False,
 ) -> None:
     """Serve until SIGINT, SIGTERM or cancellation, then close every connection.
 
     `listen` holds (host, port); an empty host is every interface, port 0 any free one, and `ready` is told what was
     bound. Without a certificate mitmproxy signs one with its own authority, kept in `confdir`. On a signal `stopper`
     first lets the calls in flight finish, on a second one it does not; on cancellation, and where there is no stopper,
-    nothing is waited for. OSError if an address cannot be bound; what `ready` raises is raised here.
+    nothing is waited for. With `shared` other processes have the same addresses, and one of them hears of SIGINT.
+    OSError if an address cannot be bound; what `ready` raises is raised here.
     """
     options = Options()
     master = Master(options)
     master._legacy_log_events.uninstall()  # it would format every log record and offer it to every addon
     started = _Started(ready)
     master.addons.add(Proxyserver(), *([TlsConfig()] if gateway.client_tls is None else []), gateway, started)
-    options.update(**_options(listen, gateway.limits, confdir))
+    options.update(**_options(listen, gateway.limits, confdir, shared))
     if stopper is not None:
         stopper.serve(gateway)
     try:
-        with _signals(master, stopper):
+        with _signals(master, stopper, (signal.SIGTERM,) if shared else (signal.SIGINT, signal.SIGTERM)):
             await master.run()
     finally:
         await _close(_proxyserver())
@@ -245,9 +253,11 @@ async def serve(
         raise started.failure
 
 
-def _options(listen: Sequence[Address], limits: Limits, confdir: Path) -> dict[str, str | int | list[str]]:
+def _options(
+    listen: Sequence[Address], limits: Limits, confdir: Path, shared: bool
+) -> dict[str, str | int | list[str]]:
     return {
-        "mode": [f"reverse:{NOWHERE}@{host}:{port}" for host, port in listen],
+        "mode": [modes.shared(host, port) if shared else f"reverse:{NOWHERE}@{host}:{port}" for host, port in listen],
         "connection_strategy": "lazy",
         "confdir": str(confdir),
         "tcp_timeout": _idle_seconds(limits),
@@ -259,10 +269,9 @@ def _idle_seconds(limits: Limits) -> int:
 
 
 @contextmanager
-def _signals(master: Master, stopper: Stopper | None) -> Iterator[None]:
-    """SIGINT and SIGTERM end `master`; where signals cannot be handled (another thread) cancellation still does."""
+def _signals(master: Master, stopper: Stopper | None, numbers: Sequence[signal.Signals]) -> Iterator[None]:
+    """Signals end `master`; where they cannot be handled (another thread) cancellation still does."""
     loop = asyncio.get_running_loop()
-    numbers = (signal.SIGINT, signal.SIGTERM)
 
     def stop(number: signal.Signals) -> None:
         if stopper is None:

@@ -1,52 +1,27 @@
 """Runs the gateway: settings in, a listening proxy out."""
 
 import asyncio
-import gc
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from inferbridge.bridge import allocator
 from inferbridge.config import EXIT_CODE, Flags, Listener, Settings, SettingsError
 from inferbridge.gateway import build
 from inferbridge.gateway.listening import listening
-from inferbridge.observe import admin, logs
-from inferbridge.process.proxy import Proxy
+from inferbridge.observe import admin
+from inferbridge.process.bound import Bound, Ready, Warn
+from inferbridge.process.proxy import Proxy, prepare
 from inferbridge.process.reloading import Reloader, reloading
+from inferbridge.process.source import Source
+from inferbridge.process.supervising import supervise
+from inferbridge.process.worker import CUT_SHORT
 
 NO_FLAGS = Flags()
-CUT_SHORT = 143
-"""Exit code when a second signal has ended calls that were in flight; what shells say of SIGTERM."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """Where a proxy really listens."""
-
-    listen: tuple[Listener, ...]
-    admin: Listener | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where settings were read from, and can be read again."""
-
-    file: Path
-    flags: Flags
-
-    def read(self) -> Settings:
-        """Raises `SettingsError`."""
-        return build.settings(self.file, os.environ, self.flags)
-
-
-type Ready = Callable[[Bound], None]
-"""Is told where, once clients can connect."""
 
 
 def load(config: Path | None, **flags: Any) -> Settings:
@@ -60,15 +35,12 @@ def load(config: Path | None, **flags: Any) -> Settings:
 
 def serve(settings: Settings, config: Path | None = None, flags: Flags = NO_FLAGS) -> None:
     """Serve until SIGINT or SIGTERM; `config` and `flags` are what `settings` were read from."""
-    logs.set_up(settings.log.level, settings.log.format)
-    allocator.tune()
-    gc.collect()
-    gc.freeze()  # what was loaded stays; collections look only at what calls make
-    gc.set_threshold(20_000, *gc.get_threshold()[1:])  # and calls leave no cycles, so there is little to find
-    source = Source(config, flags) if config is not None else None
+    prepare(settings)
+    source = Source(config, flags)
+    serving = supervise if settings.workers > 1 else _serve
     try:
-        cut_short = asyncio.run(_serve(settings, lambda bound: _announce(settings, bound), _warn, source))
-    except (OSError, ValueError) as error:
+        cut_short = asyncio.run(serving(settings, lambda bound: _announce(settings, bound), _warn, source))
+    except (OSError, ValueError, SettingsError) as error:
         click.echo(f"cannot start: {error}", err=True)
         sys.exit(1)
     if cut_short:
@@ -93,7 +65,7 @@ def _warn(lines: list[str]) -> None:
 async def _serve(
     settings: Settings,
     ready: Ready,
-    warn: Callable[[list[str]], None] = lambda _: None,
+    warn: Warn = lambda _: None,
     source: Source | None = None,
 ) -> bool:
     """Serve; true if calls were ended because a second signal came."""
@@ -114,7 +86,7 @@ async def _serve(
 @asynccontextmanager
 async def _reloading(proxy: Proxy, source: Source | None) -> AsyncIterator[None]:
     """Read the settings again when they have changed, if they come from a file."""
-    if source is None:
+    if source is None or source.file is None:
         yield
         return
     metrics = proxy.metrics

@@ -81,6 +81,8 @@ def counted() -> Metrics:
     made.upstream_up("triton", True)
     made.upstream_up('od"d\n', False)
     made.reloaded(success=True)
+    made.workers(3)
+    made.restarted()
     return made
 
 
@@ -108,7 +110,7 @@ def test_the_text_has_help_and_type_for_every_metric_and_no_other() -> None:
         assert text.count(f"# HELP {metric.name} {metric.help}\n") == 1
         assert text.count(f"# TYPE {metric.name} {kinds.get(metric.kind, metric.kind)}\n") == 1
     assert text.count("# TYPE ") == len(METRICS)
-    names = {line.partition("{")[0] for line in text.splitlines() if line[0] != "#"}
+    names = {re.split("[{ ]", line)[0] for line in text.splitlines() if line[0] != "#"}
     assert names == {one.name + ending for one in METRICS for ending in SAMPLES.get(one.kind, ("",))}
 
 
@@ -131,6 +133,8 @@ def test_both_formats_say_what_was_counted(read: Callable[[str], object]) -> Non
         ("inferbridge_upstream_up", ("upstream", "triton")): 1.0,
         ("inferbridge_upstream_up", ("upstream", 'od"d\n')): 0.0,
         ("inferbridge_config_reloads_total", ("result", "success")): 1.0,
+        ("inferbridge_workers",): 3.0,
+        ("inferbridge_worker_restarts_total",): 1.0,
     }
     assert {one.name: set(one.labels) for one in samples} == {
         metric.name + ending: set(metric.labels)

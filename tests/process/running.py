@@ -124,6 +124,12 @@ class Process:
         found = [one for one in text.splitlines() if one.startswith(f"{line} ")]
         return float(found[0].rpartition(" ")[2]) if found else 0.0
 
+    async def counts(self, line: str, value: float) -> None:
+        """Wait for a series to have a value."""
+        async with asyncio.timeout(STARTED):
+            while await self.metric(line) != value:  # noqa: ASYNC110 - there is nothing to wait for
+                await asyncio.sleep(0.05)
+
     @asynccontextmanager
     async def channel(self) -> AsyncIterator[grpc.aio.Channel]:
         """A client of gRPC with a connection of its own that does not try again."""
@@ -207,12 +213,12 @@ async def grpc_stream(channel: grpc.aio.Channel) -> tuple[int, grpc.StatusCode]:
     return messages, await call.code()
 
 
-async def http_call(port: int, *, stream: bool = False, close: bool = True) -> tuple[str, str]:
-    """Head and body of the answer to an OpenAI completion, read to the end of the connection, or of the answer."""
+async def http_call(port: int, *, stream: bool = False, close: bool = False) -> tuple[str, str]:
+    """Head and body of the answer to an OpenAI completion, read to the end of the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     body = json.dumps({"model": "m", "prompt": "a", "stream": stream, "max_tokens": 3})
-    asked = f"POST /v1/completions HTTP/1.1\r\nhost: a\r\ncontent-length: {len(body)}\r\n\r\n{body}"
-    writer.write(asked.encode())
+    fields = f"host: a\r\ncontent-length: {len(body)}\r\n" + ("connection: close\r\n" if close else "")
+    writer.write(f"POST /v1/completions HTTP/1.1\r\n{fields}\r\n{body}".encode())
     try:
         async with asyncio.timeout(STARTED):
             head, _, answer = (await reader.read()).decode().partition("\r\n\r\n")

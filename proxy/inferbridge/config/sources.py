@@ -53,10 +53,10 @@ def _keys(record: Record[object], before: Key = ()) -> Iterator[Key]:
             yield (*before, name)
 
 
-def file_tree(path: Path, environment: Mapping[str, str], problems: Problems) -> Node | None:
-    """The tree of a configuration file, with `${VARIABLE}` filled in."""
+def file_tree(path: Path, environment: Mapping[str, str], problems: Problems, text: bytes | None = None) -> Node | None:
+    """The tree of a configuration file, read unless `text` is given, with `${VARIABLE}` filled in."""
     try:
-        text = path.read_bytes()
+        text = path.read_bytes() if text is None else text
     except OSError as error:
         problems.add(Mark(str(path), OUTSIDE, OUTSIDE), f"cannot read the configuration: {error.strerror}")
         return None

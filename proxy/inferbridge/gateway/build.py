@@ -45,9 +45,17 @@ _ABOUT = frozenset({"server_ready", "server_metadata", "model_list"})
 """Operations about a runtime, which nearly every API can say."""
 
 
-def settings(file: Path | None, environment: Mapping[str, str] | None = None, flags: Flags | None = None) -> Settings:
-    """The settings of a file, the environment and flags; raises `SettingsError` with all problems."""
-    return load_settings(file, environment or {}, flags or Flags(), RUNTIMES)
+def settings(
+    file: Path | None,
+    environment: Mapping[str, str] | None = None,
+    flags: Flags | None = None,
+    text: bytes | None = None,
+) -> Settings:
+    """The settings of a file, the environment and flags; raises `SettingsError` with all problems.
+
+    `text` is what the file held, for who has read it already.
+    """
+    return load_settings(file, environment or {}, flags or Flags(), RUNTIMES, text)
 
 
 def application(settings: Settings, counters: Counters = NO_COUNTERS) -> Guard:

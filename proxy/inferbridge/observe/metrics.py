@@ -4,10 +4,12 @@ from collections.abc import Collection, Iterator
 
 from prometheus_client import CollectorRegistry, Gauge, Info
 from prometheus_client.exposition import generate_latest
-from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.metrics_core import Metric as PrometheusFamily
 from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
 
 from inferbridge.gateway.counters import AuthResult
+from inferbridge.observe.adding import Family, families
 from inferbridge.observe.calls import CALLS, CallMetrics
 from inferbridge.observe.series import Count, Metric
 from inferbridge.observe.versions import Versions
@@ -20,6 +22,7 @@ BUILD_INFO = Metric(
     "info",
     "Version of inferbridge and hash of the specs it serves.",
     ("version", "spec_hash"),
+    across="max",
 )
 LOST_FIELDS = Metric(
     "inferbridge_lost_fields_total",
@@ -34,7 +37,11 @@ AUTH = Metric(
     ("method", "result", "reason"),
 )
 UPSTREAM_UP = Metric(
-    "inferbridge_upstream_up", "gauge", "1 when the upstream says that it is ready, else 0.", ("upstream",)
+    "inferbridge_upstream_up",
+    "gauge",
+    "1 when the upstream says that it is ready, else 0.",
+    ("upstream",),
+    across="max",
 )
 RELOADS = Metric(
     "inferbridge_config_reloads_total",
@@ -42,7 +49,9 @@ RELOADS = Metric(
     "Times the configuration was read again while serving: `success`, or `failure` when it could not be used.",
     ("result",),
 )
-METRICS = (BUILD_INFO, *CALLS, LOST_FIELDS, AUTH, UPSTREAM_UP, RELOADS)
+WORKERS = Metric("inferbridge_workers", "gauge", "Processes that serve calls.")
+RESTARTS = Metric("inferbridge_worker_restarts_total", "counter", "Worker processes that were started anew.")
+METRICS = (BUILD_INFO, *CALLS, LOST_FIELDS, AUTH, UPSTREAM_UP, RELOADS, WORKERS, RESTARTS)
 """All there are."""
 
 
@@ -61,6 +70,9 @@ class Metrics:
         """Hears of every call."""
         self._up = Gauge(UPSTREAM_UP.name, UPSTREAM_UP.help, UPSTREAM_UP.labels, registry=self._registry)
         self._reloads = Count(RELOADS, self._registry)
+        self._restarts = Count(RESTARTS, self._registry)
+        self._workers = Gauge(WORKERS.name, WORKERS.help, registry=self._registry)
+        self._workers.set(1)
 
     def lost_fields(self, operation: str, api: str, runtime: str, count: int) -> None:
         """As in `Counters`."""
@@ -84,23 +96,45 @@ class Metrics:
         """The configuration was read again."""
         self._reloads.add("success" if success else "failure")
 
+    def restarted(self) -> None:
+        """A worker process was started anew."""
+        self._restarts.add()
+
+    def workers(self, count: int) -> None:
+        """So many of the processes that serve are this one; else it is one."""
+        self._workers.set(count)
+
+    def families(self) -> list[Family]:
+        """All of it, for another process."""
+        return families(self._registry)
+
     def text(self) -> bytes:
         """All of it in Prometheus' text format 0.0.4."""
-        return generate_latest(_Plain(self._registry))
+        return as_text(self._registry)
 
     def openmetrics(self) -> bytes:
         """All of it as OpenMetrics 1.0."""
-        found: bytes = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]  # it has no types
-        return found
+        return as_openmetrics(self._registry)
 
 
-class _Plain:
+def as_text(registry: Collector) -> bytes:
+    """What a registry holds in Prometheus' text format 0.0.4."""
+    return generate_latest(_Plain(registry))
+
+
+def as_openmetrics(registry: Collector) -> bytes:
+    """What a registry holds as OpenMetrics 1.0."""
+    found: bytes = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]  # it has no types
+    return found
+
+
+class _Plain(Collector):
     """The families of a registry without `_created`, which in the text format would be metrics of their own."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: Collector) -> None:
         self._registry = registry
 
-    def collect(self) -> Iterator[Family]:
+    def collect(self) -> Iterator[PrometheusFamily]:
         for family in self._registry.collect():
             family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
             yield family

@@ -1,14 +1,15 @@
 """One process that serves: everything that is made of the settings, and how it is replaced and stopped."""
 
 import asyncio
+import gc
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from inferbridge import addon
 from inferbridge.auth.rates import RateLimiter
+from inferbridge.bridge import allocator
 from inferbridge.config import Settings
 from inferbridge.config.showing import shown
 from inferbridge.gateway import build
@@ -24,6 +25,15 @@ from inferbridge.observe.metrics import Metrics
 from inferbridge.observe.versions import versions
 from inferbridge.posture import posture
 from inferbridge.process.live import Generation, Live
+
+
+def prepare(settings: Settings) -> None:
+    """Set up what a process that serves has only one of: its log, its allocator and its garbage collector."""
+    logs.set_up(settings.log.level, settings.log.format)
+    allocator.tune()
+    gc.collect()
+    gc.freeze()  # what was loaded stays; collections look only at what calls make
+    gc.set_threshold(20_000, *gc.get_threshold()[1:])  # and calls leave no cycles, so there is little to find
 
 
 class Proxy:
@@ -97,10 +107,10 @@ class Proxy:
         self.health.stopping = True
         self._live.stopping()
 
-    async def serve(self, listen: list[addon.Address], ready: Callable[[list[addon.Address]], None]) -> None:
+    async def serve(self, listen: list[addon.Address], ready: addon.Ready, *, shared: bool = False) -> None:
         """Serve until it is stopped; see `addon.serve`."""
         try:
-            await addon.serve(self._gateway, listen, _confdir(), ready, self.stopper)
+            await addon.serve(self._gateway, listen, _confdir(), ready, self.stopper, shared=shared)
         finally:
             await self._live.close()
             self._access_log.flush()
