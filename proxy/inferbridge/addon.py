@@ -17,7 +17,6 @@ from pathlib import Path
 
 from mitmproxy import ctx
 from mitmproxy.addons.proxyserver import Proxyserver
-from mitmproxy.addons.tlsconfig import TlsConfig
 from mitmproxy.connection import Client
 from mitmproxy.master import Master
 from mitmproxy.options import Options
@@ -36,6 +35,7 @@ from inferbridge.gateway.draining import Stopper
 from inferbridge.gateway.inject import Link
 from inferbridge.gateway.layer import ClosingLayer, GatewayLayer
 from inferbridge.gateway.limits import Limits
+from inferbridge.gateway.own_authority import OwnAuthority
 from inferbridge.gateway.sniff import TLS_HANDSHAKE
 from inferbridge.gateway.tls_layer import ListenerTlsLayer
 
@@ -240,7 +240,7 @@ async def serve(
     master = Master(options)
     master._legacy_log_events.uninstall()  # it would format every log record and offer it to every addon
     started = _Started(ready)
-    master.addons.add(Proxyserver(), *([TlsConfig()] if gateway.client_tls is None else []), gateway, started)
+    master.addons.add(Proxyserver(), *([OwnAuthority()] if gateway.client_tls is None else []), gateway, started)
     options.update(**_options(listen, gateway.limits, confdir, shared))
     if stopper is not None:
         stopper.serve(gateway)

@@ -131,4 +131,5 @@ def _to_stdout(lines: bytes) -> None:
 
 def _confdir() -> Path:
     """Where mitmproxy keeps the authority that signs certificates when none is given."""
-    return Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state")) / "inferbridge"
+    state = os.environ.get("XDG_STATE_HOME")
+    return Path(state or os.path.expanduser("~/.local/state")) / "inferbridge"  # noqa: PTH111 - a user may have no home
