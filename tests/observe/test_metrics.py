@@ -82,6 +82,8 @@ def counted() -> Metrics:
     made.upstream_up('od"d\n', False)
     made.reloaded(success=True)
     made.workers(3)
+    made.certificate("127.0.0.1:8443", lambda: 3600.0)
+    made.insecure_upstreams(2)
     made.restarted()
     return made
 
@@ -134,6 +136,8 @@ def test_both_formats_say_what_was_counted(read: Callable[[str], object]) -> Non
         ("inferbridge_upstream_up", ("upstream", 'od"d\n')): 0.0,
         ("inferbridge_config_reloads_total", ("result", "success")): 1.0,
         ("inferbridge_workers",): 3.0,
+        ("inferbridge_tls_cert_expiry_seconds", ("listener", "127.0.0.1:8443")): 3600.0,
+        ("inferbridge_tls_insecure_upstreams",): 2.0,
         ("inferbridge_worker_restarts_total",): 1.0,
     }
     assert {one.name: set(one.labels) for one in samples} == {

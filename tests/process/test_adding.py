@@ -23,7 +23,7 @@ def test_counters_and_histograms_are_sums() -> None:
     single, triple = values(one.text()), values(as_text(whole))
     assert single.keys() == triple.keys()
     for key, value in single.items():
-        alike = key[0] in ("inferbridge_build_info", "inferbridge_upstream_up")
+        alike = key[0] == "inferbridge_build_info" or key[0].startswith(("inferbridge_tls_", "inferbridge_upstream_up"))
         assert triple[key] == value * (1 if alike else 3), key
     assert as_openmetrics(whole).endswith(b"# EOF\n")
 

@@ -1,6 +1,6 @@
 """The metrics of a proxy: one table of all there are, and the numbers of one running proxy."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from prometheus_client import CollectorRegistry, Gauge, Info
 from prometheus_client.exposition import generate_latest
@@ -49,9 +49,22 @@ RELOADS = Metric(
     "Times the configuration was read again while serving: `success`, or `failure` when it could not be used.",
     ("result",),
 )
+CERTIFICATE = Metric(
+    "inferbridge_tls_cert_expiry_seconds",
+    "gauge",
+    "Until the certificate of a listener expires; negative when it has.",
+    ("listener",),
+    across="min",
+)
+INSECURE = Metric(
+    "inferbridge_tls_insecure_upstreams",
+    "gauge",
+    "Upstreams whose certificate is not verified (`verify: false`).",
+    across="max",
+)
 WORKERS = Metric("inferbridge_workers", "gauge", "Processes that serve calls.")
 RESTARTS = Metric("inferbridge_worker_restarts_total", "counter", "Worker processes that were started anew.")
-METRICS = (BUILD_INFO, *CALLS, LOST_FIELDS, AUTH, UPSTREAM_UP, RELOADS, WORKERS, RESTARTS)
+METRICS = (BUILD_INFO, *CALLS, LOST_FIELDS, AUTH, UPSTREAM_UP, CERTIFICATE, INSECURE, RELOADS, WORKERS, RESTARTS)
 """All there are."""
 
 
@@ -70,6 +83,8 @@ class Metrics:
         """Hears of every call."""
         self._up = Gauge(UPSTREAM_UP.name, UPSTREAM_UP.help, UPSTREAM_UP.labels, registry=self._registry)
         self._reloads = Count(RELOADS, self._registry)
+        self._certificate = Gauge(CERTIFICATE.name, CERTIFICATE.help, CERTIFICATE.labels, registry=self._registry)
+        self._insecure = Gauge(INSECURE.name, INSECURE.help, registry=self._registry)
         self._restarts = Count(RESTARTS, self._registry)
         self._workers = Gauge(WORKERS.name, WORKERS.help, registry=self._registry)
         self._workers.set(1)
@@ -91,6 +106,14 @@ class Metrics:
         known = {sample.labels["upstream"] for family in self._up.collect() for sample in family.samples}
         for name in known - set(names):
             self._up.remove(name)
+
+    def certificate(self, listener: str, seconds_left: Callable[[], float]) -> None:
+        """A listener has a certificate; each scrape asks how long it is good for."""
+        self._certificate.labels(listener).set_function(seconds_left)
+
+    def insecure_upstreams(self, count: int) -> None:
+        """The certificates of so many upstreams are not verified."""
+        self._insecure.set(count)
 
     def reloaded(self, *, success: bool) -> None:
         """The configuration was read again."""

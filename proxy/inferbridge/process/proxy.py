@@ -62,6 +62,11 @@ class Proxy:
         )
         self.health = Health(self._live.current.service.upstreams, _names(settings))
         self.admin = Admin(self.health, self.metrics, shown(settings)) if self.metrics is not None else None
+        if self.metrics is not None:
+            self._note(settings, self.metrics)
+            if client_tls is not None:
+                for listener in settings.listen:
+                    self.metrics.certificate(str(listener), self._certificate_seconds)
 
     @property
     def settings(self) -> Settings:
@@ -100,8 +105,18 @@ class Proxy:
         if settings.log != before.log:
             logs.set_level(settings.log.level)
         if self.metrics is not None and self.admin is not None:
-            self.metrics.upstreams(_names(settings))
+            self._note(settings, self.metrics)
             self.admin.config = shown(settings)
+
+    def _note(self, settings: Settings, metrics: Metrics) -> None:
+        """Have the metrics say what the settings say."""
+        metrics.upstreams(_names(settings))
+        unverified = [one for one in settings.upstreams if one.tls is not None and not one.tls.verify]
+        metrics.insecure_upstreams(len(unverified))
+
+    def _certificate_seconds(self) -> float:
+        tls = self._gateway.client_tls
+        return tls.seconds_left() if tls is not None else 0.0
 
     def _unready(self) -> None:
         self.health.stopping = True
