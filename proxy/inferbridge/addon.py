@@ -27,10 +27,12 @@ from mitmproxy.proxy.server import ConnectionHandler
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from inferbridge.auth.identity import ClientCertificate
+from inferbridge.config import Listener
 from inferbridge.gateway import modes
 from inferbridge.gateway.application import Application
 from inferbridge.gateway.client_tls import ClientTls
 from inferbridge.gateway.connection import ClientConnection
+from inferbridge.gateway.destinations import Destinations
 from inferbridge.gateway.draining import Stopper
 from inferbridge.gateway.inject import Link
 from inferbridge.gateway.layer import ClosingLayer, GatewayLayer
@@ -74,8 +76,12 @@ class GatewayAddon:
         self.client_tls = client_tls
         self.require_tls = require_tls
         self.name = name
+        self.destinations = Destinations({})
+        """What clients of transparent listeners may be going to."""
         self._open: dict[str, ClientConnection] = {}
         """Connections that have said something, by mitmproxy's id of the client."""
+        self._wanted: dict[str, tuple[str, ...]] = {}
+        """Upstreams that clients of transparent listeners were connecting to."""
         self._draining = False
 
     # Hooks
@@ -85,15 +91,34 @@ class GatewayAddon:
         if "connection_strategy" in ctx.options and ctx.options.connection_strategy != "lazy":
             ctx.options.update(connection_strategy="lazy")
 
-    def client_connected(self, client: Client) -> None:
-        """Close what exceeds the limit of connections."""
+    async def client_connected(self, client: Client) -> None:
+        """Close what exceeds the limit of connections, or comes by a transparent listener and goes nowhere we know."""
         if len(_proxyserver().connections) > self.limits.connections:
             client.error = "too many connections"
             _log.warning("connection from %s closed: more than %d", client.peername, self.limits.connections)
+        elif modes.is_transparent(client):
+            await self._find_destination(client)
+
+    async def _find_destination(self, client: Client) -> None:
+        try:
+            writer = _proxyserver().connections[client.id].transports[client].writer
+            assert writer is not None
+            address = modes.wanted_address(writer.get_extra_info("socket"))
+            names = await self.destinations.names(address)
+        except Exception as error:  # fail closed: without an upstream any would do
+            client.error = "its destination is not known"
+            _log.warning("connection from %s closed: its destination is not known (%s)", client.peername, error)
+            return
+        if names:
+            self._wanted[client.id] = names
+        else:
+            client.error = "no upstream"
+            _log.warning("connection from %s closed: %s:%d is no upstream's address", client.peername, *address)
 
     def client_disconnected(self, client: Client) -> None:
         """Forget the connection."""
         self._open.pop(client.id, None)
+        self._wanted.pop(client.id, None)
 
     def next_layer(self, next_layer: NextLayer) -> None:
         """Decide what handles a connection, whatever anybody else has decided."""
@@ -176,7 +201,12 @@ class GatewayAddon:
     ) -> GatewayLayer:
         link = Link(_proxyserver().connections[context.client.id])
         opened = partial(self._opened, context.client)
-        return GatewayLayer(context, application, self.limits, link.inject, link.take_over, certificate, opened)
+        destination = self._wanted.get(context.client.id, ())
+        if modes.is_transparent(context.client) and not destination:
+            raise LookupError("a redirected client without a destination")
+        return GatewayLayer(
+            context, application, self.limits, link.inject, link.take_over, certificate, opened, destination
+        )
 
 
 def _proxyserver() -> Proxyserver:
@@ -214,14 +244,14 @@ async def run(
     *,
     require_tls: bool = False,
 ) -> None:
-    """As `serve`, with an addon of its own that is stopped at once."""
+    """As `serve`, with an addon of its own that is stopped at once; `listen` holds (host, port)."""
     gateway = GatewayAddon(application, limits, client_tls=client_tls, require_tls=require_tls, name=NEXT_LAYER)
-    await serve(gateway, listen, confdir, ready)
+    await serve(gateway, [Listener(host, port) for host, port in listen], confdir, ready)
 
 
 async def serve(
     gateway: GatewayAddon,
-    listen: Sequence[Address],
+    listen: Sequence[Listener],
     confdir: Path,
     ready: Ready,
     stopper: Stopper | None = None,
@@ -230,11 +260,10 @@ async def serve(
 ) -> None:
     """Serve until SIGINT, SIGTERM or cancellation, then close every connection.
 
-    `listen` holds (host, port); an empty host is every interface, port 0 any free one, and `ready` is told what was
-    bound. Without a certificate mitmproxy signs one with its own authority, kept in `confdir`. On a signal `stopper`
-    first lets the calls in flight finish, on a second one it does not; on cancellation, and where there is no stopper,
-    nothing is waited for. With `shared` other processes have the same addresses, and one of them hears of SIGINT.
-    OSError if an address cannot be bound; what `ready` raises is raised here.
+    `ready` is told what was bound. Without a certificate mitmproxy signs one with its own authority, kept in `confdir`.
+    On a signal `stopper` first lets the calls in flight finish, on a second one it does not; on cancellation, and where
+    there is no stopper, nothing is waited for. With `shared` other processes have the same addresses, and SIGINT is
+    somebody else's. OSError if an address cannot be bound; what `ready` raises is raised here.
     """
     options = Options()
     master = Master(options)
@@ -254,14 +283,21 @@ async def serve(
 
 
 def _options(
-    listen: Sequence[Address], limits: Limits, confdir: Path, shared: bool
+    listen: Sequence[Listener], limits: Limits, confdir: Path, shared: bool
 ) -> dict[str, str | int | list[str]]:
     return {
-        "mode": [modes.shared(host, port) if shared else f"reverse:{NOWHERE}@{host}:{port}" for host, port in listen],
+        "mode": [_mode(listener, shared) for listener in listen],
         "connection_strategy": "lazy",
         "confdir": str(confdir),
         "tcp_timeout": _idle_seconds(limits),
     }
+
+
+def _mode(listener: Listener, shared: bool) -> str:
+    host, port, transparent = listener.host, listener.port, listener.transparent
+    if shared or transparent:
+        return modes.mode(host, port, shared=shared, transparent=transparent)
+    return f"reverse:{NOWHERE}@{host}:{port}"
 
 
 def _idle_seconds(limits: Limits) -> int:

@@ -75,10 +75,9 @@ async def _serve(
         ready(where)
         warn(proxy.posture())
 
-    listen = [(listener.host, listener.port) for listener in settings.listen]
     async with _reloading(proxy, source), _observed(proxy, bound) as started:
         await proxy.serve(
-            listen, lambda addresses: started(Bound(tuple(Listener(host, port) for host, port in addresses)))
+            settings.listen, lambda addresses: started(Bound(tuple(Listener(host, port) for host, port in addresses)))
         )
     return proxy.stopper.cut_short
 

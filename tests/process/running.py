@@ -140,10 +140,14 @@ class Process:
 
 @asynccontextmanager
 async def proxy(
-    *arguments: str, env: dict[str, str] | None = None, prefix: Sequence[str] = (), admin: bool = True
+    *arguments: str,
+    env: dict[str, str] | None = None,
+    prefix: Sequence[str] = (),
+    admin: bool = True,
+    listen: Sequence[str] = ("--listen", "127.0.0.1:0"),
 ) -> AsyncIterator[Process]:
     """`inferbridge proxy` with these arguments; the value once it listens."""
-    command = [*prefix, sys.executable, "-m", "inferbridge.cli", "proxy", "--listen", "127.0.0.1:0", *arguments]
+    command = [*prefix, sys.executable, "-m", "inferbridge.cli", "proxy", *listen, *arguments]
     if admin:
         command += ["--admin", "127.0.0.1:0"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **(env or {})}

@@ -2,7 +2,7 @@
 
 from inferbridge.config.auth import AUTH, secret
 from inferbridge.config.kinds import Choice, Count, Field, FilePath, ListOf, Record, Switch, Text, duration, size
-from inferbridge.config.upstreams import Upstreams, parse_listener
+from inferbridge.config.upstreams import Listens, Upstreams, parse_listener
 from inferbridge.config.values import AccessLog, Admin, Drain, ListenerTls, Log, Reload, Settings
 from inferbridge.gateway.limits import Limits
 
@@ -33,9 +33,7 @@ LIMITS = Record(
 SETTINGS = Record(
     Settings,
     {
-        "listen": Field(
-            ListOf(Text(parse_listener, r":[0-9]+$")), "Where to listen, host:port; port 0 is any free one."
-        ),
+        "listen": Field(ListOf(Listens()), "Where to listen, host:port, or a map; port 0 is any free one."),
         "upstreams": Field(Upstreams(), "The runtimes to send to, each `runtime=URL` or a map."),
         "limits": Field(LIMITS, "What a client or a runtime may send at most."),
         "lossy": Field(

@@ -24,6 +24,8 @@ class Listener:
 
     host: str
     port: int
+    transparent: bool = False
+    """Connections are redirected here by the kernel, and go to the upstream that their clients meant."""
 
     @property
     def loopback(self) -> bool:

@@ -49,8 +49,12 @@ class GatewayLayer(Layer):
         take_over: TakeOver | None = None,
         certificate: Callable[[], ClientCertificate | None] = lambda: None,
         opened: Callable[[ClientConnection], None] = lambda _: None,
+        destination: tuple[str, ...] = (),
     ) -> None:
-        """`certificate` is asked after the handshake for what TLS has verified; `opened` hears of the connection."""
+        """`certificate` is asked after the handshake for what TLS has verified; `opened` hears of the connection.
+
+        `destination` names the upstreams that the client was connecting to, if it does not mean the gateway.
+        """
         super().__init__(context)
         self._application = application
         self._limits = limits
@@ -58,6 +62,7 @@ class GatewayLayer(Layer):
         self._take_over = take_over
         self._certificate = certificate
         self._opened = opened
+        self._destination = destination
         self._connection: ClientConnection | None = None
         self._awaits_turn = False
         self._closing = False
@@ -96,7 +101,7 @@ class GatewayLayer(Layer):
         client = self.context.client
         host, port, *_ = client.peername or ("", 0)
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        peer = Peer(address, tls=bool(client.tls), certificate=self._certificate())
+        peer = Peer(address, tls=bool(client.tls), certificate=self._certificate(), destination=self._destination)
         connection = ClientConnection(self._application, self._limits, self._wake, peer, client.alpn)
         if self._take_over is not None and not client.tls:
             self._take_over(connection, self._wake)

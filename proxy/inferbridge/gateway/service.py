@@ -218,16 +218,15 @@ class GatewayService:
         return route
 
     def _find_route(self, head: RequestHead) -> Route:
-        grpc, limits = is_grpc(head), self.limits
-        if grpc:
-            match = self._rpc(head.target)
-        else:
-            match = owner(self._rest(head.method, head.target), self.targets, self._apis)
+        grpc, limits, reachable = is_grpc(head), self.limits, self.targets
+        if head.destination:
+            reachable = [target for target in self.targets if target.name in head.destination]
+        match = self._rpc(head.target) if grpc else owner(self._rest(head.method, head.target), reachable, self._apis)
         text = header(head.headers, "grpc-timeout")
         deadline = None if text is None else parse_timeout(text)
         timeout = limits.call_seconds if deadline is None else min(limits.call_seconds, deadline)
         crossing = crossing_headers(head.headers)
-        targets = tuple(able(self.targets, self._apis, match, "grpc" if grpc else "rest"))
+        targets = tuple(able(reachable, self._apis, match, "grpc" if grpc else "rest"))
         endpoint = match.endpoint
         permit = self._authorizer.permit(head.identity, match.api.name, endpoint.name, endpoint.operation)
         body_limit = limits.message_bytes + PREFIX_BYTES if grpc else limits.body_bytes
@@ -245,7 +244,7 @@ class GatewayService:
             header(head.headers, MODEL_HEADER) or "",
             template(match, "grpc" if grpc else "rest"),
             bounded(match.variables.get("model", "")),
-            sources(match, targets, self.targets, hides=permit.inspects),
+            sources(match, targets, reachable, hides=permit.inspects),
         )
 
     def bridge(self, match: Match, protocol: str, target: Target) -> Bridge:

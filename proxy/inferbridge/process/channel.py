@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
-from inferbridge.config import Flags
+from inferbridge.config import Flags, Listener
 from inferbridge.observe.adding import Family
 
 _LENGTH_BYTES = 4
@@ -25,7 +25,7 @@ class Begin(msgspec.Struct, frozen=True, tag=True):
     text: bytes
     """Its content, which on the disk may be broken by now."""
     flags: Flags
-    listen: list[tuple[str, int]]
+    listen: list[Listener]
 
 
 class Renew(msgspec.Struct, frozen=True, tag=True):

@@ -7,6 +7,7 @@ kernel chose stays the same for every worker, and one that somebody else uses is
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 from inferbridge.config import Listener
 
@@ -28,7 +29,7 @@ def _reserve(listener: Listener, held: ExitStack) -> Listener:
             held.enter_context(_bound(family, (address[0], port), shared=True))
     except OSError as error:
         raise OSError(f"cannot listen on {listener}: {error.strerror or error}") from None
-    return Listener(listener.host, port)
+    return replace(listener, port=port)
 
 
 def _bound(family: int, address: tuple[object, int], *, shared: bool) -> socket.socket:

@@ -4,17 +4,19 @@ import asyncio
 import gc
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from inferbridge import addon
 from inferbridge.auth.rates import RateLimiter
 from inferbridge.bridge import allocator
-from inferbridge.config import Settings
+from inferbridge.config import Listener, Settings
 from inferbridge.config.showing import shown
 from inferbridge.gateway import build
 from inferbridge.gateway.client_tls import ClientTls
 from inferbridge.gateway.counters import NO_COUNTERS
+from inferbridge.gateway.destinations import Destinations
 from inferbridge.gateway.draining import Stopper
 from inferbridge.gateway.recording import Observer, Recorder
 from inferbridge.observe import logs
@@ -53,6 +55,7 @@ class Proxy:
             require_tls=client_tls is not None,
             name=addon.NEXT_LAYER,
         )
+        self._gateway.destinations = _destinations(settings)
         self.stopper = Stopper(
             settings.drain_delay,
             settings.drain.timeout,
@@ -101,6 +104,7 @@ class Proxy:
         client_tls = _client_tls(settings) if settings.tls != before.tls else self._gateway.client_tls
         self._live.replace(self._generation(settings), self._gateway.connections)
         self._gateway.renew(settings.limits, client_tls)
+        self._gateway.destinations = _destinations(settings)
         self.health.look_at(self._live.current.service.upstreams, _names(settings))
         if settings.log != before.log:
             logs.set_level(settings.log.level)
@@ -122,7 +126,7 @@ class Proxy:
         self.health.stopping = True
         self._live.stopping()
 
-    async def serve(self, listen: list[addon.Address], ready: addon.Ready, *, shared: bool = False) -> None:
+    async def serve(self, listen: Sequence[Listener], ready: addon.Ready, *, shared: bool = False) -> None:
         """Serve until it is stopped; see `addon.serve`."""
         try:
             await addon.serve(self._gateway, listen, _confdir(), ready, self.stopper, shared=shared)
@@ -133,6 +137,10 @@ class Proxy:
 
 def _names(settings: Settings) -> list[str]:
     return [upstream.name for upstream in settings.upstreams]
+
+
+def _destinations(settings: Settings) -> Destinations:
+    return Destinations({upstream.name: upstream.url for upstream in settings.upstreams})
 
 
 def _client_tls(settings: Settings) -> ClientTls | None:

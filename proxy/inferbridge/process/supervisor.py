@@ -68,7 +68,7 @@ class Supervisor:
         self.settings = settings
         self._source = source
         self._text = source.text
-        self._listen = [(listener.host, listener.port) for listener in listen]
+        self._listen = list(listen)
         self.workers: dict[int, Worker] = {}
         """Those that run, by their place."""
         self._started = 0
