@@ -9,7 +9,6 @@ are never opened early, and any attempt of mitmproxy to open one is refused.
 import asyncio
 import logging
 import signal
-import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -33,7 +32,7 @@ from inferbridge.gateway.application import Application
 from inferbridge.gateway.client_tls import ClientTls
 from inferbridge.gateway.connection import ClientConnection
 from inferbridge.gateway.destinations import Destinations
-from inferbridge.gateway.draining import Stopper
+from inferbridge.gateway.draining import Stopper, has_time
 from inferbridge.gateway.inject import Link
 from inferbridge.gateway.layer import ClosingLayer, GatewayLayer
 from inferbridge.gateway.limits import Limits
@@ -102,7 +101,7 @@ class GatewayAddon:
     async def _find_destination(self, client: Client) -> None:
         try:
             writer = _proxyserver().connections[client.id].transports[client].writer
-            assert writer is not None
+            assert isinstance(writer, asyncio.StreamWriter)
             address = modes.wanted_address(writer.get_extra_info("socket"))
             names = await self.destinations.names(address)
         except Exception as error:  # fail closed: without an upstream any would do
@@ -313,7 +312,7 @@ def _signals(master: Master, stopper: Stopper | None, numbers: Sequence[signal.S
         if stopper is None:
             master.shutdown()
         else:
-            stopper.ask(delay=number != signal.SIGINT or not sys.stdin.isatty())  # who presses Ctrl-C does not wait
+            stopper.ask(delay=has_time(number))
 
     with suppress(NotImplementedError, RuntimeError, ValueError):
         for number in numbers:

@@ -12,7 +12,9 @@ wait for, and all of them when the gateway is asked a second time. `timeout` cou
 
 import asyncio
 import logging
+import sys
 from collections.abc import Awaitable, Callable, Collection
+from signal import SIGINT, Signals
 from typing import Protocol
 
 from inferbridge.bridge.errors import BridgeError, Code
@@ -129,6 +131,11 @@ class Stopper:
                     await asyncio.sleep(_LOOK_SECONDS)
         except TimeoutError:
             return
+
+
+def has_time(number: Signals) -> bool:
+    """Whether whoever sends this signal waits for the delay: not who presses Ctrl-C at a terminal."""
+    return number != SIGINT or sys.stdin is None or not sys.stdin.isatty()
 
 
 def _calls(gateway: Gateway) -> int:

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -10,6 +9,7 @@ from inferbridge.config import Listener, Settings
 from inferbridge.config.showing import shown
 from inferbridge.gateway import build
 from inferbridge.gateway.client_tls import ClientTls
+from inferbridge.gateway.draining import has_time
 from inferbridge.gateway.guard import Guard
 from inferbridge.gateway.listening import listening
 from inferbridge.observe import admin
@@ -98,12 +98,17 @@ async def _reloading(
 
 @contextmanager
 def _signals(supervisor: Supervisor) -> Iterator[None]:
-    """SIGTERM and SIGINT stop all workers; who presses Ctrl-C does not wait for the delay."""
+    """SIGTERM and SIGINT stop all workers."""
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, lambda: supervisor.stop(delay=True))
-    loop.add_signal_handler(signal.SIGINT, lambda: supervisor.stop(delay=not sys.stdin.isatty()))
+    numbers = (signal.SIGTERM, signal.SIGINT)
+
+    def stop(number: signal.Signals) -> None:
+        supervisor.stop(delay=has_time(number))
+
+    for number in numbers:
+        loop.add_signal_handler(number, stop, number)
     try:
         yield
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in numbers:
             loop.remove_signal_handler(number)
