@@ -2,13 +2,35 @@
 
 import asyncio
 import signal
+import ssl
 from pathlib import Path
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from gateway.serving import curl
+from gateway.test_listener_files import peer_serial, publish
+from gateway.tls_clients import server_certificate
 from process.running import Process, config, grpc_stream, grpc_unary, http_call, proxy, runtime, until
+
+VERSIONS = ("--http1.1", "--http2")
+
+
+def stream_over_tls(running: Process) -> tuple[str, ...]:
+    """Arguments of curl for a stream of events."""
+    body = '{"model": "m", "prompt": "a", "stream": true, "max_tokens": 3}'
+    return "--max-time", "120", "--json", body, f"https://127.0.0.1:{running.port}/v1/completions"
+
+
+async def serial(running: Process) -> int:
+    """The serial number of the certificate that a new client is shown."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    _, writer = await asyncio.open_connection("127.0.0.1", running.port, ssl=context)
+    found = peer_serial(writer)
+    writer.close()
+    return found
 
 
 async def refused(running: Process) -> None:
@@ -112,6 +134,29 @@ async def test_a_client_that_sends_no_end_is_answered(tmp_path: Path) -> None:
             assert b"connection: close" in answer
             assert await running.ended() == 0
             writer.close()
+
+
+async def test_clients_over_tls_finish_and_see_a_renewed_certificate(tmp_path: Path) -> None:
+    """A pair swapped by its link is shown to new clients while streams of before go on; these finish after SIGTERM."""
+    pairs = [server_certificate(), server_certificate()]
+    tls = publish(tmp_path, "1", pairs[0], pairs[0])
+    async with runtime() as backend:
+        lines = f"tls: {{certificate: '{tls.certificate}', key: '{tls.key}'}}", "drain: {delay: 0s}"
+        async with proxy("-c", str(config(tmp_path, backend.url, *lines))) as running:
+            streams = [asyncio.create_task(curl("-kN", version, *stream_over_tls(running))) for version in VERSIONS]
+            await backend.has(2)
+            assert await serial(running) == pairs[0].certificate.serial_number
+            publish(tmp_path, "2", pairs[1], pairs[1])
+            async with asyncio.timeout(60):
+                while await serial(running) != pairs[1].certificate.serial_number:  # noqa: ASYNC110 - nothing to wait for
+                    await asyncio.sleep(0.05)
+            left = await running.metric('inferbridge_tls_cert_expiry_seconds{listener="127.0.0.1:0"}')
+            assert 0 < left <= 86400
+            running.send(signal.SIGTERM)
+            await running.says("stopping: 2 calls in flight")
+            backend.gate.set()
+            assert [b"data: [DONE]" in await stream for stream in streams] == [True, True]
+            assert await running.ended() == 0
 
 
 async def test_idle_clients_do_not_hold_it(tmp_path: Path) -> None:
