@@ -10,28 +10,35 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from mitmproxy import ctx
 from mitmproxy.addons.proxyserver import Proxyserver
-from mitmproxy.addons.tlsconfig import TlsConfig
 from mitmproxy.connection import Client
 from mitmproxy.master import Master
 from mitmproxy.options import Options
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layer import Layer, NextLayer
 from mitmproxy.proxy.layers import ClientTLSLayer
+from mitmproxy.proxy.server import ConnectionHandler
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from inferbridge.auth.identity import ClientCertificate
+from inferbridge.config import Listener
+from inferbridge.gateway import modes
 from inferbridge.gateway.application import Application
 from inferbridge.gateway.client_tls import ClientTls
+from inferbridge.gateway.connection import ClientConnection
 from inferbridge.gateway.counters import NO_COUNTERS, Counters
+from inferbridge.gateway.destinations import Destinations
+from inferbridge.gateway.draining import Stopper, has_time
 from inferbridge.gateway.inject import Link
 from inferbridge.gateway.layer import ClosingLayer, GatewayLayer
 from inferbridge.gateway.limits import Limits
+from inferbridge.gateway.own_authority import OwnAuthority
 from inferbridge.gateway.sniff import TLS_HANDSHAKE
 from inferbridge.gateway.tls_layer import ListenerTlsLayer
 from inferbridge.gateway.watch import Watch
@@ -45,6 +52,8 @@ _TLS_ONLY = (
     b"this port speaks TLS.\r\n"
 )
 _CLOSE_SECONDS = 5.0
+NEXT_LAYER = "nextlayer"
+"""The addon that mitmproxy misses where ours has not its name."""
 
 type Address = tuple[str, int]
 type Ready = Callable[[list[Address]], None]
@@ -72,6 +81,13 @@ class GatewayAddon:
         self.name = name
         self.counters = counters
         self._watch = Watch(counters)
+        self.destinations = Destinations({})
+        """What clients of transparent listeners may be going to."""
+        self._open: dict[str, ClientConnection] = {}
+        """Connections that have said something, by mitmproxy's id of the client."""
+        self._wanted: dict[str, tuple[str, ...]] = {}
+        """Upstreams that clients of transparent listeners were connecting to."""
+        self._draining = False
 
     # Hooks
 
@@ -80,16 +96,36 @@ class GatewayAddon:
         if "connection_strategy" in ctx.options and ctx.options.connection_strategy != "lazy":
             ctx.options.update(connection_strategy="lazy")
 
-    def client_connected(self, client: Client) -> None:
-        """Close what exceeds a limit of connections."""
+    async def client_connected(self, client: Client) -> None:
+        """Close what exceeds a limit of connections, or comes by a transparent listener and goes nowhere we know."""
         exceeded = self._watch.add(_proxyserver().connections[client.id], self.limits)
         if exceeded:
             client.error = f"too many connections ({exceeded})"
             _log.warning("connection from %s closed: too many (%s)", client.peername, exceeded)
+        elif modes.is_transparent(client):
+            await self._find_destination(client)
+
+    async def _find_destination(self, client: Client) -> None:
+        try:
+            writer = _proxyserver().connections[client.id].transports[client].writer
+            assert isinstance(writer, asyncio.StreamWriter)
+            address = modes.wanted_address(writer.get_extra_info("socket"))
+            names = await self.destinations.names(address)
+        except Exception as error:  # fail closed: without an upstream any would do
+            client.error = "its destination is not known"
+            _log.warning("connection from %s closed: its destination is not known (%s)", client.peername, error)
+            return
+        if names:
+            self._wanted[client.id] = names
+        else:
+            client.error = "no upstream"
+            _log.warning("connection from %s closed: %s:%d is no upstream's address", client.peername, *address)
 
     def client_disconnected(self, client: Client) -> None:
-        """Nobody need be waited for."""
+        """Forget the connection."""
         self._watch.remove(client.id)
+        self._open.pop(client.id, None)
+        self._wanted.pop(client.id, None)
 
     def next_layer(self, next_layer: NextLayer) -> None:
         """Decide what handles a connection, whatever anybody else has decided."""
@@ -102,6 +138,47 @@ class GatewayAddon:
     def server_connect(self, data: ServerConnectionHookData) -> None:
         """mitmproxy itself never talks to a server here."""
         data.server.error = "inferbridge opens its own connections"
+
+    # For who changes the settings
+
+    def renew(self, limits: Limits, client_tls: ClientTls | None) -> None:
+        """New connections get these; that there is a certificate, or none, does not change."""
+        self.limits, self.client_tls = limits, client_tls
+        ctx.options.update(tcp_timeout=_idle_seconds(limits))
+
+    # For who stops the gateway
+
+    @property
+    def connections(self) -> Collection[ClientConnection]:
+        """Those that are open and have said something."""
+        return self._open.values()
+
+    async def close_listeners(self) -> None:
+        """Accept no connection any more."""
+        await _proxyserver().servers.update([])
+
+    def drain(self) -> None:
+        """Ask the clients to take further calls elsewhere."""
+        self._draining = True
+        for connection in list(self._open.values()):
+            connection.drain()
+
+    def leave(self) -> None:
+        """Take no further call; connections close when those in flight are answered, silent ones now."""
+        for connection in list(self._open.values()):
+            connection.leave()
+        for handler in list(_proxyserver().connections.values()):
+            if handler.client.id not in self._open:
+                _cut(handler)
+
+    def shutdown(self) -> None:
+        """Everything is over."""
+        ctx.master.shutdown()
+
+    def _opened(self, client: Client, connection: ClientConnection) -> None:
+        self._open[client.id] = connection
+        if self._draining:
+            connection.drain()
 
     # Layers
 
@@ -130,7 +207,21 @@ class GatewayAddon:
         certificate: Callable[[], ClientCertificate | None] = lambda: None,
     ) -> GatewayLayer:
         link = Link(_proxyserver().connections[context.client.id])
-        layer = GatewayLayer(context, application, self.limits, link.inject, link.take_over, certificate, self.counters)
+        opened = partial(self._opened, context.client)
+        destination = self._wanted.get(context.client.id, ())
+        if modes.is_transparent(context.client) and not destination:
+            raise LookupError("a redirected client without a destination")
+        layer = GatewayLayer(
+            context,
+            application,
+            self.limits,
+            link.inject,
+            link.take_over,
+            certificate,
+            self.counters,
+            opened,
+            destination,
+        )
         self._watch.attach(context.client.id, layer)
         return layer
 
@@ -166,33 +257,45 @@ async def run(
     limits: Limits,
     client_tls: ClientTls | None,
     confdir: Path,
-    ready: Callable[[list[Address]], None],
+    ready: Ready,
     *,
     require_tls: bool = False,
     counters: Counters = NO_COUNTERS,
 ) -> None:
+    """As `serve`, with an addon of its own that is stopped at once; `listen` holds (host, port)."""
+    gateway = GatewayAddon(
+        application, limits, client_tls=client_tls, require_tls=require_tls, name=NEXT_LAYER, counters=counters
+    )
+    await serve(gateway, [Listener(host, port) for host, port in listen], confdir, ready)
+
+
+async def serve(
+    gateway: GatewayAddon,
+    listen: Sequence[Listener],
+    confdir: Path,
+    ready: Ready,
+    stopper: Stopper | None = None,
+    *,
+    shared: bool = False,
+) -> None:
     """Serve until SIGINT, SIGTERM or cancellation, then close every connection.
 
-    `listen` holds (host, port); an empty host is every interface, port 0 any free one, and `ready` is told what was
-    bound. Without `client_tls` mitmproxy signs a certificate with its own authority, kept in `confdir`. OSError if an
-    address cannot be bound; what `ready` raises is raised here.
+    `ready` is told what was bound. Without a certificate mitmproxy signs one with its own authority, kept in `confdir`.
+    On a signal `stopper` first lets the calls in flight finish, on a second one it does not; on cancellation, and where
+    there is no stopper, nothing is waited for. With `shared` other processes have the same addresses, and SIGINT is
+    somebody else's. OSError if an address cannot be bound; what `ready` raises is raised here.
     """
     options = Options()
     master = Master(options)
     master._legacy_log_events.uninstall()  # it would format every log record and offer it to every addon
     started = _Started(ready)
-    addon = GatewayAddon(
-        application,
-        limits,
-        client_tls=client_tls,
-        require_tls=require_tls,
-        name="nextlayer",  # the one mitmproxy misses
-        counters=counters,
-    )
-    master.addons.add(Proxyserver(), *([TlsConfig()] if client_tls is None else []), addon, started)
-    options.update(**listening_options(listen, limits, confdir))
+    master.addons.add(Proxyserver(), *([OwnAuthority()] if gateway.client_tls is None else []), gateway, started)
+    options.update(**listening_options(listen, gateway.limits, confdir, shared=shared))
+    if stopper is not None:
+        stopper.serve(gateway)
+    numbers = (signal.SIGTERM,) if shared else (signal.SIGINT, signal.SIGTERM)
     try:
-        with signals(master.shutdown):
+        with signals({number: partial(_stop, master, stopper, number) for number in numbers}):
             await master.run()
     finally:
         await close(_proxyserver())
@@ -200,37 +303,54 @@ async def run(
         raise started.failure
 
 
-def listening_options(listen: Sequence[Address], limits: Limits, confdir: Path) -> dict[str, str | int | list[str]]:
-    """Options of a mitmproxy that listens for us."""
+def listening_options(
+    listen: Sequence[Listener], limits: Limits, confdir: Path, *, shared: bool = False
+) -> dict[str, str | int | list[str]]:
+    """Options of a mitmproxy that listens for us; with `shared` other processes have the same addresses."""
     return {
-        "mode": [f"reverse:{NOWHERE}@{host}:{port}" for host, port in listen],
+        "mode": [_mode(listener, shared) for listener in listen],
         "connection_strategy": "lazy",
         "confdir": str(confdir),
-        "tcp_timeout": max(1, round(limits.idle_seconds)),
+        "tcp_timeout": _idle_seconds(limits),
     }
+
+
+def _mode(listener: Listener, shared: bool) -> str:
+    host, port, transparent = listener.host, listener.port, listener.transparent
+    if shared or transparent:
+        return modes.mode(host, port, shared=shared, transparent=transparent)
+    return f"reverse:{NOWHERE}@{host}:{port}"
+
+
+def _idle_seconds(limits: Limits) -> int:
+    return max(1, round(limits.idle_seconds))
 
 
 def state_folder() -> Path:
     """Where mitmproxy keeps the authority that signs certificates when none is given."""
-    return Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state")) / "inferbridge"
+    state = os.environ.get("XDG_STATE_HOME")
+    return Path(state or os.path.expanduser("~/.local/state")) / "inferbridge"  # noqa: PTH111 - a user may have no home
+
+
+def _stop(master: Master, stopper: Stopper | None, number: signal.Signals) -> None:
+    if stopper is None:
+        master.shutdown()
+    else:
+        stopper.ask(delay=has_time(number))
 
 
 @contextmanager
-def signals(end: Callable[[], None], interrupt: Callable[[], None] | None = None) -> Iterator[None]:
-    """SIGTERM calls `end`, SIGINT too unless there is an `interrupt`.
-
-    Where signals cannot be handled (another thread) cancellation still ends all.
-    """
+def signals(handlers: Mapping[signal.Signals, Callable[[], None]]) -> Iterator[None]:
+    """Call these on signals; where signals cannot be handled (another thread) cancellation still ends all."""
     loop = asyncio.get_running_loop()
-    numbers = {signal.SIGINT: interrupt or end, signal.SIGTERM: end}
     with suppress(NotImplementedError, RuntimeError, ValueError):
-        for number, call in numbers.items():
+        for number, call in handlers.items():
             loop.add_signal_handler(number, call)
     try:
         yield
     finally:
         with suppress(NotImplementedError, RuntimeError, ValueError):
-            for number in numbers:
+            for number in handlers:
                 loop.remove_signal_handler(number)
 
 
@@ -238,10 +358,14 @@ async def close(proxyserver: Proxyserver) -> None:
     """Stop listening and end every client connection; mitmproxy would leave both to the end of the process."""
     await proxyserver.servers.update([])
     for handler in list(proxyserver.connections.values()):
-        transport = handler.transports.get(handler.client)
-        if transport is not None and transport.handler is not None:
-            transport.handler.cancel("shutting down")
+        _cut(handler)
     with suppress(TimeoutError):
         async with asyncio.timeout(_CLOSE_SECONDS):
             while proxyserver.connections:  # noqa: ASYNC110 - mitmproxy tells nobody when one is gone
                 await asyncio.sleep(0.01)
+
+
+def _cut(handler: ConnectionHandler) -> None:
+    transport = handler.transports.get(handler.client)
+    if transport is not None and transport.handler is not None:
+        transport.handler.cancel("shutting down")

@@ -177,16 +177,18 @@ def translate(client: str, runtime: str, reply: bool, lossy: bool, nan: str) -> 
 @gateway_options
 @click.option("--access-log", is_flag=True, default=None, help="Write a JSON line for each call to stdout.")
 @click.option("--admin", metavar="HOST:PORT", help="Where to serve health and metrics; nowhere unless given.")
+@click.option("--workers", metavar="NUMBER", help="Processes that share the listeners; one unless given.")
 @click.option("--check", is_flag=True, help="Check the configuration and exit.")
 def proxy(config: Path | None, check: bool, **flags: Any) -> None:
     """Run the gateway in front of runtimes."""
+    from inferbridge.config import Flags
     from inferbridge.run import load, serve
 
     settings = load(config, **flags)
     if check:
         click.echo("the configuration is valid", err=True)
         return
-    serve(settings)
+    serve(settings, config, Flags(**flags))
 
 
 @main.command("config-schema")

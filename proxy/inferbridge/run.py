@@ -1,47 +1,27 @@
 """Runs the gateway: settings in, a listening proxy out."""
 
 import asyncio
-import gc
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from inferbridge import addon
-from inferbridge.bridge import allocator
-from inferbridge.capture.build import capturing
 from inferbridge.config import EXIT_CODE, Flags, Listener, Settings, SettingsError
-from inferbridge.config.showing import shown
 from inferbridge.gateway import build
-from inferbridge.gateway.application import Application
-from inferbridge.gateway.client_tls import ClientTls
-from inferbridge.gateway.counters import NO_COUNTERS, Counters
 from inferbridge.gateway.listening import listening
-from inferbridge.gateway.recording import Observer, Recorder
-from inferbridge.gateway.service import GatewayService
-from inferbridge.observe import admin, logs, otlp
-from inferbridge.observe.access_log import AccessLog
-from inferbridge.observe.health import Health
-from inferbridge.observe.metrics import Metrics
-from inferbridge.observe.versions import versions
-from inferbridge.posture import posture
+from inferbridge.observe import admin
+from inferbridge.process.bound import Bound, Ready, Warn
+from inferbridge.process.proxy import Proxy, prepare, proxying
+from inferbridge.process.reloading import Reloader, reloading
+from inferbridge.process.source import Source
+from inferbridge.process.supervising import supervise
+from inferbridge.process.worker import CUT_SHORT
 
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """Where a proxy really listens."""
-
-    listen: tuple[Listener, ...]
-    admin: Listener | None = None
-
-
-type Ready = Callable[[Bound], None]
-"""Is told where, once clients can connect."""
+NO_FLAGS = Flags()
 
 
 def load(config: Path | None, **flags: Any) -> Settings:
@@ -53,18 +33,18 @@ def load(config: Path | None, **flags: Any) -> Settings:
         sys.exit(EXIT_CODE)
 
 
-def serve(settings: Settings) -> None:
-    """Serve until SIGINT or SIGTERM."""
-    logs.set_up(settings.log.level, settings.log.format)
-    allocator.tune()
-    gc.collect()
-    gc.freeze()  # what was loaded stays; collections look only at what calls make
-    gc.set_threshold(20_000, *gc.get_threshold()[1:])  # and calls leave no cycles, so there is little to find
+def serve(settings: Settings, config: Path | None = None, flags: Flags = NO_FLAGS) -> None:
+    """Serve until SIGINT or SIGTERM; `config` and `flags` are what `settings` were read from."""
+    prepare(settings)
+    source = Source(config, flags)
+    serving = supervise if settings.workers > 1 else _serve
     try:
-        asyncio.run(_serve(settings, lambda bound: _announce(settings, bound), warn))
-    except (OSError, ValueError) as error:
+        cut_short = asyncio.run(serving(settings, lambda bound: _announce(settings, bound), warn, source))
+    except (OSError, ValueError, SettingsError) as error:
         click.echo(f"cannot start: {error}", err=True)
         sys.exit(1)
+    if cut_short:
+        sys.exit(CUT_SHORT)
 
 
 def _announce(settings: Settings, bound: Bound) -> None:
@@ -83,79 +63,53 @@ def warn(lines: list[str]) -> None:
         click.echo(f"security: {line}", err=True)
 
 
-async def _serve(settings: Settings, ready: Ready, warn: Callable[[list[str]], None] = lambda _: None) -> None:
-    async with otlp.sending(os.environ) as telemetry:
-        await _serve_observed(settings, telemetry, ready, warn)
+async def _serve(
+    settings: Settings,
+    ready: Ready,
+    warn: Warn = lambda _: None,
+    source: Source | None = None,
+) -> bool:
+    """Serve; true if calls were ended because a second signal came."""
+    async with proxying(settings) as proxy:
 
+        def bound(where: Bound) -> None:
+            ready(where)
+            warn(proxy.posture())
 
-async def _serve_observed(
-    settings: Settings, telemetry: tuple[Observer, ...], ready: Ready, warn: Callable[[list[str]], None]
-) -> None:
-    client_tls = ClientTls(settings.tls) if settings.tls.certificate else None
-    metrics = Metrics(versions()) if settings.admin.listen is not None else None
-    service = build.service(settings, metrics or NO_COUNTERS)
-    guard = build.guard(settings, service, metrics or NO_COUNTERS)
-    access_log = AccessLog(_to_stdout, asyncio.get_running_loop().call_soon) if settings.access_log.enabled else None
-    wanted: tuple[Observer | None, ...] = (access_log, metrics.calls if metrics is not None else None)
-
-    def bound(where: Bound) -> None:
-        ready(where)
-        warn(posture(settings, guard.access.chain.authenticators))
-
-    try:
-        async with (
-            capturing(settings.capture, metrics) as capturer,
-            _observed(settings, service, metrics, bound) as started,
-        ):
-            observers = [one for one in (*telemetry, *wanted, capturer) if one is not None]
-            recorder = Recorder(guard, observers, [capturer] if capturer is not None else [])
-            # a record, and an id of its own, cost a call time: it has them where somebody reads them
-            await _run(settings, recorder if observers else guard, client_tls, started, metrics or NO_COUNTERS)
-    finally:
-        await guard.close()
-        if access_log is not None:
-            access_log.flush()
-
-
-def _to_stdout(lines: bytes) -> None:
-    sys.stdout.buffer.write(lines)
-    sys.stdout.buffer.flush()
+        async with _reloading(proxy, source), _observed(proxy, bound) as started:
+            await proxy.serve(
+                settings.listen, lambda found: started(Bound(tuple(Listener(host, port) for host, port in found)))
+            )
+        return proxy.stopper.cut_short
 
 
 @asynccontextmanager
-async def _observed(
-    settings: Settings, service: GatewayService, metrics: Metrics | None, ready: Ready
-) -> AsyncIterator[Ready]:
+async def _reloading(proxy: Proxy, source: Source | None) -> AsyncIterator[None]:
+    """Read the settings again when they have changed, if they come from a file."""
+    if source is None or source.file is None:
+        yield
+        return
+    metrics = proxy.metrics
+    counted = (lambda success: metrics.reloaded(success=success)) if metrics is not None else (lambda success: None)
+    reloader = Reloader(proxy.settings, source.read, proxy.apply, counted)
+    async with reloading(reloader.reload, source.file, watch=proxy.settings.reload.watch):
+        yield
+
+
+@asynccontextmanager
+async def _observed(proxy: Proxy, ready: Ready) -> AsyncIterator[Ready]:
     """Serve the admin port, if there is one; the value is who wants to know where clients can connect."""
-    address = settings.admin.listen
-    if address is None or metrics is None:
+    address = proxy.settings.admin.listen
+    if address is None or proxy.admin is None:
         yield ready
         return
-    health = Health(service.upstreams, [upstream.name for upstream in settings.upstreams])
-    pages = admin.Admin(health, metrics, shown(settings))
-    async with listening(pages, admin.LIMITS, address.host, address.port) as port:
+    async with listening(proxy.admin, admin.LIMITS, address.host, address.port) as port:
 
         def started(bound: Bound) -> None:
-            health.listening = tuple(map(str, bound.listen))
+            proxy.health.listening = tuple(map(str, bound.listen))
             ready(Bound(bound.listen, Listener(address.host, port)))
 
         yield started
-
-
-async def _run(
-    settings: Settings, application: Application, client_tls: ClientTls | None, ready: Ready, counters: Counters
-) -> None:
-    await addon.run(
-        application,
-        [(listener.host, listener.port) for listener in settings.listen],
-        settings.limits,
-        client_tls,
-        addon.state_folder(),
-        lambda addresses: ready(Bound(tuple(Listener(host, port) for host, port in addresses))),
-        # who has a certificate wants it used: nobody may then send in the clear by mistake
-        require_tls=client_tls is not None,
-        counters=counters,
-    )
 
 
 @asynccontextmanager

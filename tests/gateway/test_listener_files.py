@@ -1,6 +1,7 @@
 """The files of a listener's TLS: what becomes of renewed, broken and missing ones."""
 
 import asyncio
+import datetime
 import logging
 import ssl
 from dataclasses import replace
@@ -10,10 +11,10 @@ import pytest
 from cryptography import x509
 from OpenSSL import SSL
 
-from gateway.authority import Issued
+from gateway.authority import SERVER, Issued
 from gateway.conftest import Serve
 from gateway.serving import serving
-from gateway.tls_clients import ALICE, OTHER, Names, ask, client, close, once, refused, server_certificate
+from gateway.tls_clients import ALICE, OTHER, SERVERS, Names, ask, client, close, once, refused, server_certificate
 from inferbridge.config import ListenerTls
 from inferbridge.gateway.client_tls import ClientTls
 
@@ -88,6 +89,21 @@ def test_a_mismatched_pair_changes_nothing(tmp_path: Path, caplog: pytest.LogCap
     publish(tmp_path, "3", second, second)
     clock.time = 4.0
     assert serial(tls) == second.certificate.serial_number
+
+
+def test_it_is_known_when_the_certificate_expires(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Also after it was renewed without a client in between; in the last two weeks the log has a warning."""
+    clock, short = Clock(), server_certificate()
+    tls = ClientTls(publish(tmp_path, "1", short, short), now=clock)
+    assert 0 < tls.seconds_left() <= 86400
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert "tls.crt: the certificate expires at 20" in warning
+    days = datetime.timedelta(days=30)
+    long = SERVERS.issue("CN=localhost", usages=SERVER, valid=(-days, days))
+    publish(tmp_path, "2", long, long)
+    clock.time = 1.0
+    assert tls.seconds_left() > 29 * 86400
+    assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == 1
 
 
 def test_a_file_that_is_gone_changes_nothing(

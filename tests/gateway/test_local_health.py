@@ -237,3 +237,35 @@ def test_deadline_that_cannot_be_read_is_refused() -> None:
     call.send(request())
     call.sink.on_end()
     assert call.answer.status()[0] == Code.INVALID_ARGUMENT
+
+
+def test_a_watcher_follows_to_the_successor() -> None:
+    """When the services are built anew who watches hears of the new ones, in the same call, and of nothing twice."""
+    before, after = Readiness(a=True), Readiness(a=False, b=True)
+    calls = [open_call(before.services, WATCH) for _ in range(2)]
+    calls[0].send(request("a"))
+    after.services.succeed(before.services)
+    calls[1].send(request("b"))  # begun before, asked after
+    before.set("a", False)
+    after.set("a", True)
+    assert seen(calls[0]) == [Status.SERVING, Status.NOT_SERVING, Status.SERVING]
+    assert seen(calls[1]) == [Status.SERVING]
+    calls[1].sink.on_cancel()
+    after.set("b", False)
+    assert seen(calls[1]) == [Status.SERVING]
+    after.services.close()
+    assert calls[0].answer.status()[0] == Code.UNAVAILABLE
+
+
+def test_a_gateway_that_stops_serves_nothing_yet_answers() -> None:
+    """While it drains every service is NOT_SERVING to those who ask and to those who watch, whose calls go on."""
+    readiness = Readiness(a=True)
+    call = open_call(readiness.services, WATCH)
+    call.send(request("a"))
+    readiness.services.stopping()
+    readiness.set("a", True)
+    assert seen(call) == [Status.SERVING, Status.NOT_SERVING]
+    assert not call.answer.ended
+    for service in ("", "a"):
+        (message,) = unary(readiness.services, CHECK, request(service)).messages(RESPONSE)
+        assert message.status == Status.NOT_SERVING

@@ -101,6 +101,7 @@ def test_ready_with_one_upstream() -> None:
     assert answer.status == 200
     assert answer.json == {
         "ready": True, "reasons": [], "listening": ["127.0.0.1:8080"], "upstreams": {"good": True, "bad": False},
+        "stopping": False,
     }  # fmt: skip
 
 
@@ -109,6 +110,15 @@ def test_not_ready_says_why() -> None:
     answer = Port(listening=(), bad=dead(), worse=dead()).get("/readyz")
     assert (answer.status, answer.json["ready"]) == (503, False)
     assert answer.json["reasons"] == ["the listeners are not bound yet", "no upstream is ready: bad, worse"]
+
+
+def test_a_proxy_that_stops_is_not_ready() -> None:
+    """It is alive and started, but whoever sends traffic should do so elsewhere."""
+    port = Port(good=ready())
+    port.health.stopping = True
+    answer = port.get("/readyz")
+    assert (answer.status, answer.json["reasons"]) == (503, ["the proxy is stopping"])
+    assert port.get("/healthz").status == port.get("/startupz").status == 200
 
 
 def test_readiness_follows_the_upstream() -> None:

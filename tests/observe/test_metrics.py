@@ -81,10 +81,16 @@ def counted() -> Metrics:
         made.calls.ended(wrong)
     made.captured("file")
     made.capture_dropped("cloudevents", "queue")
+    made.abused("ping")
     made.upstream_up("triton", True)
     made.upstream_up('od"d\n', False)
     made.retried("triton", "goaway")
     made.watch("triton", _HalfOpen())
+    made.reloaded(success=True)
+    made.workers(3)
+    made.certificate("127.0.0.1:8443", lambda: 3600.0)
+    made.insecure_upstreams(2)
+    made.restarted()
     return made
 
 
@@ -125,7 +131,7 @@ def test_the_text_has_help_and_type_for_every_metric_and_no_other() -> None:
         assert text.count(f"# HELP {metric.name} {metric.help}\n") == 1
         assert text.count(f"# TYPE {metric.name} {kinds.get(metric.kind, metric.kind)}\n") == 1
     assert text.count("# TYPE ") == len(METRICS)
-    names = {line.partition("{")[0] for line in text.splitlines() if line[0] != "#"}
+    names = {re.split("[{ ]", line)[0] for line in text.splitlines() if line[0] != "#"}
     assert names == {one.name + ending for one in METRICS for ending in SAMPLES.get(one.kind, ("",))}
 
 
@@ -147,11 +153,17 @@ def test_both_formats_say_what_was_counted(read: Callable[[str], object]) -> Non
         **CALLS_COUNTED,
         ("inferbridge_captured_total", ("sink", "file")): 1.0,
         ("inferbridge_capture_dropped_total", ("reason", "queue"), ("sink", "cloudevents")): 1.0,
+        ("inferbridge_h2_abuse_total", ("kind", "ping")): 1.0,
         ("inferbridge_upstream_up", ("upstream", "triton")): 1.0,
         ("inferbridge_upstream_up", ("upstream", 'od"d\n')): 0.0,
         ("inferbridge_retries_total", ("reason", "goaway"), ("upstream", "triton")): 1.0,
         ("inferbridge_breaker_state", ("upstream", "triton")): 1.0,
         ("inferbridge_upstream_connections", ("upstream", "triton")): 3.0,
+        ("inferbridge_config_reloads_total", ("result", "success")): 1.0,
+        ("inferbridge_workers",): 3.0,
+        ("inferbridge_tls_cert_expiry_seconds", ("listener", "127.0.0.1:8443")): 3600.0,
+        ("inferbridge_tls_insecure_upstreams",): 2.0,
+        ("inferbridge_worker_restarts_total",): 1.0,
     }
     assert {one.name: set(one.labels) for one in samples} == {
         metric.name + ending: set(metric.labels)
@@ -171,6 +183,15 @@ def test_a_label_that_grows_ends_in_other() -> None:
     assert counts[OTHER] == 7
     assert sum(counts.values()) == AUTH.series + 7
     assert len(made._auth._children) == AUTH.series + 1, "what has no series of its own takes no memory either"
+
+
+def test_an_upstream_that_is_gone_has_no_number() -> None:
+    """After a reload only the upstreams that there are say whether they are up."""
+    made = counted()
+    made.upstreams(["triton", "new"])
+    text = made.text().decode()
+    assert 'inferbridge_upstream_up{upstream="triton"}' in text
+    assert text.count("inferbridge_upstream_up{") == 1
 
 
 def test_proxies_in_one_process_do_not_share_numbers() -> None:

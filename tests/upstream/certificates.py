@@ -30,8 +30,9 @@ def _name(common: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
 
 
-def _builder(subject: str, issuer: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
+def _builder(subject: str, issuer: str, key: ec.EllipticCurvePrivateKey, age: int = 0) -> x509.CertificateBuilder:
+    """Valid from a day ago to a day from now, `age` days earlier."""
+    now = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=age)
     return (
         x509.CertificateBuilder()
         .subject_name(_name(subject))
@@ -69,11 +70,11 @@ def _authority(folder: Path, name: str) -> ec.EllipticCurvePrivateKey:
     return key
 
 
-def _leaf(folder: Path, name: str, authority: ec.EllipticCurvePrivateKey) -> None:
+def _leaf(folder: Path, name: str, authority: ec.EllipticCurvePrivateKey, age: int = 0) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))])
     issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key())
-    builder = _builder(name, "ca", key).add_extension(names, critical=False).add_extension(issuer, critical=False)
+    builder = _builder(name, "ca", key, age).add_extension(names, critical=False).add_extension(issuer, critical=False)
     _write(folder, name, key, builder.sign(authority, hashes.SHA256()))
 
 
@@ -83,4 +84,5 @@ def make_certificates(folder: Path) -> Certificates:
     authority = _authority(folder, "ca")
     _leaf(folder, "server", authority)
     _leaf(folder, "client", authority)
+    _leaf(folder, "expired", authority, age=5)
     return Certificates(folder)

@@ -390,5 +390,5 @@ async def test_close_fails_what_is_in_flight_or_connecting(opened: OpenPool) -> 
             error = await recorder.failure()
             assert (error.code, error.message) == (
                 Code.UNAVAILABLE,
-                f"{server.url}: the connection pool is closed",
+                f"{server.url}: the gateway is stopping",
             )

@@ -451,7 +451,7 @@ async def test_close_fails_what_is_in_flight_or_waiting(opened: OpenPool) -> Non
             error = await recorder.failure()
             assert (error.code, error.message) == (
                 Code.UNAVAILABLE,
-                f"{server.url}: the connection pool is closed",
+                f"{server.url}: the gateway is stopping",
             )
 
 

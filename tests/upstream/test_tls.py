@@ -77,9 +77,9 @@ async def test_an_untrusted_server(opened: OpenPool, certificates: Certificates,
     await accepted.answer()
 
 
-def _server_context(certificates: Certificates) -> ssl.SSLContext:
+def _server_context(certificates: Certificates, name: str = "server") -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificates.path("server.crt"), certificates.path("server.key"))
+    context.load_cert_chain(certificates.path(f"{name}.crt"), certificates.path(f"{name}.key"))
     return context
 
 
@@ -92,6 +92,28 @@ async def test_https(opened: OpenPool, certificates: Certificates) -> None:
             pool.send(GET, recorder)
             assert (await recorder.answer()).body == b"ok"
         assert server.connections == 1
+
+
+@pytest.mark.parametrize("expired", [False, True])
+async def test_renewed_authorities_count_from_the_next_connection(
+    expired: bool, opened: OpenPool, certificates: Certificates, tmp_path: Path
+) -> None:
+    """A pool that refuses a server trusts it when the file of authorities has changed; an expired one it never does."""
+    authorities = tmp_path / "service-ca.crt"
+    authorities.write_bytes(certificates.content("other.crt"))
+    async with h1_server(tls=_server_context(certificates, "expired" if expired else "server")) as server:
+        pool = opened(server.url, tls=TlsSettings(ca_file=str(authorities)))
+        before, after = Recorder(), Recorder()
+        pool.send(GET, before)
+        assert "certificate refused" in (await before.failure()).message
+        renewed = tmp_path / "renewed"
+        renewed.write_bytes(certificates.content("ca.crt"))
+        renewed.replace(authorities)
+        pool.send(GET, after)
+        if expired:
+            assert "certificate refused: certificate has expired" in (await after.failure()).message
+        else:
+            assert (await after.answer()).body == b"ok"
 
 
 async def test_the_server_name_can_be_set(opened: OpenPool, certificates: Certificates) -> None:

@@ -2,16 +2,18 @@
 
 from inferbridge.config.load import EXIT_CODE, SettingsError, load_settings, parse_upstream
 from inferbridge.config.sources import Flags, environment_names
-from inferbridge.config.values import AccessLog, Admin, Listener, ListenerTls, Log, Settings, Upstream
+from inferbridge.config.values import AccessLog, Admin, Drain, Listener, ListenerTls, Log, Reload, Settings, Upstream
 
 __all__ = [
     "EXIT_CODE",
     "AccessLog",
     "Admin",
+    "Drain",
     "Flags",
     "Listener",
     "ListenerTls",
     "Log",
+    "Reload",
     "Settings",
     "SettingsError",
     "Upstream",

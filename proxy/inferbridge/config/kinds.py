@@ -132,21 +132,22 @@ class FilePath:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A number with a unit, positive and at most `maximum`, counted in the first unit of its kind."""
+    """A number with a unit, positive (or `zero`) and at most `maximum`, counted in the first unit of its kind."""
 
     maximum: float
     grammar: re.Pattern[str]
     units: Mapping[str, float]
     example: str
+    zero: bool = False
 
     def read(self, reader: SettingsReader, node: Node, where: str) -> float | None:
         found = self.grammar.fullmatch(node.text if isinstance(node, Scalar) else "")
         value = float(found[1]) * self.units[found[2]] if found else 0.0
-        if 0 < value <= self.maximum:
+        if 0 < value <= self.maximum or (found and self.zero and value == 0):
             return self._exact(value)
         units = ", ".join(filter(None, self.units))
         wrong = (
-            f"must be more than 0 and at most {self.maximum:.0f}"
+            f"must be {'' if self.zero else 'more than 0 and '}at most {self.maximum:.0f}"
             if found
             else f"must be like {self.example} (units: {units})"
         )
@@ -176,9 +177,9 @@ def parse_size(text: str) -> int:
     return int(found[1]) * _SIZES[found[2]] if found else 0
 
 
-def duration(maximum: float) -> Measure:
-    """A time in seconds such as 30s or 500ms."""
-    return Measure(maximum, _DURATION, _DURATIONS, "30s")
+def duration(maximum: float, *, zero: bool = False) -> Measure:
+    """A time in seconds such as 30s or 500ms; 0s only with `zero`."""
+    return Measure(maximum, _DURATION, _DURATIONS, "30s", zero)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,14 +36,15 @@ def load_settings(
     environment: Mapping[str, str],
     flags: Flags,
     runtimes: Mapping[str, Collection[str]],
+    text: bytes | None = None,
 ) -> Settings:
     """The settings of a configuration file, the environment and the flags, the later ones counting more.
 
-    `runtimes` gives every known runtime with the protocols it speaks (`rest`, `grpc`). Raises `SettingsError` with
-    all problems.
+    `text` is what the file held, for who has read it already. `runtimes` gives every known runtime with the protocols
+    it speaks (`rest`, `grpc`). Raises `SettingsError` with all problems.
     """
     problems = Problems()
-    tree = file_tree(file, environment, problems) if file is not None else None
+    tree = file_tree(file, environment, problems, text) if file is not None else None
     unfilled = problems.sorted()
     if file is not None and tree is None:
         raise SettingsError(unfilled)

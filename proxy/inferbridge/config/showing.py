@@ -48,6 +48,8 @@ def _plain(value: object) -> object:
     match value:
         case None | bool() | int() | float() | str():
             return value
+        case Listener(transparent=True):
+            return {"address": str(value), "transparent": True}
         case Path() | Listener() | Address() | Endpoint():
             return str(value)
         case tuple() | list() | frozenset():

@@ -37,6 +37,7 @@ class Flags:
     log_format: str | None = None
     access_log: bool | None = None
     admin: str | None = None
+    workers: str | None = None
 
 
 def environment_names() -> dict[str, Key]:
@@ -52,10 +53,10 @@ def _keys(record: Record[object], before: Key = ()) -> Iterator[Key]:
             yield (*before, name)
 
 
-def file_tree(path: Path, environment: Mapping[str, str], problems: Problems) -> Node | None:
-    """The tree of a configuration file, with `${VARIABLE}` filled in."""
+def file_tree(path: Path, environment: Mapping[str, str], problems: Problems, text: bytes | None = None) -> Node | None:
+    """The tree of a configuration file, read unless `text` is given, with `${VARIABLE}` filled in."""
     try:
-        text = path.read_bytes()
+        text = path.read_bytes() if text is None else text
     except OSError as error:
         problems.add(Mark(str(path), OUTSIDE, OUTSIDE), f"cannot read the configuration: {error.strerror}")
         return None
@@ -133,6 +134,7 @@ def flags_tree(flags: Flags, problems: Problems) -> Node:
         ("--log-format", ("log", "format"), _one(flags.log_format)),
         ("--access-log", ("access_log", "enabled"), _one(flags.access_log)),
         ("--admin", ("admin", "listen"), _one(flags.admin)),
+        ("--workers", ("workers",), _one(flags.workers)),
         *_limits(flags.limit, problems),
     ]
     tree: Node = MapNode((), Mark("flags", OUTSIDE, OUTSIDE))

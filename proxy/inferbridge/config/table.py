@@ -3,8 +3,8 @@
 from inferbridge.config.auth import AUTH, secret
 from inferbridge.config.capture import CAPTURE
 from inferbridge.config.kinds import Choice, Count, Field, FilePath, ListOf, Record, Switch, Text, duration, size
-from inferbridge.config.upstreams import Upstreams, parse_listener
-from inferbridge.config.values import AccessLog, Admin, ListenerTls, Log, Settings
+from inferbridge.config.upstreams import Listens, Upstreams, parse_listener
+from inferbridge.config.values import AccessLog, Admin, Drain, ListenerTls, Log, Reload, Settings
 from inferbridge.gateway.limits import Limits
 
 _MOST = 1 << 40
@@ -46,9 +46,7 @@ LIMITS = Record(
 SETTINGS = Record(
     Settings,
     {
-        "listen": Field(
-            ListOf(Text(parse_listener, r":[0-9]+$")), "Where to listen, host:port; port 0 is any free one."
-        ),
+        "listen": Field(ListOf(Listens()), "Where to listen, host:port, or a map; port 0 is any free one."),
         "upstreams": Field(Upstreams(), "The runtimes to send to, each `runtime=URL` or a map."),
         "limits": Field(LIMITS, "What a client or a runtime may send at most."),
         "lossy": Field(
@@ -102,6 +100,25 @@ SETTINGS = Record(
             "A port of its own for health, metrics, versions and these settings without their secrets.",
         ),
         "capture": Field(CAPTURE, "What calls said on both sides, for a sample of them and for those that fail."),
+        "drain": Field(
+            Record(
+                Drain,
+                {
+                    "delay": Field(
+                        duration(_DAY, zero=True),
+                        "From not being ready to taking no new clients; 5s with an admin port, else none.",
+                    ),
+                    "timeout": Field(duration(_DAY, zero=True), "How long calls in flight may then go on."),
+                },
+                "drain",
+            ),
+            "How the proxy stops on SIGTERM.",
+        ),
+        "reload": Field(
+            Record(Reload, {"watch": Field(Switch(), "Whether to do so when the file changes.")}, "reload"),
+            "Reading this file again while serving; SIGHUP always does.",
+        ),
+        "workers": Field(Count(1, 256), "Processes that share the listeners; each uses one core."),
     },
     "the configuration",
 )

@@ -1,7 +1,7 @@
 """Reads upstreams: `runtime=URL` in one text, or a map with every setting."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from inferbridge.auth.settings import UpstreamCredentials
@@ -14,6 +14,7 @@ from inferbridge.config.kinds import (
     Record,
     Schema,
     SettingsReader,
+    Switch,
     Text,
     duration,
     name,
@@ -41,6 +42,32 @@ def parse_listener(text: str) -> Listener:
     if not colon or not port.isascii() or not port.isdecimal() or int(port) > 65535 or set(host) & set("/@ []"):
         raise ValueError("must be host:port, such as 127.0.0.1:8080")
     return Listener(host, int(port))
+
+
+def _listener(address: Listener, transparent: bool = False) -> Listener:
+    return replace(address, transparent=transparent)
+
+
+_ADDRESS = Text(parse_listener, r":[0-9]+$")
+_LISTENER = Record(
+    _listener,
+    {
+        "address": Field(_ADDRESS, "host:port; port 0 is any free one.", required=True),
+        "transparent": Field(Switch(), "Whether connections to upstreams are redirected here."),
+    },
+    "the listener",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Listens:
+    """One listener: its address, or a map."""
+
+    def read(self, reader: SettingsReader, node: Node, where: str) -> Listener | None:
+        return (_LISTENER if isinstance(node, MapNode) else _ADDRESS).read(reader, node, where)
+
+    def schema(self) -> Schema:
+        return {"anyOf": [_ADDRESS.schema(), _LISTENER.schema()]}
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,9 @@ from inferbridge.secret import Secret
 from inferbridge.upstream.address import Address, Endpoint
 from inferbridge.upstream.tls import TlsSettings
 
+DRAIN_DELAY = 5.0
+"""Seconds in which whoever sends traffic here should have noticed that the proxy is not ready any more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Listener:
@@ -22,6 +25,8 @@ class Listener:
 
     host: str
     port: int
+    transparent: bool = False
+    """Connections are redirected here by the kernel, and go to the upstream that their clients meant."""
 
     @property
     def loopback(self) -> bool:
@@ -125,6 +130,24 @@ class Admin:
 
 
 @dataclass(frozen=True, slots=True)
+class Drain:
+    """How the proxy stops."""
+
+    delay: float | None = None
+    """Seconds between not being ready and taking no new clients; None: as long as it makes sense."""
+    timeout: float = 30.0
+    """Seconds that calls in flight have from then on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """When the configuration is read again; on SIGHUP it always is."""
+
+    watch: bool = True
+    """Also when its file changes."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything the proxy is told."""
 
@@ -141,6 +164,17 @@ class Settings:
     access_log: AccessLog = AccessLog()
     admin: Admin = Admin()
     capture: CaptureSettings = field(default_factory=CaptureSettings)
+    drain: Drain = Drain()
+    reload: Reload = Reload()
+    workers: int = 1
+    """Processes that serve the same listeners."""
+
+    @property
+    def drain_delay(self) -> float:
+        """Seconds; by itself 5 where there is an admin port, and none where nobody could look at it."""
+        if self.drain.delay is not None:
+            return self.drain.delay
+        return DRAIN_DELAY if self.admin.listen is not None else 0.0
 
     @property
     def policy(self) -> Policy:

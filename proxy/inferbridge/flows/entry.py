@@ -60,14 +60,15 @@ class Entry(GatewayAddon):
         if path and path != self._path:  # mitmproxy sets the old value again after an error
             self._read(path)
 
-    def client_connected(self, client: Client) -> None:
+    async def client_connected(self, client: Client) -> None:
         """Its calls are shown with what is known of it."""
-        super().client_connected(client)
+        await super().client_connected(client)
         if self.keeper is not None:
             self.keeper.connected(client)
 
     def client_disconnected(self, client: Client) -> None:
         """It makes no more calls."""
+        super().client_disconnected(client)
         if self.keeper is not None:
             self.keeper.disconnected(client)
 

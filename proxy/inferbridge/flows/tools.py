@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -89,14 +90,18 @@ async def _show(settings: Settings | None, look: Look) -> None:
         master.addons.add(_Started(master, settings))
     listening: dict[str, Any] = {"server": False, "confdir": str(addon.state_folder())}
     if settings is not None:
-        addresses = [(listener.host, listener.port) for listener in settings.listen]
         # who may connect is for our own settings to say
-        listening = {**addon.listening_options(addresses, settings.limits, addon.state_folder()), "block_global": False}
+        listening = {
+            **addon.listening_options(settings.listen, settings.limits, addon.state_folder()),
+            "block_global": False,
+        }
     master.options.update(**listening, **look.options)
     if look.only is not None:
         choose(master.addons, look.only)
     try:
-        with addon.signals(master.shutdown, getattr(master, "prompt_for_exit", None)):
+        end = master.shutdown
+        interrupt = getattr(master, "prompt_for_exit", None) or end
+        with addon.signals({signal.SIGINT: interrupt, signal.SIGTERM: end}):
             await master.run()
     finally:
         proxyserver = master.addons.get("proxyserver")

@@ -36,6 +36,8 @@ class RequestHead:
     """Who calls; the guard finds out, and takes the credential out of `headers`."""
     token: Secret | None = None
     """The client's own credential, for runtimes that are to get it."""
+    destination: tuple[str, ...] = ()
+    """Names of the upstreams that alone may serve the call; empty for any."""
     memo: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
     """What the application has made of this head. A client that sends the same head again is given the same object."""
 

@@ -8,6 +8,7 @@ from inferbridge.auth.build import OPEN, chain
 from inferbridge.auth.failures import Failures
 from inferbridge.auth.outgoing import Outgoing
 from inferbridge.auth.presented import Reader
+from inferbridge.auth.rates import RateLimiter
 from inferbridge.auth.rules import Authorizer
 from inferbridge.auth.settings import AuthSettings
 from inferbridge.bridge.chat_template import ChatTemplate
@@ -46,9 +47,17 @@ _ABOUT = frozenset({"server_ready", "server_metadata", "model_list"})
 """Operations about a runtime, which nearly every API can say."""
 
 
-def settings(file: Path | None, environment: Mapping[str, str] | None = None, flags: Flags | None = None) -> Settings:
-    """The settings of a file, the environment and flags; raises `SettingsError` with all problems."""
-    return load_settings(file, environment or {}, flags or Flags(), RUNTIMES)
+def settings(
+    file: Path | None,
+    environment: Mapping[str, str] | None = None,
+    flags: Flags | None = None,
+    text: bytes | None = None,
+) -> Settings:
+    """The settings of a file, the environment and flags; raises `SettingsError` with all problems.
+
+    `text` is what the file held, for who has read it already.
+    """
+    return load_settings(file, environment or {}, flags or Flags(), RUNTIMES, text)
 
 
 def application(settings: Settings, counters: Counters = NO_COUNTERS) -> Guard:
@@ -79,8 +88,8 @@ def _written_by_us(settings: Settings, auth: AuthSettings) -> frozenset[str]:
     return frozenset({auth.forward.subject, auth.forward.groups, *own} - {""})
 
 
-def service(settings: Settings, counters: Counters = NO_COUNTERS) -> GatewayService:
-    """What the guard stands before."""
+def service(settings: Settings, counters: Counters = NO_COUNTERS, limiter: RateLimiter | None = None) -> GatewayService:
+    """What the guard stands before; `limiter` knows what callers have left of their rates."""
     targets = [target for upstream in settings.upstreams for target in _targets(upstream, settings, counters)]
     apis = [api for api in APIS.values() if _is_served(api, targets)]
     served = [api for api in apis if "grpc" in protocols(api)]
@@ -89,7 +98,7 @@ def service(settings: Settings, counters: Counters = NO_COUNTERS) -> GatewayServ
     probes = _probes(targets)
     local = LocalServices(sets, _states(_served_services(targets), probes))
     authorizer = Authorizer(settings.auth.rules if settings.auth else ())
-    service = GatewayService(targets, APIS, settings.policy, settings.limits, local, authorizer, counters)
+    service = GatewayService(targets, APIS, settings.policy, settings.limits, local, authorizer, counters, limiter)
     own = (*(methods(api.name) for api in served), *(made for _, made in rest_apis))
     known = methods_of((Methods(grpc_services()), *_variants(served, targets), *own), _idempotent(served).__contains__)
     service.connect = ConnectGateway(known, settings.limits, service.open, service.lost_in_message)

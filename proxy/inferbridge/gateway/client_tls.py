@@ -18,6 +18,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from inferbridge.gateway.client_certificate import is_for_clients, read_certific
 from inferbridge.secret import Secret
 
 LOOK_SECONDS = 1.0
+EXPIRES_SOON = timedelta(days=14)
 CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES:!aNULL:!SHA1"
 """Of TLS 1.2, forward secret; those of TLS 1.3 are not chosen here."""
 _ALPN = frozenset({b"h2", b"http/1.1"})
@@ -57,6 +59,7 @@ class ClientTls:
         self._looked = now()
         self._contents = _read(settings)
         self._context = _context(settings, self._contents)
+        self._expires = self._expiry()
         self._complaint = ""
 
     @property
@@ -64,15 +67,31 @@ class ClientTls:
         """Whether clients are asked for certificates."""
         return self._settings.client_ca is not None
 
+    def seconds_left(self) -> float:
+        """Until the certificate that clients are shown expires; negative when it has."""
+        self._look_again()
+        return (self._expires - datetime.now(UTC)).total_seconds()
+
+    def _expiry(self) -> datetime:
+        """When that will be. It is said in the log when it is soon."""
+        expires = x509.load_pem_x509_certificates(self._contents.certificate)[0].not_valid_after_utc
+        left = expires - datetime.now(UTC)
+        if left < EXPIRES_SOON:
+            _log.warning("TLS file %s: the certificate expires at %s", self._settings.certificate, expires.isoformat())
+        return expires
+
     def connection(self) -> SSL.Connection:
         """The server's side of a handshake that is to come."""
+        self._look_again()
+        connection = SSL.Connection(self._context)
+        connection.set_accept_state()
+        return connection
+
+    def _look_again(self) -> None:
         now = self._now()
         if now - self._looked >= LOOK_SECONDS:
             self._looked = now
             self._look()
-        connection = SSL.Connection(self._context)
-        connection.set_accept_state()
-        return connection
 
     def _look(self) -> None:
         try:
@@ -80,6 +99,7 @@ class ClientTls:
             if contents != self._contents:
                 self._contents = contents  # broken ones are not tried again either
                 self._context = _context(self._settings, contents)
+                self._expires = self._expiry()
                 _log.info("%s: the renewed files are used from now on", self._settings.certificate)
             self._complaint = ""
         except (OSError, ValueError) as error:

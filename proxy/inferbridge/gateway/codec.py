@@ -56,6 +56,12 @@ class ServerCodec(Protocol):
     def reset(self, stream: int) -> None:
         """Cut the answer so that the client can tell."""
 
+    def drain(self) -> None:
+        """Ask the client to take further calls elsewhere; those that it sends all the same are still served."""
+
+    def leave(self) -> None:
+        """Take no further call, and close when those in flight are answered."""
+
     def queued(self, stream: int) -> int:
         """Bytes of the answer that wait for the client's flow-control window."""
 

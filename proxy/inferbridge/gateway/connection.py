@@ -189,6 +189,8 @@ class ClientConnection:
         """The socket takes no more output for now."""
         self._taken = 0
         """Bytes of output so far."""
+        self._drains = False
+        self._leaves = False
         self._handlers: dict[type[Event], Callable[[Any], None]] = {
             RequestOpened: self._on_opened,
             RequestData: self._on_data,
@@ -206,6 +208,11 @@ class ClientConnection:
         self._counters.abused(kind)
 
     @property
+    def calls(self) -> int:
+        """Calls in flight."""
+        return len(self._calls)
+
+    @property
     def codec(self) -> ServerCodec:
         """The codec of this connection; there is one as soon as there is a call."""
         assert self._codec is not None
@@ -214,7 +221,44 @@ class ClientConnection:
     @property
     def closing(self) -> bool:
         """Close the connection now; true only once the output has been taken."""
-        return self._gone or (self._codec is not None and self._codec.closing)
+        return self._gone or (self._leaves if self._codec is None else self._codec.closing)
+
+    # From whoever stops the gateway
+
+    def drain(self) -> None:
+        """Ask the client to take further calls elsewhere; those that it sends all the same are still served."""
+        self._drains = True
+        if self._codec is not None:
+            self._codec.drain()
+        self.wake()
+
+    def leave(self) -> None:
+        """Take no further call, and close when those in flight are answered."""
+        self._drains = self._leaves = True
+        if self._codec is not None:
+            self._codec.leave()
+        self.wake()
+
+    def end(self, error: BridgeError) -> None:
+        """End every call with an error in the client's dialect; one whose answer has begun is cut. Never raises."""
+        for call in list(self._calls.values()):
+            if call.answer is None or call.refused:
+                continue
+            call.failing(error)
+            sink, call.sink = call.sink, None
+            started = call.answer.started
+            call.answer.mute()
+            self._cancel_sink(sink)
+            if started:
+                self.cut(call)
+            else:
+                self._refuse(call, error)
+        self.wake()
+
+    def marked(self, matters: Callable[[RequestHead | None], bool] = lambda _: True) -> Callable[[], bool]:
+        """Asks later whether any of the calls that are in flight now, and matter, still is."""
+        calls = [call for call in self._calls.values() if matters(call.head)]
+        return lambda: any(self._calls.get(call.stream) is call for call in calls)
 
     # From the client
 
@@ -241,6 +285,8 @@ class ClientConnection:
             return b""
         self._codec = self._http2() if protocol == "http2" else Http1Codec(self._limits, self._peer)
         data, self._unknown = self._unknown, b""
+        if self._drains:
+            self._codec.drain()
         return data
 
     def _pump(self, codec: ServerCodec, data: bytes) -> None:

@@ -137,6 +137,7 @@ class Guard:
             head.certificate,
             identity,
             token.secret if token is not None else None,
+            head.destination,
         )
 
     def _ask(self, caller: _Caller, found: Question, responder: Responder) -> RequestSink:

@@ -79,6 +79,8 @@ class Http1Codec:
         self._answer: _Answer | None = None
         """None between requests."""
         self._keep_alive = True
+        self._draining = False
+        """The next answer is the last one."""
         self._may_continue = False
         self._output: list[Buffer] = []
 
@@ -133,7 +135,7 @@ class Http1Codec:
         self._request = request
         if request is not None:
             self._phase = _Phase.BODY
-            self._keep_alive = request.keep_alive
+            self._keep_alive = request.keep_alive and not self._draining
             self._may_continue = request.expects_continue and request.head.version == "1.1"
             self._body_left = request.length or 0
             self._chunked = ChunkedDecoder(self._limits.header_bytes) if request.length is None else None
@@ -269,6 +271,15 @@ class Http1Codec:
         if self._current(stream) is not None:
             self._turn_deaf()
             self._answer = None
+
+    def drain(self) -> None:
+        self._draining = True
+        self._keep_alive = False
+
+    def leave(self) -> None:
+        self.drain()
+        if self._answer is None and self._reader is None and not self.unread:
+            self._turn_deaf()  # nothing of a request has come
 
     def _answered(self) -> None:
         self._answer = None

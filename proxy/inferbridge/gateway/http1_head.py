@@ -42,6 +42,8 @@ class Peer:
     tls: bool = False
     certificate: ClientCertificate | None = None
     """Verified by TLS."""
+    destination: tuple[str, ...] = ()
+    """Names of the upstreams that the client was connecting to, where the listener is transparent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,7 @@ class HeadReader:
             tls=self._peer.tls,
             peer=self._peer.address,
             certificate=self._peer.certificate,
+            destination=self._peer.destination,
         )
         keep_alive = _keep_alive(connection, version) if connection else version == "1.1"
         return Http1Request(head, _body_length(special, version), keep_alive, _expects(special), block)

@@ -8,6 +8,10 @@ the client's windows do not admit yet waits in `queue` and leaves, in order, as 
 Errors come in three sizes: a malformed or oversized request is answered on its stream; a call beyond the limit is
 refused with RST_STREAM, and nobody hears of it; a broken connection cancels its calls and ends in GOAWAY. So does one
 whose client sends more than a client in good faith (`http2_abuse`).
+
+A server that stops says so in two steps (RFC 9113 §6.8): GOAWAY with the highest stream there can be, upon which the
+client opens no more calls, then, when those that were on their way have come, GOAWAY with the last one served. h2 would
+take either for the end of everything, so both are written past it.
 """
 
 from collections import deque
@@ -32,7 +36,7 @@ from inferbridge.gateway.http1_head import Peer
 from inferbridge.gateway.http2_abuse import Abuse, Kind, Meter, MeteredConnection
 from inferbridge.gateway.http2_head import HeadTooLarge, RawFields, request_head
 from inferbridge.gateway.limits import Limits
-from inferbridge.upstream.frames import DATA, frame_header
+from inferbridge.upstream.frames import DATA, GOAWAY, LAST_STREAM_ID, frame_header
 
 _RESET_WINDOW = 200
 """Calls over which premature resets are counted; when more than half of them are, the client is told to calm down."""
@@ -101,6 +105,9 @@ class Http2Codec:
         self._streams: dict[int, _Stream] = {}
         self._closing = False
         self._client_leaves = False
+        self._drains = False
+        self._leaves = False
+        """No call is accepted any more."""
         self._touched: dict[int, None] = {}
         """Streams that may have something to send, in order."""
         self._premature: deque[bool] = deque(maxlen=_RESET_WINDOW)
@@ -121,7 +128,7 @@ class Http2Codec:
 
     @property
     def closing(self) -> bool:
-        return self._closing or (self._client_leaves and not self._streams)
+        return self._closing or ((self._client_leaves or self._leaves) and not self._streams)
 
     # Request side
 
@@ -164,7 +171,7 @@ class Http2Codec:
 
     def _on_request(self, event: h2.events.RequestReceived, events: list[Event]) -> None:
         stream_id = event.stream_id
-        if len(self._streams) >= self._limits.streams:
+        if self._leaves or len(self._streams) >= self._limits.streams:
             self._refuse_stream(stream_id, events)
             return
         try:
@@ -315,6 +322,20 @@ class Http2Codec:
     @property
     def waiting(self) -> int:
         return sum(state.queued for state in self._streams.values())
+
+    def drain(self) -> None:
+        if not self._drains and not self._closing:
+            self._drains = True
+            self._go_away(LAST_STREAM_ID)
+
+    def leave(self) -> None:
+        if not self._leaves and not self._closing:
+            self._drains = self._leaves = True
+            self._go_away(self._connection.highest_inbound_stream_id)
+
+    def _go_away(self, last_stream: int) -> None:
+        payload = last_stream.to_bytes(4) + _ERRORS.NO_ERROR.to_bytes(4)
+        self._output += (self._connection.data_to_send(), frame_header(len(payload), GOAWAY, 0, 0), payload)
 
     def queued(self, stream: int) -> int:
         state = self._streams.get(stream)

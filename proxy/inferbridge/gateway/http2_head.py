@@ -39,6 +39,7 @@ def request_head(raw: RawFields, limits: Limits, peer: Peer) -> RequestHead:
         tls=peer.tls,
         peer=peer.address,
         certificate=peer.certificate,
+        destination=peer.destination,
     )
     _check_sizes(raw, target, limits, head)
     return head

@@ -50,8 +50,13 @@ class GatewayLayer(Layer):
         take_over: TakeOver | None = None,
         certificate: Callable[[], ClientCertificate | None] = lambda: None,
         counters: Counters = NO_COUNTERS,
+        opened: Callable[[ClientConnection], None] = lambda _: None,
+        destination: tuple[str, ...] = (),
     ) -> None:
-        """`certificate` is asked after the handshake for what TLS has verified of the client."""
+        """`certificate` is asked after the handshake for what TLS has verified; `opened` hears of the connection.
+
+        `destination` names the upstreams that the client was connecting to, if it does not mean the gateway.
+        """
         super().__init__(context)
         self._application = application
         self._limits = limits
@@ -59,6 +64,8 @@ class GatewayLayer(Layer):
         self._take_over = take_over
         self._certificate = certificate
         self._counters = counters
+        self._opened = opened
+        self._destination = destination
         self._connection: ClientConnection | None = None
         self._awaits_turn = False
         self._closing = False
@@ -103,8 +110,9 @@ class GatewayLayer(Layer):
         client = self.context.client
         host, port, *_ = client.peername or ("", 0)
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        peer = Peer(address, tls=bool(client.tls), certificate=self._certificate())
+        peer = Peer(address, tls=bool(client.tls), certificate=self._certificate(), destination=self._destination)
         connection = ClientConnection(self._application, self._limits, self._wake, peer, client.alpn, self._counters)
+        self._opened(connection)
         self._hand_over(connection)
         return connection
 

@@ -208,8 +208,12 @@ class GatewayService:
         """End what the gateway answers itself, and close the pools."""
         if self.local is not None:
             self.local.close()
-        for target in self.targets:
-            await target.pool.close()
+        await self.close_pools()
+
+    async def close_pools(self) -> None:
+        """Let go of the runtimes; calls that they still work on fail with UNAVAILABLE."""
+        for pool in {id(target.pool): target.pool for target in self.targets}.values():
+            await pool.close()
 
     def _dialect(self, head: RequestHead) -> str:
         """How errors are worded where the path begins, whether there is an endpoint or not."""
@@ -225,16 +229,15 @@ class GatewayService:
         return route
 
     def _find_route(self, head: RequestHead) -> Route:
-        grpc, limits = is_grpc(head), self.limits
-        if grpc:
-            match = self._rpc(head.target)
-        else:
-            match = owner(self._rest(head.method, head.target), self.targets, self._apis)
+        grpc, limits, reachable = is_grpc(head), self.limits, self.targets
+        if head.destination:
+            reachable = [target for target in self.targets if target.name in head.destination]
+        match = self._rpc(head.target) if grpc else owner(self._rest(head.method, head.target), reachable, self._apis)
         deadline = allowed(head.headers)
         timeout = limits.call_seconds if deadline is None else min(limits.call_seconds, deadline)
         crossing = crossing_headers(head.headers)
         protocol = "grpc" if grpc else "rest"
-        targets = tuple(able(self.targets, self._apis, match, protocol))
+        targets = tuple(able(reachable, self._apis, match, protocol))
         endpoint = match.endpoint
         permit = self._authorizer.permit(head.identity, match.api.name, endpoint.name, endpoint.operation)
         body_limit = limits.message_bytes + PREFIX_BYTES if grpc else limits.body_bytes
@@ -254,7 +257,7 @@ class GatewayService:
             header(head.headers, MODEL_HEADER) or "",
             template(match, protocol),
             bounded(match.variables.get("model", "")),
-            sources(match, targets, self.targets, hides=permit.inspects),
+            sources(match, targets, reachable, hides=permit.inspects),
             self._only_way(match, protocol, targets),
             int(header(head.headers, "content-length") or 0),
         )

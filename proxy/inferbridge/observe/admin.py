@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
+from typing import Protocol
 
 import orjson
 
@@ -12,8 +13,9 @@ from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.values import Buffer, Headers, header
 from inferbridge.gateway.application import RequestHead, RequestSink, Responder
 from inferbridge.gateway.limits import Limits
-from inferbridge.observe.health import Health, Report
-from inferbridge.observe.metrics import OPENMETRICS_TYPE, TEXT_TYPE, Metrics
+from inferbridge.observe.health import Report
+from inferbridge.observe.metrics import OPENMETRICS_TYPE, TEXT_TYPE
+from inferbridge.observe.versions import Versions
 
 log = logging.getLogger(__name__)
 
@@ -41,19 +43,46 @@ def _json(status: int, value: object) -> Page:
     return Page(status, orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE))
 
 
+class Reporter(Protocol):
+    """Knows how the proxy is."""
+
+    listening: tuple[str, ...]
+    """Where clients can connect; empty before they can."""
+
+    def ask(self, then: Callable[[Report], None]) -> None:
+        """Call `then` with the report, soon."""
+
+
+class Numbers(Protocol):
+    """Knows the metrics, as they were when a `Reporter` was last asked, or better."""
+
+    versions: Versions
+
+    def upstream_up(self, upstream: str, up: bool) -> None:
+        """What the report says of an upstream."""
+
+    def text(self) -> bytes:
+        """In Prometheus' text format."""
+
+    def openmetrics(self) -> bytes:
+        """As OpenMetrics."""
+
+
 class Admin:
     """Serves the pages; `config` is the settings without their secrets."""
 
-    def __init__(self, health: Health, metrics: Metrics, config: Mapping[str, object]) -> None:
+    def __init__(self, health: Reporter, metrics: Numbers, config: Mapping[str, object]) -> None:
         self._health = health
         self._metrics = metrics
+        self.config = config
+        """As it is in force."""
         self._pages: Mapping[str, Show] = {
             "/healthz": _at_once(lambda: _json(200, {"status": "ok"})),
             "/readyz": self._ready,
             "/startupz": _at_once(self._started),
             "/metrics": self._scrape,
             "/version": _at_once(lambda: _json(200, asdict(metrics.versions))),
-            "/config": _at_once(lambda: _json(200, config)),
+            "/config": _at_once(lambda: _json(200, self.config)),
         }
 
     def open(self, head: RequestHead, responder: Responder) -> RequestSink:

@@ -9,7 +9,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from inferbridge.observe import calls
-from inferbridge.observe.metrics import AUTH, BUILD_INFO, CAPTURE_DROPPED, CAPTURED, LOST_FIELDS, UPSTREAM_UP
+from inferbridge.observe.metrics import (
+    ABUSE,
+    AUTH,
+    BREAKER_STATE,
+    BUILD_INFO,
+    CAPTURE_DROPPED,
+    CAPTURED,
+    CERTIFICATE,
+    CONNECTIONS,
+    INSECURE,
+    LOST_FIELDS,
+    RELOADS,
+    RESTARTS,
+    RETRIES,
+    UPSTREAM_UP,
+    WORKERS,
+)
 from inferbridge.observe.series import Metric
 
 type Query = tuple[str, str]
@@ -100,15 +116,27 @@ def _rows() -> Iterator[tuple[str, list[Panel]]]:
             Panel("Not to be translated", "reqps", _per_second(calls.TRANSLATION_ERRORS, "operation", "reason")),
             Panel("Refused by a limit", "reqps", _per_second(calls.REJECTED, "limit")),
             Panel("Authentication", "reqps", _per_second(AUTH, "method", "result", "reason")),
+            Panel("HTTP/2 floods", "reqps", _per_second(ABUSE, "kind"), note=ABUSE.help),
         ],
     )
     ready = (f"min by (upstream) ({UPSTREAM_UP.name})", "{{upstream}}")
+    connections = (f"sum by (upstream) ({CONNECTIONS.name})", "{{upstream}}")
+    breakers = (f"max by (upstream) ({BREAKER_STATE.name})", "{{upstream}}")
+    certificates = (f"min by (listener) ({CERTIFICATE.name})", "{{listener}}")
     versions = (f"count by (version, spec_hash) ({BUILD_INFO.name})", "{{version}} {{spec_hash}}")
     yield (
         "Upstreams and the proxy",
         [
             Panel("Upstreams that are ready", "bool_yes_no", [ready], "stat"),
+            Panel("Connections to upstreams", "short", [connections]),
+            Panel("Breakers", "short", [breakers], note=BREAKER_STATE.help),
+            Panel("Calls sent again", "reqps", _per_second(RETRIES, "upstream", "reason")),
             Panel("Versions", "short", [versions], "stat"),
+            Panel("Worker processes", "short", [(f"sum ({WORKERS.name})", "workers")], "stat"),
+            Panel("Workers that were started anew", "reqps", _per_second(RESTARTS)),
+            Panel("Reloads", "reqps", _per_second(RELOADS, "result")),
+            Panel("Certificates expire in", "s", [certificates], "stat"),
+            Panel("Upstreams that are not verified", "short", [(f"max ({INSECURE.name})", "upstreams")], "stat"),
             Panel("Captured payloads", "reqps", _per_second(CAPTURED, "sink")),
             Panel("Captures that were dropped", "reqps", _per_second(CAPTURE_DROPPED, "sink", "reason")),
         ],

@@ -1,7 +1,7 @@
 """How a proxy is, for whoever decides to restart it or to send it traffic.
 
-It is alive while it answers at all, started once its listeners are bound, and ready while it is started and an
-upstream is ready. So an upstream that fails takes the traffic away and never the proxy down.
+It is alive while it answers at all, started once its listeners are bound, and ready while it is started, not stopping,
+and an upstream is ready. So an upstream that fails takes the traffic away and never the proxy down.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,6 +18,8 @@ class Report:
     """host:port of each listener."""
     upstreams: dict[str, bool]
     """Whether each of them is ready, by name."""
+    stopping: bool = False
+    """It is about to take no more calls."""
 
     @property
     def started(self) -> bool:
@@ -28,6 +30,8 @@ class Report:
     def reasons(self) -> tuple[str, ...]:
         """What keeps it from being ready."""
         found = [] if self.started else ["the listeners are not bound yet"]
+        if self.stopping:
+            found.append("the proxy is stopping")
         if not any(self.upstreams.values()):
             found.append(f"no upstream is ready: {', '.join(self.upstreams)}")
         return tuple(found)
@@ -42,11 +46,18 @@ class Health:
         self._names = names
         self.listening: tuple[str, ...] = ()
         """Set once the listeners are bound."""
+        self.stopping = False
+        """Set when it is to get no more calls."""
+
+    def look_at(self, upstreams: Readiness, names: Sequence[str]) -> None:
+        """The upstreams are others from now on."""
+        self._upstreams, self._names = upstreams, names
 
     def ask(self, then: Callable[[Report], None]) -> None:
         """Call `then` with the report, at the latest when an upstream has taken too long."""
 
         def report() -> None:
-            then(Report(self.listening, {name: self._upstreams.ready(name) for name in self._names}))
+            then(Report(self.listening, {name: upstreams.ready(name) for name in names}, self.stopping))
 
-        self._upstreams.refresh(self._names, report)
+        upstreams, names = self._upstreams, self._names
+        upstreams.refresh(names, report)

@@ -44,6 +44,11 @@ def set_up(least: Literal["debug", "info", "warning", "error"], form: Literal["t
     logging.getLogger("mitmproxy").setLevel(level if least == "debug" else max(logging.WARNING, level))
 
 
+def set_level(least: Literal["debug", "info", "warning", "error"]) -> None:
+    """From now on our own lines are shown when they are at least so important."""
+    logging.getLogger("inferbridge").setLevel(logging.getLevelNamesMapping()[least.upper()])
+
+
 class JsonLines(logging.Formatter):
     """One JSON object a line."""
 

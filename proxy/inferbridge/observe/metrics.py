@@ -1,13 +1,15 @@
 """The metrics of a proxy: one table of all there are, and the numbers of one running proxy."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from prometheus_client import CollectorRegistry, Gauge, Info
 from prometheus_client.exposition import generate_latest
-from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.metrics_core import Metric as PrometheusFamily
 from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
 
 from inferbridge.gateway.counters import AuthResult
+from inferbridge.observe.adding import Family, families
 from inferbridge.observe.calls import CALLS, CallMetrics
 from inferbridge.observe.series import Count, Metric
 from inferbridge.observe.versions import Versions
@@ -21,6 +23,7 @@ BUILD_INFO = Metric(
     "info",
     "Version of inferbridge and hash of the specs it serves.",
     ("version", "spec_hash"),
+    across="max",
 )
 LOST_FIELDS = Metric(
     "inferbridge_lost_fields_total",
@@ -35,7 +38,11 @@ AUTH = Metric(
     ("method", "result", "reason"),
 )
 UPSTREAM_UP = Metric(
-    "inferbridge_upstream_up", "gauge", "1 when the upstream says that it is ready, else 0.", ("upstream",)
+    "inferbridge_upstream_up",
+    "gauge",
+    "1 when the upstream says that it is ready, else 0.",
+    ("upstream",),
+    across="max",
 )
 RETRIES = Metric(
     "inferbridge_retries_total",
@@ -48,6 +55,7 @@ BREAKER_STATE = Metric(
     "gauge",
     "0 when the upstream is called, 1 when one call is tried, 2 when none is; of several addresses the worst.",
     ("upstream",),
+    across="max",
 )
 CONNECTIONS = Metric("inferbridge_upstream_connections", "gauge", "Open connections to the upstream.", ("upstream",))
 CAPTURED = Metric("inferbridge_captured_total", "counter", "Captured calls that a sink has taken.", ("sink",))
@@ -63,6 +71,27 @@ ABUSE = Metric(
     "HTTP/2 connections that were ended because of floods: of what is `kind`.",
     ("kind",),
 )
+RELOADS = Metric(
+    "inferbridge_config_reloads_total",
+    "counter",
+    "Times the configuration was read again while serving: `success`, or `failure` when it could not be used.",
+    ("result",),
+)
+CERTIFICATE = Metric(
+    "inferbridge_tls_cert_expiry_seconds",
+    "gauge",
+    "Until the certificate of a listener expires; negative when it has.",
+    ("listener",),
+    across="min",
+)
+INSECURE = Metric(
+    "inferbridge_tls_insecure_upstreams",
+    "gauge",
+    "Upstreams whose certificate is not verified (`verify: false`).",
+    across="max",
+)
+WORKERS = Metric("inferbridge_workers", "gauge", "Processes that serve calls.")
+RESTARTS = Metric("inferbridge_worker_restarts_total", "counter", "Worker processes that were started anew.")
 METRICS = (
     BUILD_INFO,
     *CALLS,
@@ -75,6 +104,11 @@ METRICS = (
     CAPTURED,
     CAPTURE_DROPPED,
     ABUSE,
+    CERTIFICATE,
+    INSECURE,
+    RELOADS,
+    WORKERS,
+    RESTARTS,
 )
 """All there are."""
 _STATES: dict[State, int] = {"closed": 0, "half open": 1, "open": 2}
@@ -100,6 +134,12 @@ class Metrics:
         self._retries = Count(RETRIES, self._registry)
         self._breaker = self._gauge(BREAKER_STATE)
         self._connections = self._gauge(CONNECTIONS)
+        self._reloads = Count(RELOADS, self._registry)
+        self._certificate = self._gauge(CERTIFICATE)
+        self._insecure = self._gauge(INSECURE)
+        self._restarts = Count(RESTARTS, self._registry)
+        self._workers = self._gauge(WORKERS)
+        self._workers.set(1)
 
     def _gauge(self, metric: Metric) -> Gauge:
         return Gauge(metric.name, metric.help, metric.labels, registry=self._registry)
@@ -141,23 +181,63 @@ class Metrics:
         """One was lost."""
         self._capture_dropped.add(sink, reason)
 
+    def upstreams(self, names: Collection[str]) -> None:
+        """There are no other upstreams any more."""
+        known = {sample.labels["upstream"] for family in self._up.collect() for sample in family.samples}
+        for name in known - set(names):
+            self._up.remove(name)
+
+    def certificate(self, listener: str, seconds_left: Callable[[], float]) -> None:
+        """A listener has a certificate; each scrape asks how long it is good for."""
+        self._certificate.labels(listener).set_function(seconds_left)
+
+    def insecure_upstreams(self, count: int) -> None:
+        """The certificates of so many upstreams are not verified."""
+        self._insecure.set(count)
+
+    def reloaded(self, *, success: bool) -> None:
+        """The configuration was read again."""
+        self._reloads.add("success" if success else "failure")
+
+    def restarted(self) -> None:
+        """A worker process was started anew."""
+        self._restarts.add()
+
+    def workers(self, count: int) -> None:
+        """So many of the processes that serve are this one; else it is one."""
+        self._workers.set(count)
+
+    def families(self) -> list[Family]:
+        """All of it, for another process."""
+        return families(self._registry)
+
     def text(self) -> bytes:
         """All of it in Prometheus' text format 0.0.4."""
-        return generate_latest(_Plain(self._registry))
+        return as_text(self._registry)
 
     def openmetrics(self) -> bytes:
         """All of it as OpenMetrics 1.0."""
-        found: bytes = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]  # it has no types
-        return found
+        return as_openmetrics(self._registry)
 
 
-class _Plain:
+def as_text(registry: Collector) -> bytes:
+    """What a registry holds in Prometheus' text format 0.0.4."""
+    return generate_latest(_Plain(registry))
+
+
+def as_openmetrics(registry: Collector) -> bytes:
+    """What a registry holds as OpenMetrics 1.0."""
+    found: bytes = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]  # it has no types
+    return found
+
+
+class _Plain(Collector):
     """The families of a registry without `_created`, which in the text format would be metrics of their own."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: Collector) -> None:
         self._registry = registry
 
-    def collect(self) -> Iterator[Family]:
+    def collect(self) -> Iterator[PrometheusFamily]:
         for family in self._registry.collect():
             family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
             yield family

@@ -31,6 +31,8 @@ class Metric:
     """Sets of labels that a counter or histogram keeps apart."""
     buckets: tuple[float, ...] = ()
     """Upper ends of a histogram's, without the last one, which has no end."""
+    across: Literal["sum", "max", "min"] = "sum"
+    """What a gauge is of several worker processes; counters and histograms are sums."""
 
 
 class Count(Collector):

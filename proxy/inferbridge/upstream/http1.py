@@ -417,7 +417,7 @@ class Http1Pool:
             self._sweeper = loop.call_at(self._idle[0].idle_since + self._idle_seconds, self._sweep)
 
     def _closed_error(self) -> BridgeError:
-        return BridgeError(Code.UNAVAILABLE, f"{self.url}: the connection pool is closed")
+        return BridgeError(Code.UNAVAILABLE, f"{self.url}: the gateway is stopping")
 
     async def close(self) -> None:
         """Close all connections; calls in flight and waiting fail."""

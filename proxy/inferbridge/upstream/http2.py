@@ -556,7 +556,7 @@ class Http2Pool:
             self._pump()
 
     def _closed_error(self) -> BridgeError:
-        return BridgeError(Code.UNAVAILABLE, f"{self.url}: the connection pool is closed")
+        return BridgeError(Code.UNAVAILABLE, f"{self.url}: the gateway is stopping")
 
     async def close(self) -> None:
         """Close all connections; calls in flight and waiting fail."""

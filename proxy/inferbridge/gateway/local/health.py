@@ -63,7 +63,9 @@ class ServiceStates:
         self._refresh = refresh
         self._watches: dict[_Watch, None] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._stopping = False
         self._closed = False
+        self._successor: ServiceStates | None = None
 
     def refreshed(self, services: Iterable[str], then: Then) -> None:
         """Call `then` when the states of some services are as good as new."""
@@ -82,7 +84,8 @@ class ServiceStates:
         if ready is None and service:
             return None
         try:
-            return Status.NOT_SERVING if self._closed or (ready is not None and not ready()) else Status.SERVING
+            serving = not (self._stopping or self._closed) and (ready is None or ready())
+            return Status.SERVING if serving else Status.NOT_SERVING
         except Exception:
             _log.exception("the readiness of %r cannot be told", service)
             return Status.NOT_SERVING
@@ -94,6 +97,8 @@ class ServiceStates:
 
     def watch(self, service: str, tell: Callable[[Status | None], None]) -> Callable[[], None]:
         """Tell the state now and whenever it changes, and None when the gateway stops; returns what ends this."""
+        if self._successor is not None:
+            return self._successor.watch(service, tell)
         watch = _Watch(service, tell)
         if self._closed:
             tell(None)
@@ -101,7 +106,12 @@ class ServiceStates:
             self._watches[watch] = None
             watch.update(self._watched(service))
             self._look_again()
-        return lambda: self._watches.pop(watch, None)
+        return lambda: self._forget(watch)
+
+    def _forget(self, watch: _Watch) -> None:
+        if self._successor is not None:
+            self._successor._forget(watch)
+        self._watches.pop(watch, None)
 
     def _look_again(self) -> None:
         """Later, while there are watches and something to find out."""
@@ -119,17 +129,36 @@ class ServiceStates:
 
     def changed(self) -> None:
         """The readiness of some service may have changed."""
+        if self._successor is not None:  # somebody has been asked in its name, and answers
+            return
         watches = list(self._watches)
         now = {service: self._watched(service) for service in {watch.service for watch in watches}}
         for watch in watches:
             if watch in self._watches:  # telling one may end another
                 watch.update(now[watch.service])
 
+    def succeed(self, before: "ServiceStates") -> None:
+        """Whoever watches `before` watches this from now on."""
+        self._watches, before._watches = before._watches, {}
+        before._successor = self
+        before._rest()
+        self._look_again()
+        self.changed()
+
+    def stopping(self) -> None:
+        """Nothing is ready any more, though calls are served yet."""
+        self._stopping = True
+        self.changed()
+
+    def _rest(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
     def close(self) -> None:
         """The gateway stops."""
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._rest()
         watches, self._watches = self._watches, {}
         for watch in watches:
             watch.tell(None)

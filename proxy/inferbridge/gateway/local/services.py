@@ -42,6 +42,14 @@ class LocalServices:
         """What opens a call, as `Application.open` does; None for calls of other services."""
         return self._openers.get(head.target) if head.method == "POST" and is_grpc(head) else None
 
+    def succeed(self, before: "LocalServices") -> None:
+        """Whoever watches what `before` says of health hears of these services from now on."""
+        self._states.succeed(before._states)
+
+    def stopping(self) -> None:
+        """Nothing is ready any more, though calls are served yet."""
+        self._states.stopping()
+
     def close(self) -> None:
         """The gateway stops: nothing is ready any more, and every Watch ends."""
         self._states.close()
