@@ -34,6 +34,7 @@ from inferbridge.gateway.layer import ClosingLayer, GatewayLayer
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.sniff import TLS_HANDSHAKE
 from inferbridge.gateway.tls_layer import ListenerTlsLayer
+from inferbridge.gateway.watch import Watch
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ class GatewayAddon:
         self.require_tls = require_tls
         self.name = name
         self.counters = counters
+        self._watch = Watch(counters)
 
     # Hooks
 
@@ -79,10 +81,15 @@ class GatewayAddon:
             ctx.options.update(connection_strategy="lazy")
 
     def client_connected(self, client: Client) -> None:
-        """Close what exceeds the limit of connections."""
-        if len(_proxyserver().connections) > self.limits.connections:
-            client.error = "too many connections"
-            _log.warning("connection from %s closed: more than %d", client.peername, self.limits.connections)
+        """Close what exceeds a limit of connections."""
+        exceeded = self._watch.add(_proxyserver().connections[client.id], self.limits)
+        if exceeded:
+            client.error = f"too many connections ({exceeded})"
+            _log.warning("connection from %s closed: too many (%s)", client.peername, exceeded)
+
+    def client_disconnected(self, client: Client) -> None:
+        """Nobody need be waited for."""
+        self._watch.remove(client.id)
 
     def next_layer(self, next_layer: NextLayer) -> None:
         """Decide what handles a connection, whatever anybody else has decided."""
@@ -123,7 +130,9 @@ class GatewayAddon:
         certificate: Callable[[], ClientCertificate | None] = lambda: None,
     ) -> GatewayLayer:
         link = Link(_proxyserver().connections[context.client.id])
-        return GatewayLayer(context, application, self.limits, link.inject, link.take_over, certificate, self.counters)
+        layer = GatewayLayer(context, application, self.limits, link.inject, link.take_over, certificate, self.counters)
+        self._watch.attach(context.client.id, layer)
+        return layer
 
 
 def _proxyserver() -> Proxyserver:
@@ -207,13 +216,16 @@ def state_folder() -> Path:
 
 
 @contextmanager
-def signals(end: Callable[[], None]) -> Iterator[None]:
-    """SIGINT and SIGTERM call `end`; where signals cannot be handled (another thread) cancellation still does."""
+def signals(end: Callable[[], None], interrupt: Callable[[], None] | None = None) -> Iterator[None]:
+    """SIGTERM calls `end`, SIGINT too unless there is an `interrupt`.
+
+    Where signals cannot be handled (another thread) cancellation still ends all.
+    """
     loop = asyncio.get_running_loop()
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = {signal.SIGINT: interrupt or end, signal.SIGTERM: end}
     with suppress(NotImplementedError, RuntimeError, ValueError):
-        for number in numbers:
-            loop.add_signal_handler(number, end)
+        for number, call in numbers.items():
+            loop.add_signal_handler(number, call)
     try:
         yield
     finally:

@@ -19,12 +19,12 @@ async def test_a_chat_is_seen_while_it_streams_and_as_it_was_translated(tmp_path
     async with opened(tmp_path) as pages, streaming(pages) as call:
         await pages.choose("/v1/chat/completions")
         await pages.tab("Response")
-        words = []
-        for least in (3, 8, 15):
-            await pages.page.until(f"(document.body.innerText.match(/word\\d+/g) || []).length >= {least}")
-            words.append(len(set(re.findall(r"word\d+", await pages.message()))))
+        seen = 0
+        for _ in range(3):
+            await pages.page.until(f"new Set(document.body.innerText.match(/word\\d+/g)).size > {seen}")
+            seen = len(set(re.findall(r"word\d+", await pages.message())))
             assert not call.done()
-        assert words == sorted(set(words))
+        assert seen >= 3
         await pages.view("inferbridge translation")
         shown = await pages.message()
         assert "openai chat over rest -> tgis generate_stream over grpc" in shown

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -63,12 +64,13 @@ def free_port() -> int:
         return port
 
 
-async def start(state: Path, *arguments: str) -> asyncio.subprocess.Process:
-    """The command, with its own state folder."""
+async def start(state: Path, *arguments: str, terminal: int = subprocess.PIPE) -> asyncio.subprocess.Process:
+    """The command, with its own state folder; `terminal` is the descriptor of one, if it is to run there."""
     path = ":".join(str(ROOT / folder) for folder in SOURCE_ROOTS)
-    environment = {**os.environ, "PYTHONPATH": path, "XDG_STATE_HOME": str(state)}
+    environment = {**os.environ, "PYTHONPATH": path, "XDG_STATE_HOME": str(state), "TERM": "xterm"}
     command = (sys.executable, "-m", "inferbridge.cli", "inspect", *arguments)
-    return await asyncio.create_subprocess_exec(*command, env=environment, stdout=-1, stderr=-1)
+    streams = {"stdin": None if terminal == subprocess.PIPE else terminal, "stdout": terminal, "stderr": terminal}
+    return await asyncio.create_subprocess_exec(*command, env=environment, **streams)
 
 
 @asynccontextmanager

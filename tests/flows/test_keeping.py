@@ -20,7 +20,9 @@ from gateway.test_translating import OK, message
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.values import Headers
 from inferbridge.flows import consumers, keeping
+from inferbridge.flows.choosing import choose
 from inferbridge.gateway.pulse import Pulse
+from inferbridge.inspect.filters import parse_filter
 from inferbridge.inspect.told import FLOW_KEY
 
 GRPC: Headers = (("content-type", "application/grpc"),)
@@ -157,6 +159,23 @@ async def test_a_hook_that_fails_hurts_no_call(caplog: pytest.LogCaptureFixture)
         assert client.ended
         assert heard.names == ["requestheaders", "request", "responseheaders", "response"]
         assert "Addon error" in caplog.text
+
+
+async def test_a_filter_shows_the_calls_that_it_lets_through() -> None:
+    """By the terms of `export`, once enough is known of a call; the others are kept and not shown."""
+    with inspected() as gateway:
+        choose(gateway.master.addons, parse_filter("model:tiny* status:200 ttft:<10m -lossy:true"))
+        for body in (COMPLETION, COMPLETION.replace(b"tiny", b"other")):
+            gateway.open(body=body)
+            receiver = gateway.upstream.calls[-1][1]
+            receiver.on_head(200, GRPC)
+            await gateway.keeper.idle()
+            assert body != COMPLETION or not gateway.flows  # its first byte is not there yet
+            receiver.on_data(message(text="a", generated_token_count=1, stop_reason=2))
+            receiver.on_end(OK)
+            await gateway.keeper.idle()
+        assert gateway.view.store_count() == 2
+        assert gateway.flow.metadata["model"] == "tiny"
 
 
 class Slow:

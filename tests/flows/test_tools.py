@@ -37,18 +37,28 @@ async def test_calls_are_shown_on_pages_with_a_token(tmp_path: Path) -> None:
 
 
 async def test_recorded_calls_can_be_read_again(tmp_path: Path) -> None:
-    """What `--save` wrote, `--read` prints, without any gateway, and ends."""
+    """What `--save` wrote, `--read` prints, without any gateway, filtered, and ends."""
     saved = tmp_path / "saved.flows"
     async with tgis("Hel", "lo", "") as upstream:
         arguments = ("--save", str(saved), "--upstream", f"tgis=grpc://127.0.0.1:{upstream}")
         async with inspecting(tmp_path, *arguments) as running:
             await curl(*call(running.port))
             await running.stop()
-    process = await start(tmp_path, "--dump", "--detail", "4", "--read", str(saved))
+    for wanted, shown in (("model:tiny", True), ("ttft:>10m", False)):
+        process = await start(tmp_path, "--dump", "--detail", "4", "--read", str(saved), "--filter", wanted)
+        async with asyncio.timeout(STARTED):
+            out, _ = await process.communicate()
+        assert process.returncode == 0
+        assert ("Hello" in out.decode()) is shown
+
+
+async def test_a_filter_that_is_wrong_is_refused(tmp_path: Path) -> None:
+    """Before anything starts, with the place and what would be right."""
+    process = await start(tmp_path, "--filter", "modle:x", "--upstream", "triton=grpc://127.0.0.1:1")
     async with asyncio.timeout(STARTED):
-        out, _ = await process.communicate()
-    assert process.returncode == 0
-    assert "Hello" in out.decode()
+        _, errors = await process.communicate()
+    assert process.returncode == 2
+    assert "did you mean 'model'?" in errors.decode()
 
 
 @pytest.mark.parametrize("taken", ["--web-port", "--listen"])

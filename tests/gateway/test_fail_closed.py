@@ -61,7 +61,7 @@ async def test_the_canary_sings(confdir: Path, canary: Canary) -> None:
     await ready.wait()
     proxyserver: Any = ctx.master.addons.get("proxyserver")
     await talk(proxyserver.listen_addrs()[0][1], post("/"))
-    await inferbridge.addon._close(proxyserver)
+    await inferbridge.addon.close(proxyserver)
     master.shutdown()
     await task
     assert canary.connections > 0

@@ -33,8 +33,8 @@ class Settings:
     tls: ListenerTls
     admin: Admin = Admin()  # noqa: RUF009 - it is frozen
     access_log: AccessLog = AccessLog()  # noqa: RUF009 - it is frozen
-    upstreams: tuple[Upstream, ...] = ()
     capture: CaptureSettings = CaptureSettings()  # noqa: RUF009 - it is frozen
+    upstreams: tuple[Upstream, ...] = ()
 
 
 class Build:

@@ -42,6 +42,7 @@ class Proxy:
         client.settimeout(TIMEOUT)
         if receive_buffer:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client.connect(("127.0.0.1", self.port))
         return client
 

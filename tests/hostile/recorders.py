@@ -108,6 +108,7 @@ def listening(serve: Callable[[socket.socket], None]) -> Iterator[int]:
         with suppress(OSError):
             while True:
                 client, _ = server.accept()
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 clients.append(client)
                 threading.Thread(target=run, args=(client,), daemon=True).start()
 
@@ -138,3 +139,32 @@ def http2_recorder() -> Iterator[tuple[Seen, int]]:
     seen = Seen()
     with listening(lambda client: _serve_http2(client, seen)) as port:
         yield seen, port
+
+
+@dataclass
+class Sent:
+    """How far a runtime has come with its answers."""
+
+    bytes: int = 0
+    ended: threading.Event = field(default_factory=threading.Event)
+    """An answer was sent to its end, or its client has gone."""
+
+
+@contextmanager
+def http1_fountain(total: int) -> Iterator[tuple[Sent, int]]:
+    """A REST runtime whose every answer has so many bytes; `Sent` tells how many the proxy has taken."""
+    sent = Sent()
+    piece = b"x" * (1 << 16)
+
+    def serve(client: socket.socket) -> None:
+        while b"\r\n\r\n" in client.recv(1 << 16):
+            try:
+                client.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % total)
+                for _ in range(total // len(piece)):
+                    client.sendall(piece)
+                    sent.bytes += len(piece)
+            finally:
+                sent.ended.set()
+
+    with listening(serve) as port:
+        yield sent, port

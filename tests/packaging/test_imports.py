@@ -55,7 +55,7 @@ FORBIDDEN = {
                          "inferbridge.gateway.guard"),
     "inferbridge.capture": ("inferbridge_codegen", "inferbridge.config", "inferbridge.addon", "inferbridge.cli",
                             "inferbridge.observe", "mitmproxy"),
-    "inferbridge.flows": ("inferbridge_codegen", "inferbridge.cli", "inferbridge.demo", "inferbridge.run"),
+    "inferbridge.flows": ("inferbridge_codegen", "inferbridge.cli", "inferbridge.demo"),
     "inferbridge.inspect": ("inferbridge_codegen", "inferbridge.flows", "inferbridge.gateway", "inferbridge.upstream",
                             "inferbridge.config", "inferbridge.addon", "inferbridge.cli", "inferbridge.demo"),
     "inferbridge.recorded": ("inferbridge.gateway", "inferbridge.config", "inferbridge.addon", "inferbridge.cli",

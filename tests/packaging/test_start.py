@@ -42,7 +42,19 @@ def imported_by(*arguments: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "command", [(), ("generate",), ("lint",), ("mock",), ("call",), ("import",), ("keys", "new"), ("inspect",)]
+    "command",
+    [
+        (),
+        ("generate",),
+        ("lint",),
+        ("mock",),
+        ("call",),
+        ("import",),
+        ("keys", "new"),
+        ("export",),
+        ("replay",),
+        ("inspect",),
+    ],
 )
 def test_help_imports_nothing_heavy(command: tuple[str, ...]) -> None:
     """`--help` loads the command line itself and no library that it does not need."""

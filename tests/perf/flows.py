@@ -64,11 +64,11 @@ async def report(what: str, target: Target, path: str, body: bytes, calls: int, 
     """Print what each way costs; gives what is added where nobody wants to see the calls."""
     service = GatewayService([target], APIS, Policy(), Limits())
 
-    def way(kept: FlowKeeper, transcriber: FlowKeeper | None) -> Way:
-        return calling(Recorder(service, [kept], [transcriber] if transcriber is not None else []), path, body), kept
+    def way(kept: FlowKeeper, *transcribers: FlowKeeper) -> Way:
+        return calling(Recorder(service, [kept], transcribers), path, body), kept
 
     alone, unwanted, wanted = keeper(), keeper(), keeper(View())
-    ways = {ALONE: way(alone, None), UNWANTED: way(unwanted, unwanted), "mitmweb's view": way(wanted, wanted)}
+    ways = {ALONE: way(alone), UNWANTED: way(unwanted, unwanted), "mitmweb's view": way(wanted, wanted)}
     found = await costs(ways, calls)
     for name, cost in found.items():
         sys.stdout.write(f"{what:<16} {name:<18} {cost:>10.2f} µs, {cost / parts:>8.2f} a piece\n")

@@ -66,6 +66,15 @@ def test_anything_may_be_missing(told: dict[str, Any]) -> None:
     assert len(call.legs) == len(told.get("upstream") or ())
 
 
+def test_an_edited_flow_is_whole() -> None:
+    """What somebody made of a request in mitmproxy's interfaces is all of it, though the client had sent more."""
+    flow = flow_of(body=b'{"prompt":"long"}', metadata={"call": {"bytes_in": 17}})
+    assert not exchange(flow).client.asked.is_cut
+    flow.backup()
+    flow.request.content = b"{}"
+    assert (exchange(flow).client.asked.body, exchange(flow).client.asked.is_cut) == (b"{}", False)
+
+
 def test_flows_that_are_no_calls_are_named(tmp_path: Path) -> None:
     """What is not HTTP is no call, and not passed over in silence."""
     found = list(read_exchanges(written(tmp_path / "x", [tflow.ttcpflow(), flow_of()])))

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from mitmproxy import contentviews
 
 from inferbridge.cli import main
+from inferbridge.inspect.views import GrpcJsonView
 from inferbridge.mock.serving import Doors, mocking
 from recorded_flows import JSON, flow_of, recorded, recorded_rpc, written
 from recorded_gateway import gateway
@@ -78,6 +80,18 @@ async def test_edits_reach_the_runtime(tmp_path: Path, monkeypatch: pytest.Monke
     wrong = await replay(file, "--edit", "requests[0].txt=1")
     assert (wrong.exit_code, wrong.stdout) == (100, "")
     assert "requests[0] has no field 'txt'; did you mean 'text'?" in wrong.stderr
+
+
+async def test_what_was_edited_in_mitmproxy_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that somebody has changed in a view, and saved, is answered as it now stands."""
+    async with gateway(tmp_path, monkeypatch) as address:
+        flow = await recorded_rpc(f"grpc://{address}", "tgis", TGIS, ASKED)
+        view, metadata = GrpcJsonView(), contentviews.make_metadata(flow.request, flow)
+        text = view.prettify(flow.request.content or b"", metadata)
+        flow.backup()
+        flow.request.content = view.reencode(text.replace("to be or", "edited"), metadata)
+        result = await replay(str(written(tmp_path / "x.flows", [flow])), "--diff")
+    assert 'answer.responses[0].text: "to be or" -> "edited"' in result.stdout
 
 
 async def test_hidden_credentials_are_given_or_told_of(tmp_path: Path) -> None:

@@ -20,21 +20,23 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--detail", type=click.IntRange(0, 4), default=1, show_default=True, help="How much --dump prints.")
 @click.option("--read", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Show recorded calls.")
 @click.option("--save", type=_FILE, help="Write calls to this file; mitmproxy's tools and --read read it.")
-@click.option("--filter", "only", metavar="FILTER", help="Show calls that match mitmproxy's filter, such as '~c 503'.")
+@click.option("--filter", "expression", metavar="EXPR", default="", help="Which calls: 'model:llama* ttft:>500ms' …")
 @click.option("--memory", metavar="SIZE", default="64MiB", show_default=True, help="Of all calls; the oldest go first.")
 @click.option("--message", metavar="SIZE", default="1MiB", show_default=True, help="What is kept of each message.")
 def inspect(
-    config: Path | None, tool: Literal["console", "dump"] | None, read: Path | None, memory: str, **others: Any
+    config: Path | None, tool: Literal["console", "dump"] | None, read: Path | None, expression: str, **others: Any
 ) -> None:
     """Run the gateway and show its calls in a browser (mitmweb): both sides, field by field, streams while they run.
 
     With --read it shows recorded calls and needs no gateway. Nobody but this machine reaches the pages, and nobody
     without the token of the URL. They are for debugging: they show prompts and answers of everybody who calls.
     """
+    from inferbridge.commands.export import parsed
     from inferbridge.flows.tools import Look, show
     from inferbridge.run import load
 
-    names = ("web_port", "open_browser", "detail", "save", "only", "message")
-    look = Look(tool or "web", read=read, memory=memory, **{name: others.pop(name) for name in names})
+    names = ("web_port", "open_browser", "detail", "save", "memory", "message")
+    only = parsed(expression) if expression else None
+    look = Look(tool or "web", read=read, only=only, **{name: others.pop(name) for name in names})
     alone = read is not None and config is None and not others["upstream"]
     show(None if alone else load(config, **others), look)

@@ -25,6 +25,18 @@ LIMITS = Record(
         "stream_window": Field(size(_WINDOW), "HTTP/2 flow-control window of one call."),
         "connection_window": Field(size(_WINDOW), "HTTP/2 flow-control window of one connection."),
         "connections": Field(Count(1, 1_000_000), "Client connections at one time."),
+        "connections_per_peer": Field(
+            Count(1, 1_000_000), "Connections of one address; clients behind a load balancer share one."
+        ),
+        "header_timeout": Field(
+            duration(_DAY), "For a request's head, and for the first one from the connect on.", "header_seconds"
+        ),
+        "body_timeout": Field(
+            duration(_DAY), "How long a body may come slower than 500 bytes a second; beyond it 408.", "body_seconds"
+        ),
+        "stall_timeout": Field(
+            duration(_DAY), "How long a client may take its answer slower than that.", "stall_seconds"
+        ),
         "call_timeout": Field(duration(_DAY), "How long a runtime may take for one call.", "call_seconds"),
         "idle_timeout": Field(duration(_DAY), "How long a client connection may sit idle.", "idle_seconds"),
     },

@@ -21,8 +21,8 @@ from inferbridge.config.kinds import (
 )
 from inferbridge.config.upstream_tls import UPSTREAM_TLS
 from inferbridge.config.values import HealthCheck, Listener, Upstream
+from inferbridge.gateway.limits import UPSTREAM_AGE_SECONDS
 from inferbridge.upstream.address import Address, Endpoint, parse_address, parse_endpoint
-from inferbridge.upstream.connecting import AGE_SECONDS
 from inferbridge.upstream.tls import TlsSettings, client_context
 from inferbridge_codegen.problems import Mark, suggestion
 from inferbridge_codegen.spec.yaml_tree import MapNode, Node, Scalar
@@ -99,7 +99,7 @@ class _Written:
     resolve: float | None = None
     sticky: str = ""
     health_check: HealthCheck | None = None
-    connection_age: float = AGE_SECONDS
+    connection_age: float = UPSTREAM_AGE_SECONDS
 
 
 UPSTREAM = Record(

@@ -10,10 +10,9 @@ from typing import Literal
 from inferbridge.auth.settings import AuthSettings, UpstreamCredentials
 from inferbridge.bridge.context import NanPolicy, Policy
 from inferbridge.capture.settings import CaptureSettings
-from inferbridge.gateway.limits import Limits
+from inferbridge.gateway.limits import UPSTREAM_AGE_SECONDS, Limits
 from inferbridge.secret import Secret
 from inferbridge.upstream.address import Address, Endpoint
-from inferbridge.upstream.connecting import AGE_SECONDS
 from inferbridge.upstream.tls import TlsSettings
 
 
@@ -70,7 +69,7 @@ class Upstream:
     sticky: str = ""
     """Header whose value binds calls to an address."""
     health_check: HealthCheck | None = None
-    connection_age: float = AGE_SECONDS
+    connection_age: float = UPSTREAM_AGE_SECONDS
     """Seconds for which a connection takes calls."""
 
     @property

@@ -2,9 +2,8 @@
 
 import asyncio
 import logging
-import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,9 +17,12 @@ from mitmproxy.options import Options
 from inferbridge import addon
 from inferbridge.bridge import allocator
 from inferbridge.config import Settings
+from inferbridge.flows.choosing import choose
 from inferbridge.flows.entry import Entry
+from inferbridge.inspect.filters import Filter
 from inferbridge.observe import logs
 from inferbridge.posture import posture
+from inferbridge.run import warn
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,8 @@ class Look:
     read: Path | None = None
     """A file of recorded calls."""
     save: Path | None = None
-    only: str | None = None
-    """A filter of mitmproxy."""
+    only: Filter | None = None
+    """Which calls; None: all."""
     memory: str = "64MiB"
     message: str = "1MiB"
 
@@ -48,10 +50,9 @@ class Look:
                 "web_port": self.web_port,
                 "web_host": "127.0.0.1",
                 "web_open_browser": self.open_browser,
-                "view_filter": self.only,
             },
-            "console": {"view_filter": self.only},
-            "dump": {"flow_detail": self.detail, "dumper_filter": self.only, "keepserving": self.read is None},
+            "console": {},
+            "dump": {"flow_detail": self.detail, "keepserving": self.read is None},
         }
         return {
             **tools[self.tool],
@@ -81,16 +82,21 @@ def show(settings: Settings | None, look: Look) -> None:
 async def _show(settings: Settings | None, look: Look) -> None:
     master = _master(look.tool)
     entry = Entry(settings)
-    master.addons.add(entry, _Started(master, settings, entry))
+    master.addons.add(entry)
+    if settings is not None and entry.guard is not None:
+        warn(posture(settings, entry.guard.access.chain.authenticators))
+    if look.tool != "console":  # which says it itself, and would be written over
+        master.addons.add(_Started(master, settings))
     listening: dict[str, Any] = {"server": False, "confdir": str(addon.state_folder())}
     if settings is not None:
         addresses = [(listener.host, listener.port) for listener in settings.listen]
         # who may connect is for our own settings to say
         listening = {**addon.listening_options(addresses, settings.limits, addon.state_folder()), "block_global": False}
     master.options.update(**listening, **look.options)
-    end: Callable[[], None] = getattr(master, "prompt_for_exit", master.shutdown)
+    if look.only is not None:
+        choose(master.addons, look.only)
     try:
-        with addon.signals(end):
+        with addon.signals(master.shutdown, getattr(master, "prompt_for_exit", None)):
             await master.run()
     finally:
         proxyserver = master.addons.get("proxyserver")
@@ -106,7 +112,6 @@ def _master(tool: str) -> Master:
     if tool == "console":
         from mitmproxy.tools.console.master import ConsoleMaster
 
-        os.environ.setdefault("TERM", "xterm")
         return ConsoleMaster(options)
     if tool == "dump":
         from mitmproxy.tools.dump import DumpMaster
@@ -120,8 +125,8 @@ def _master(tool: str) -> Master:
 class _Started:
     """Says where everything is, once it is there."""
 
-    def __init__(self, master: Master, settings: Settings | None, entry: Entry) -> None:
-        self._master, self._settings, self._entry = master, settings, entry
+    def __init__(self, master: Master, settings: Settings | None) -> None:
+        self._master, self._settings = master, settings
 
     def running(self) -> None:
         proxyserver = self._master.addons.get("proxyserver")
@@ -131,6 +136,3 @@ class _Started:
                 click.echo(f"listening on {scheme}://{f'[{host}]' if ':' in host else host}:{port}", err=True)
         if (url := getattr(self._master, "web_url", None)) is not None:
             click.echo(f"calls are shown at {url}", err=True)
-        if self._settings is not None and self._entry.guard is not None:
-            for line in posture(self._settings, self._entry.guard.access.chain.authenticators):
-                click.echo(f"security: {line}", err=True)

@@ -32,7 +32,7 @@ _OWN_HEADERS = CREDENTIAL_HEADERS | frozenset(
         "accept", "accept-encoding", "connection", "content-encoding", "content-length",
         "content-type", "date", "expect", "grpc-accept-encoding", "grpc-encoding", "grpc-message",
         "grpc-status", "grpc-timeout", "host", HEADER_LENGTH, "keep-alive", "server", "te",
-        "trailer", "transfer-encoding", "upgrade", "user-agent",
+        "trailer", "transfer-encoding", "upgrade", "user-agent", "x-request-timeout",
     }
 )  # fmt: skip
 """Headers that belong to one side of a bridge; all others cross it. Credentials never reach a runtime."""

@@ -6,7 +6,7 @@ everything after `end` or `abort` or once the client has gone, so the applicatio
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from inferbridge.auth.identity import ANONYMOUS, ClientCertificate, Identity
 from inferbridge.bridge.errors import BridgeError
@@ -81,6 +81,10 @@ class Responder(Protocol):
         """What was sent is through: the client may go on."""
         return  # as above
 
+    def unhurried(self) -> None:
+        """The body is a stream, which may come as slowly as its client likes."""
+        return  # for most calls it is not
+
     def abort(self) -> None:
         """Cut the answer so that the client can tell (RST_STREAM, or close without the last chunk)."""
 
@@ -96,6 +100,20 @@ class RequestSink(Protocol):
 
     def on_cancel(self) -> None:
         """The client went away or reset the call; nobody will read an answer."""
+
+
+@runtime_checkable
+class Throttled(Protocol):
+    """A sink whose answer can be slowed down at its source."""
+
+    def on_pressure(self, full: bool) -> None:
+        """The client does not take the answer as fast as it comes: no more for now; or, it has caught up."""
+
+
+def press(sink: RequestSink | None, full: bool) -> None:
+    """Tell a sink, if it can do anything about it, whether its answer piles up."""
+    if isinstance(sink, Throttled):
+        sink.on_pressure(full)
 
 
 class RefusedCall:

@@ -6,6 +6,7 @@ A codec does no I/O and keeps no body: bytes in, events out; commands in, bytes 
 
 from typing import Protocol
 
+from inferbridge.bridge.errors import BridgeError
 from inferbridge.bridge.values import Buffer, Chunks, Headers
 from inferbridge.gateway.events import Event
 
@@ -22,6 +23,17 @@ class ServerCodec(Protocol):
 
     def receive(self, data: bytes) -> list[Event]:
         """What `data` completes, behind what is `unread`."""
+
+    @property
+    def awaits_head(self) -> int | None:
+        """A head, or what comes before the first one, has begun and is not complete: a number that is its alone."""
+
+    @property
+    def waiting(self) -> int:
+        """Bytes of all answers that wait for the client's flow-control windows."""
+
+    def give_up(self, error: BridgeError) -> list[Event]:
+        """The client does not finish what `awaits_head` tells of."""
 
     def proceed(self, stream: int) -> None:
         """The request is welcome: tell a client that waits for `100 Continue`, unless it was answered already."""
@@ -46,6 +58,9 @@ class ServerCodec(Protocol):
 
     def queued(self, stream: int) -> int:
         """Bytes of the answer that wait for the client's flow-control window."""
+
+    def take_pressed(self) -> list[tuple[int, bool]]:
+        """Streams whose answers have piled up for want of a window since the last time (True), or drained (False)."""
 
     def take_output(self) -> bytes:
         """The bytes to send now; empties the codec's output."""

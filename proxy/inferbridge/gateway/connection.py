@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.values import Buffer, Chunks, Headers
-from inferbridge.gateway.application import Application, RequestHead, RequestSink
+from inferbridge.gateway.application import Application, RequestHead, RequestSink, press
 from inferbridge.gateway.codec import ServerCodec
 from inferbridge.gateway.counters import NO_COUNTERS, Counters
 from inferbridge.gateway.events import Event, ProtocolRefused, RequestCancelled, RequestData, RequestEnd, RequestOpened
@@ -25,6 +25,7 @@ from inferbridge.gateway.http1 import Http1Codec
 from inferbridge.gateway.http1_head import Peer
 from inferbridge.gateway.http2 import Http2Codec
 from inferbridge.gateway.limits import Limits
+from inferbridge.gateway.patience import Debt
 from inferbridge.gateway.record import CallRecord
 from inferbridge.gateway.sniff import detect
 from inferbridge.secret import path_of
@@ -48,6 +49,16 @@ class _Call(Struct):
     """The application wants no more of the body for now."""
     owed: int = 0
     """Credit that the client gets when it may go on."""
+    received: int = 0
+    """Bytes of the body so far."""
+    complete: bool = False
+    """All of the body is here."""
+    unhurried: bool = False
+    """The body is a stream, which comes as its client likes."""
+    full: bool = False
+    """The answer has outrun the client's window."""
+    pressed: bool = False
+    """The application knows that the answer piles up."""
     record: CallRecord | None = None
     """The application's, the same for every answer that is tried."""
 
@@ -139,6 +150,9 @@ class _Answer:
             connection.let_on(self._call)
             connection.output_ready()
 
+    def unhurried(self) -> None:
+        self._call.unhurried = True
+
     def abort(self) -> None:
         connection = self._connection
         if connection is not None:
@@ -171,6 +185,10 @@ class ClientConnection:
         self._unknown = b""
         """Bytes that do not tell the protocol yet."""
         self._gone = False
+        self._full = False
+        """The socket takes no more output for now."""
+        self._taken = 0
+        """Bytes of output so far."""
         self._handlers: dict[type[Event], Callable[[Any], None]] = {
             RequestOpened: self._on_opened,
             RequestData: self._on_data,
@@ -229,9 +247,12 @@ class ClientConnection:
         """Handle what `data` completes, then what the answers free."""
         events: Sequence[Event] = codec.receive(data)
         while events:
-            for event in events:
-                self._handlers[type(event)](event)
+            self._handle(events)
             events = codec.receive(b"") if codec.unread else ()
+
+    def _handle(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self._handlers[type(event)](event)
 
     def lost(self) -> None:
         """The client is gone: cancel every call. Never raises."""
@@ -249,10 +270,64 @@ class ClientConnection:
         if self._codec is None:
             return b""
         try:
-            return self._codec.take_output()
+            output = self._codec.take_output()
+            for stream, full in self._codec.take_pressed():
+                if (call := self._calls.get(stream)) is not None:
+                    call.full = full
+                    self._press(call)
         except Exception:
             self._break()
             return b""
+        self._taken += len(output)
+        return output
+
+    # Clients that take answers more slowly than they come
+
+    def pressure(self, full: bool) -> None:
+        """The socket takes no more output for now, or does again. Never raises."""
+        self._full = full
+        for call in list(self._calls.values()):
+            self._press(call)
+
+    def _press(self, call: _Call) -> None:
+        full = self._full or call.full
+        if full != call.pressed:
+            call.pressed = full
+            try:
+                press(call.sink, full)
+            except Exception as error:
+                self.fail(call, error)
+
+    # Clients that take their time
+
+    def debts(self, unsent: int) -> list[Debt]:
+        """What the client owes; `unsent` bytes of the output have not left yet."""
+        codec = self._codec
+        if self.closing:
+            return []
+        if unsent or (codec is not None and codec.waiting):
+            return [Debt("stall", 0, self._taken - unsent)]  # it is not read, so that it cannot owe anything else
+        head = 0 if codec is None else codec.awaits_head
+        debts = [Debt("body", call.stream, call.received) for call in self._calls.values() if _is_slow(call)]
+        return debts if head is None else [*debts, Debt("header", head)]
+
+    def overdue(self, debt: Debt) -> bool:
+        """Give up what the client owes, and answer that where there is something to answer. False: close at once."""
+        codec = self._codec
+        if codec is None:
+            return False
+        late = BridgeError(Code.DEADLINE_EXCEEDED, f"the request's {debt.kind} came too slowly", status=408)
+        self._in_turn = True
+        try:
+            if debt.kind == "header":
+                self._handle(codec.give_up(late))
+            elif (call := self._calls.get(debt.of)) is not None:
+                self._on_refused(ProtocolRefused(call.stream, late, call.head))
+        except Exception:
+            self._break()
+        finally:
+            self._in_turn = False
+        return True
 
     def output_ready(self) -> None:
         """Ask for a turn unless this is one."""
@@ -280,6 +355,8 @@ class ClientConnection:
             return
         if call.answer is answer:
             call.sink = sink
+            if self._full:
+                self._press(call)
             if not call.held:
                 self.codec.proceed(event.stream)
         elif call.refused:  # failed while it was opened
@@ -292,6 +369,8 @@ class ClientConnection:
                 call.sink.on_data(event.data)
             except Exception as error:
                 self.fail(call, error)
+        if call is not None:
+            call.received += event.credit
         if call is not None and call.held:
             call.owed += event.credit
         else:
@@ -316,6 +395,8 @@ class ClientConnection:
 
     def _on_end(self, event: RequestEnd) -> None:
         call = self._calls.get(event.stream)
+        if call is not None:
+            call.complete = True
         if call is not None and call.sink is not None:
             try:
                 call.sink.on_end()
@@ -402,6 +483,13 @@ class ClientConnection:
             self.codec.end(call.stream)
         except Exception:
             self._break()
+
+
+def _is_slow(call: _Call) -> bool:
+    """Whether the client is waited for, and for nothing else."""
+    if call.complete or call.held or call.unhurried or call.sink is None:
+        return False
+    return call.answer is not None and not call.answer.started
 
 
 def _describe(call: _Call) -> str:

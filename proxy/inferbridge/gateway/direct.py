@@ -62,12 +62,14 @@ class DirectProtocol(asyncio.Protocol):
             self._close()
 
     def pause_writing(self) -> None:
-        """The client does not read what it asked for: it may ask no more."""
+        """The client does not read what it asked for: it may ask no more, and its answers wait at their source."""
         self._transport.pause_reading()
+        self._connection.pressure(True)
 
     def resume_writing(self) -> None:
         """The client has read."""
         self._transport.resume_reading()
+        self._connection.pressure(False)
 
     def eof_received(self) -> bool | None:
         """The client has closed its half."""
@@ -77,3 +79,33 @@ class DirectProtocol(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone."""
         self._before.connection_lost(error)
+
+
+class OverheardProtocol(asyncio.Protocol):
+    """The protocol that was there before, for a client with TLS; the connection hears whether the client reads."""
+
+    def __init__(self, before: asyncio.Protocol, connection: ClientConnection) -> None:
+        self._before = before
+        self._connection = connection
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of the client."""
+        self._before.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        """The client has closed its half."""
+        return self._before.eof_received()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The connection is gone."""
+        self._before.connection_lost(error)
+
+    def pause_writing(self) -> None:
+        """The client does not read what it asked for."""
+        self._before.pause_writing()
+        self._connection.pressure(True)
+
+    def resume_writing(self) -> None:
+        """The client has read."""
+        self._before.resume_writing()
+        self._connection.pressure(False)

@@ -62,6 +62,9 @@ class _Onward(Protocol):
     def cancel(self) -> None:
         """The client went away."""
 
+    def throttle(self, paused: bool) -> None:
+        """The client does not take the answer, or does again."""
+
 
 def duplex_rpcs(apis: Iterable[Api]) -> frozenset[str]:
     """Paths of the methods whose clients stream."""
@@ -91,6 +94,7 @@ class DuplexExchange:
 
     def begin(self) -> None:
         """Find the runtime, if that can be done without a message."""
+        self._responder.unhurried()
         try:
             route = self._route = self._service.route(self._head)
             if self._record is not None:
@@ -132,6 +136,11 @@ class DuplexExchange:
         self._done = True
         if self._onward is not None:
             self._onward.cancel()
+
+    def on_pressure(self, full: bool) -> None:
+        """The client does not take the answer, or does again."""
+        if self._onward is not None:
+            self._onward.throttle(full)
 
     def _choose(self, first: Buffer) -> None:
         route = self._route
@@ -189,6 +198,10 @@ class Passage:
     def cancel(self) -> None:
         """The runtime learns that nobody listens."""
         self._call.cancel()
+
+    def throttle(self, paused: bool) -> None:
+        """The runtime waits with the client."""
+        self._call.throttle(paused)
 
 
 class InspectedPassage(Passage):
@@ -309,6 +322,11 @@ class Turns:
         self._waiting.clear()
         if self._running is not None:
             self._running.cancel()
+
+    def throttle(self, paused: bool) -> None:
+        """The runtime waits with the client."""
+        if self._running is not None:
+            self._running.throttle(paused)
 
     def _next(self) -> None:
         while self._waiting and not self._busy and not self._over:

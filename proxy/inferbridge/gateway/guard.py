@@ -23,7 +23,7 @@ from inferbridge.auth.rules import Forbidden
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.framing import too_large
 from inferbridge.bridge.values import Buffer
-from inferbridge.gateway.application import Application, RefusedCall, RequestHead, RequestSink, Responder
+from inferbridge.gateway.application import Application, RefusedCall, RequestHead, RequestSink, Responder, press
 from inferbridge.gateway.counters import NO_COUNTERS, Counters
 from inferbridge.gateway.record import clock
 
@@ -276,6 +276,10 @@ class _Waiting:
         self._complete = True
         if self._sink is not None:
             self._sink.on_end()
+
+    def on_pressure(self, full: bool) -> None:
+        """The answer piles up, or no more."""
+        press(self._sink, full)
 
     def on_cancel(self) -> None:
         """The client went away."""

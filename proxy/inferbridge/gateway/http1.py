@@ -174,6 +174,16 @@ class Http1Codec:
         self._keep_alive = False
         self.unread = b""
 
+    @property
+    def awaits_head(self) -> int | None:
+        begun = self._reader is not None or self.unread or not self._stream
+        return self._stream if self._phase is _Phase.HEAD and begun else None
+
+    def give_up(self, error: BridgeError) -> list[Event]:
+        events: list[Event] = []
+        self._refuse(error, events)
+        return events
+
     def proceed(self, stream: int) -> None:
         if self._may_continue and self._phase is _Phase.BODY and self._current(stream) is not None:
             self._may_continue = False
@@ -268,9 +278,17 @@ class Http1Codec:
         else:
             self._turn_deaf()
 
+    @property
+    def waiting(self) -> int:
+        return 0
+
     def queued(self, stream: int) -> int:
         """Nothing waits here: TCP does the flow control."""
         return 0
+
+    def take_pressed(self) -> list[tuple[int, bool]]:
+        """TCP does the flow control."""
+        return []
 
     # Output
 

@@ -37,6 +37,9 @@ from inferbridge.upstream.frames import DATA, frame_header
 _RESET_WINDOW = 200
 """Calls over which premature resets are counted; when more than half of them are, the client is told to calm down."""
 _DEFAULT_WINDOW = 65535
+_HIGH_WATER = 64 << 10
+"""Bytes of an answer that wait for the client's window when its source is told to wait, too."""
+_LOW_WATER = 32 << 10
 _SETTINGS = h2.settings.SettingCodes
 _ERRORS = h2.errors.ErrorCodes
 
@@ -48,6 +51,7 @@ class _Stream:
         "bodiless",
         "ending",
         "expects",
+        "full",
         "head",
         "missing",
         "queue",
@@ -75,6 +79,8 @@ class _Stream:
         """Not yet written."""
         self.queue: deque[Buffer] = deque()
         self.queued = 0
+        self.full = False
+        """More is queued than need be."""
         self.ending = False
         self.trailers: list[tuple[bytes, bytes]] = []
 
@@ -99,6 +105,7 @@ class Http2Codec:
         """Streams that may have something to send, in order."""
         self._premature: deque[bool] = deque(maxlen=_RESET_WINDOW)
         self._connection = _connection(limits, self._meter)
+        self._pressed: list[tuple[int, bool]] = []
         self._output: list[Buffer] = []
         """What goes out before that which waits in `_connection`."""
         self._handlers: dict[type[h2.events.Event], Callable[[Any, list[Event]], None]] = {
@@ -234,6 +241,17 @@ class Http2Codec:
         # h2 takes a GOAWAY for the end of everything; RFC 9113 §6.8 lets open streams finish.
         self._connection.state_machine.state = h2.connection.ConnectionState.SERVER_OPEN
 
+    @property
+    def awaits_head(self) -> int | None:
+        connection = self._connection
+        return connection.frames if connection.blocks.partial or not connection.frames else None
+
+    def give_up(self, error: BridgeError) -> list[Event]:
+        events: list[Event] = []
+        self._connection.close_connection(_ERRORS.ENHANCE_YOUR_CALM)
+        self._break(events)
+        return events
+
     def proceed(self, stream: int) -> None:
         state = self._streams.get(stream)
         if state is not None and state.expects and state.receiving and not state.status:
@@ -294,6 +312,10 @@ class Http2Codec:
         if self._streams.pop(stream, None) is not None:
             self._connection.reset_stream(stream, _ERRORS.INTERNAL_ERROR)
 
+    @property
+    def waiting(self) -> int:
+        return sum(state.queued for state in self._streams.values())
+
     def queued(self, stream: int) -> int:
         state = self._streams.get(stream)
         return state.queued if state is not None else 0
@@ -320,6 +342,18 @@ class Http2Codec:
             elif not ended:
                 self._connection.end_stream(stream_id)
             self._finished(stream_id, state)
+        elif state.full or state.queued > _HIGH_WATER:
+            self._press(stream_id, state)
+
+    def _press(self, stream_id: int, state: _Stream) -> None:
+        full = state.queued > (_LOW_WATER if state.full else _HIGH_WATER)
+        if full != state.full:
+            state.full = full
+            self._pressed.append((stream_id, full))
+
+    def take_pressed(self) -> list[tuple[int, bool]]:
+        pressed, self._pressed = self._pressed, []
+        return pressed
 
     def _send_queue(self, stream_id: int, state: _Stream) -> bool:
         """Send as much of the queue as the windows admit; True if the last frame ended the stream."""

@@ -13,7 +13,7 @@ from mitmproxy.proxy import events
 from mitmproxy.proxy.server import ConnectionHandler
 
 from inferbridge.gateway.connection import ClientConnection
-from inferbridge.gateway.direct import DirectProtocol
+from inferbridge.gateway.direct import DirectProtocol, OverheardProtocol
 
 _running: set[asyncio.Task[None]] = set()
 """The loop keeps only weak references to tasks."""
@@ -46,16 +46,22 @@ class Link:
     def take_over(self, connection: ClientConnection, close: Callable[[], None]) -> bool:
         """Serve `connection` from its socket from now on, where there is one. `close` asks for the end.
 
+        With TLS the bytes go on through mitmproxy; only whether the client reads is heard from the socket.
         False: not yet. mitmproxy holds bytes of the client that would come after those which the socket has next.
         """
         held = self._handler.transports.get(self._handler.client)
         writer = held.writer if held is not None else None
         if held is None or not isinstance(writer, asyncio.StreamWriter):
             return True
-        if not _is_waiting(held.reader):
-            return False
         transport = writer.transport
         assert isinstance(transport, asyncio.Transport)
+        if self._handler.client.tls:
+            before = transport.get_protocol()
+            assert isinstance(before, asyncio.Protocol)
+            transport.set_protocol(OverheardProtocol(before, connection))
+            return True
+        if not _is_waiting(held.reader):
+            return False
         activity = self._handler.timeout_watchdog.register_activity
         protocol = DirectProtocol(transport, connection, activity, close)
         transport.set_protocol(protocol)

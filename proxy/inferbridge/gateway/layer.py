@@ -2,8 +2,8 @@
 
 Each event becomes at most one `SendData`. Answers that come from the event loop ask for a turn through `inject`,
 which brings an `OutputReady` event here from the outside (see `inject.py`); it carries nothing, the layer takes
-whatever output there is when it arrives. A client without TLS is handed to `DirectProtocol` with its first bytes, or with
-an answer if more than those had come by then; the layer then only hears of the end.
+whatever output there is when it arrives. A client without TLS is handed to `DirectProtocol` with its first bytes, or
+with an answer if more than those had come by then; the layer then only hears of the end.
 
 Closing is done in two steps, or the client's unread bytes would make the kernel throw away our last answer: our half
 is shut first and the client's input ignored, the rest follows when the client closes or `LINGER_SECONDS` have passed.
@@ -63,6 +63,11 @@ class GatewayLayer(Layer):
         self._awaits_turn = False
         self._closing = False
 
+    @property
+    def connection(self) -> ClientConnection | None:
+        """There is one from the first byte on."""
+        return self._connection
+
     def _handle_event(self, event: events.Event) -> CommandGenerator[None]:
         try:
             output, close = self._react(event)
@@ -100,8 +105,6 @@ class GatewayLayer(Layer):
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         peer = Peer(address, tls=bool(client.tls), certificate=self._certificate())
         connection = ClientConnection(self._application, self._limits, self._wake, peer, client.alpn, self._counters)
-        if client.tls:
-            self._take_over = None
         self._hand_over(connection)
         return connection
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from inferbridge.auth.rates import Lease
 from inferbridge.bridge.values import Buffer, Chunks, Headers
-from inferbridge.gateway.application import RequestSink, Responder
+from inferbridge.gateway.application import RequestSink, Responder, press
 from inferbridge.gateway.usage import Used
 
 
@@ -69,6 +69,10 @@ class LimitedCall(Responder):
         if sink is not None:
             sink.on_cancel()
 
+    def on_pressure(self, full: bool) -> None:
+        """The answer piles up, or no more."""
+        press(self._sink, full)
+
     # the exchange's side
 
     def head(self, status: int, headers: Headers) -> None:
@@ -100,6 +104,10 @@ class LimitedCall(Responder):
     def resume(self) -> None:
         """It does again."""
         self._responder.resume()
+
+    def unhurried(self) -> None:
+        """The client streams."""
+        self._responder.unhurried()
 
     def abort(self) -> None:
         """The answer is cut."""

@@ -69,10 +69,12 @@ class _Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client does not read what it asked for: it may ask no more."""
         self._transport.pause_reading()
+        self._client.pressure(True)
 
     def resume_writing(self) -> None:
         """The client has read."""
         self._transport.resume_reading()
+        self._client.pressure(False)
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone."""

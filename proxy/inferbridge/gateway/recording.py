@@ -32,7 +32,7 @@ from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.framing import unquote_message
 from inferbridge.bridge.values import Buffer, Chunks, Headers, header
 from inferbridge.gateway.answers import is_grpc
-from inferbridge.gateway.application import Application, RequestHead, RequestSink, Responder
+from inferbridge.gateway.application import Application, RequestHead, RequestSink, Responder, press
 from inferbridge.gateway.counting import Counter, kind_of, octets
 from inferbridge.gateway.record import GAP_SECONDS, CallRecord, Flag, Parent, bounded, clock
 from inferbridge.gateway.transcript import Transcript
@@ -264,6 +264,10 @@ class RecordedCall(Responder):
         if self._sink is not None:
             self._sink.on_end()
 
+    def on_pressure(self, full: bool) -> None:
+        """The answer piles up, or no more."""
+        press(self._sink, full)
+
     def on_cancel(self) -> None:
         """The client went away, or the connection has given the call up."""
         sink, self._sink = self._sink, None
@@ -363,6 +367,10 @@ class RecordedCall(Responder):
     def resume(self) -> None:
         """It does again."""
         self._responder.resume()
+
+    def unhurried(self) -> None:
+        """The client streams."""
+        self._responder.unhurried()
 
     def abort(self) -> None:
         """The answer is cut."""

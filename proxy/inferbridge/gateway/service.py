@@ -5,6 +5,7 @@ others are collected, translated and sent. Whatever fails is answered in the cli
 head of a call alone is worked out once and remembered with the head (`Route`).
 """
 
+from asyncio import TimerHandle
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -21,7 +22,6 @@ from inferbridge.bridge.errors import BridgeError, Code, invalid
 from inferbridge.bridge.framing import (
     GRPC_HEADERS,
     PREFIX_BYTES,
-    parse_timeout,
     timeout_text,
     too_large,
     unframe,
@@ -42,6 +42,7 @@ from inferbridge.gateway.answers import (
 from inferbridge.gateway.application import RefusedCall, RequestHead, RequestSink, Responder
 from inferbridge.gateway.connect.calls import ConnectGateway
 from inferbridge.gateway.counters import NO_COUNTERS, Counters
+from inferbridge.gateway.deadlines import allowed, sent_on, shortened
 from inferbridge.gateway.duplex import DuplexExchange, duplex_rpcs
 from inferbridge.gateway.inspection import MODEL_HEADER, inspect, refuse_repeated_names
 from inferbridge.gateway.limiting import LimitedCall, booking
@@ -56,7 +57,7 @@ from inferbridge.gateway.reframing import ReframedAnswer
 from inferbridge.gateway.rest_services.calls import RestServices
 from inferbridge.gateway.route import Route, note_model, note_route, template, translated, unrouted
 from inferbridge.gateway.targets import Target, able, choose, owner
-from inferbridge.gateway.translating import Cancellable, StreamedAnswer, WholeAnswer
+from inferbridge.gateway.translating import Cancellable, StreamedAnswer, WholeAnswer, later, now
 from inferbridge.upstream.api import Receiver, UpstreamRequest
 
 _REMEMBERED_PATHS = 1024
@@ -71,14 +72,22 @@ _HEALTH = frozenset({"server_ready"})
 class _Drained:
     """A call that goes on unseen when it is cancelled."""
 
+    def __init__(self, call: Cancellable) -> None:
+        self._call = call
+
     def cancel(self) -> None:
         """Its receiver is deaf by now; the runtime must come to its end."""
+        self._call.throttle(False)
+
+    def throttle(self, paused: bool) -> None:
+        """The runtime waits with the client."""
+        self._call.throttle(paused)
 
 
 def _cancellable(call: Cancellable, target: Target, endpoint: Endpoint) -> Cancellable:
     """The call, unless cutting it would do the runtime harm."""
     harmful = target.profile.drain_streams and target.protocol == "rest" and endpoint.mode != "unary"
-    return _Drained() if harmful else call
+    return _Drained(call) if harmful else call
 
 
 class GatewayService:
@@ -221,8 +230,7 @@ class GatewayService:
             match = self._rpc(head.target)
         else:
             match = owner(self._rest(head.method, head.target), self.targets, self._apis)
-        text = header(head.headers, "grpc-timeout")
-        deadline = None if text is None else parse_timeout(text)
+        deadline = allowed(head.headers)
         timeout = limits.call_seconds if deadline is None else min(limits.call_seconds, deadline)
         crossing = crossing_headers(head.headers)
         protocol = "grpc" if grpc else "rest"
@@ -238,7 +246,7 @@ class GatewayService:
             targets,
             timeout,
             body_limit if permit.body_limit is None else min(body_limit, permit.body_limit),
-            crossing,
+            crossing if deadline is None else sent_on(crossing, timeout, grpc=False),
             (*GRPC_HEADERS, ("te", "trailers"), ("grpc-timeout", timeout_text(timeout)), *crossing),
             deadline,
             "events" if grpc else _form(match, head),
@@ -308,8 +316,8 @@ class Exchange:
     """One call in flight: collects the client's body and sends it on."""
 
     __slots__ = (
-        "_bridge", "_call", "_chunks", "_done", "_head", "_record", "_responder", "_route", "_service", "_size",
-        "_used",
+        "_bridge", "_call", "_chunks", "_clock", "_done", "_head", "_record", "_responder", "_route", "_service",
+        "_size", "_used",
     )  # fmt: skip
 
     def __init__(
@@ -322,6 +330,8 @@ class Exchange:
         self._chunks: list[Buffer] = []
         self._size = 0
         self._done = False
+        self._clock: TimerHandle | None = None
+        """Runs while the body of a client with a deadline is waited for."""
         self._call: Cancellable | None = None
         self._route: Route | None = None
         self._bridge: Bridge | None = None
@@ -344,6 +354,20 @@ class Exchange:
                 note_route(self._record, route)
             if route.declared > route.body_limit:
                 self._fail(self._too_large(route.declared))
+            elif route.deadline is not None:
+                self._clock = later(route.deadline, self._expire)
+
+    def _expire(self) -> None:
+        """The body has not come in time."""
+        self._fail(BridgeError(Code.DEADLINE_EXCEEDED, "the request was not complete within its deadline"))
+
+    def _stop_clock(self, route: Route) -> Route:
+        """From here on the runtime's side keeps the time that is left."""
+        clock, self._clock = self._clock, None
+        if clock is None or route.deadline is None:
+            return route
+        clock.cancel()
+        return shortened(route, route.deadline - (clock.when() - now()))
 
     # the client's body
 
@@ -366,15 +390,27 @@ class Exchange:
         if self._done:
             return
         try:
-            self._send(self.route)
+            self._route = self._stop_clock(self.route)
+            self._send(self._route)
         except BridgeError as error:
             self._fail(error)
 
     def on_cancel(self) -> None:
         """The client went away."""
         self._done = True
+        self._drop_clock()
         if self._call is not None:
             self._call.cancel()
+
+    def _drop_clock(self) -> None:
+        if self._clock is not None:
+            self._clock.cancel()
+            self._clock = None
+
+    def on_pressure(self, full: bool) -> None:
+        """The client does not take the answer, or does again."""
+        if self._call is not None:
+            self._call.throttle(full)
 
     def _send(self, route: Route) -> None:
         if route.inspects:
@@ -503,6 +539,8 @@ class Exchange:
     def _passthrough(self, route: Route) -> UpstreamRequest:
         head = self._head
         headers = tuple(pair for pair in head.headers if pair[0] not in NOT_PASSED_ON)
+        if route.deadline is not None:
+            headers = sent_on(headers, route.timeout, route.protocol == "grpc")
         if self._used is not None:  # compressed, the copy that tells the tokens could not be read
             headers = tuple(pair for pair in headers if pair[0] != "accept-encoding")
         if route.form != "events":
@@ -519,6 +557,7 @@ class Exchange:
             return
         self._done = True
         self._chunks = []
+        self._drop_clock()
         if self._record is not None:
             self._record.failed(error, unrouted(error) if self._route is None else "TE")
         if self._bridge is not None:

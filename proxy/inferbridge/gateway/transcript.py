@@ -298,3 +298,7 @@ class TranscribedUpload:
     def cancel(self) -> None:
         """Stop it."""
         self._call.cancel()
+
+    def throttle(self, paused: bool) -> None:
+        """Stop reading the answer, or go on."""
+        self._call.throttle(paused)

@@ -38,11 +38,19 @@ def later(seconds: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
     return asyncio.get_running_loop().call_later(seconds, callback)
 
 
+def now() -> float:
+    """The clock that `later` goes by."""
+    return asyncio.get_running_loop().time()
+
+
 class Cancellable(Protocol):
     """A call in flight, or several."""
 
     def cancel(self) -> None:
         """Nobody wants the answer any more."""
+
+    def throttle(self, paused: bool) -> None:
+        """Stop reading the answer, or go on."""
 
 
 class Legs:
@@ -54,6 +62,7 @@ class Legs:
         self._running: dict[Receiver, Cancellable] = {}
         self._clock: asyncio.TimerHandle | None = None
         self.over = False
+        self._paused = False
 
     def begin(self, legs: Iterable[tuple[Leg, Receiver]]) -> None:
         """Start with the first ones."""
@@ -81,6 +90,14 @@ class Legs:
             call = self._start(leg, receiver)
             if not self.over:
                 self._running[receiver] = call
+                if self._paused:
+                    call.throttle(True)
+
+    def throttle(self, paused: bool) -> None:
+        """The client does not take the answer, or does again."""
+        self._paused = paused
+        for call in self._running.values():
+            call.throttle(paused)
 
     def cancel(self) -> None:
         """No more answers are wanted."""

@@ -16,6 +16,7 @@ from inferbridge.recorded.exchanges import Side
 from inferbridge.upstream.address import Address, parse_address
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_ANY_SIZE = 1 << 32
 _UNSENDABLE = re.compile(r"[\r\n\0]")
 _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "#")
 _OWN = HOP_BY_HOP | {"host", "content-length", "accept-encoding", "expect"}
@@ -69,7 +70,7 @@ def refuse_cut(side: Side) -> None:
 
 
 def _ends_within_a_message(body: bytes) -> bool:
-    return split(body, len(body))[1] < len(body)
+    return split(body, _ANY_SIZE)[1] < len(body)
 
 
 def encoded(target: Text) -> Text:

@@ -48,6 +48,9 @@ class Call(Protocol):
     def cancel(self) -> None:
         """Stop it: RST_STREAM (CANCEL) on HTTP/2, close on HTTP/1.1. The receiver hears nothing more."""
 
+    def throttle(self, paused: bool) -> None:
+        """Read no more of the answer, or go on: the runtime is slowed down by its own flow control."""
+
 
 class GrowingCall(Call, Protocol):
     """A call in flight whose request is still being made, while its answer may come already."""

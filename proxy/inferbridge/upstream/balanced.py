@@ -97,11 +97,12 @@ class Balanced:
 
     def _start[C: BalancedCall](self, call: C) -> C:
         self._calls += 1
-        if not self._awake:
-            self._wake()
         if self._closed:
             asyncio.get_running_loop().call_soon(call.fail, _closed_error())
-        elif self._members:
+            return call
+        if not self._awake:
+            self._wake()
+        if self._members:
             self._dispatch(call)
         else:
             self._wait(call)

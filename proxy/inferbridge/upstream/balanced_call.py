@@ -66,6 +66,11 @@ class BalancedCall:
         if self._inner is not None:
             self._inner.cancel()
 
+    def throttle(self, paused: bool) -> None:
+        """See `Call.throttle`; only an answer is slowed down, and that stays where it is."""
+        if self._inner is not None:
+            self._inner.throttle(paused)
+
     def fail(self, error: BridgeError) -> None:
         """It goes nowhere any more."""
         if not self._over:

@@ -40,6 +40,7 @@ class ActiveCall(ABC):
         "chunks",
         "finished",
         "limit",
+        "paused",
         "receiver",
         "request",
         "timer",
@@ -58,6 +59,8 @@ class ActiveCall(ABC):
         self.watched: dict[ActiveCall, float] | None = None
         """Where `Deadlines` keeps it."""
         self.finished = False
+        self.paused = False
+        """The receiver wants no more for now."""
         self.answered = False
         """Some of the answer has arrived, so the call cannot be sent again."""
         self.attempts = 0
@@ -123,6 +126,16 @@ class ActiveCall(ABC):
         if not self.finished:
             self._finish()
             self.abandon()
+
+    def throttle(self, paused: bool) -> None:
+        """Read no more of the answer for now, or go on."""
+        if paused != self.paused and not self.finished:
+            self.paused = paused
+            self.paused_changed()
+
+    def paused_changed(self) -> None:
+        """Do what `paused` says, if there is a connection already."""
+        return  # one that begins later asks for itself
 
     def expire(self, seconds: float) -> None:
         """The time for the call is over."""

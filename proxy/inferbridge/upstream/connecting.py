@@ -13,8 +13,6 @@ from inferbridge.upstream.tls import TlsSettings, client_context
 CONNECT_SECONDS = 5.0
 CLOSE_SECONDS = 1.0
 _AGAIN_SECONDS = (0.01, 0.05)
-AGE_SECONDS = 600.0
-"""After that a connection takes no more calls: what balances connections before a runtime gets to choose again."""
 _UNACKNOWLEDGED_MILLISECONDS = 20_000
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 """The kernel asks a silent peer after 30 s, and gives it up after 30 s more."""

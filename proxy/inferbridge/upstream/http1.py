@@ -21,12 +21,12 @@ from typing import Final
 
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.values import size
-from inferbridge.gateway.limits import Limits
+from inferbridge.gateway.limits import UPSTREAM_AGE_SECONDS, Limits
 from inferbridge.upstream.address import Address, describe
 from inferbridge.upstream.api import Call, Receiver, State, UpstreamRequest
 from inferbridge.upstream.breaker import Breaker
 from inferbridge.upstream.call import ActiveCall
-from inferbridge.upstream.connecting import AGE_SECONDS, CONNECT_SECONDS, Connector, close_transports, dialled
+from inferbridge.upstream.connecting import CONNECT_SECONDS, Connector, close_transports, dialled
 from inferbridge.upstream.deadlines import Deadlines
 from inferbridge.upstream.headers import EncodedHead
 from inferbridge.upstream.http1_codec import (
@@ -41,7 +41,8 @@ from inferbridge.upstream.tls import TlsSettings
 
 MAX_CONNECTIONS: Final = 64
 MAX_WAITING: Final = 1024
-IDLE_SECONDS: Final = 30.0
+IDLE_SECONDS: Final = 4.0
+"""Less than the five after which uvicorn closes, so that its close and our next request do not meet."""
 _JOIN_BYTES: Final = 1 << 16
 
 
@@ -64,6 +65,11 @@ class Http1Call(ActiveCall):
         else:
             self.pool.withdraw(self)
 
+    def paused_changed(self) -> None:
+        """TCP does the rest."""
+        if self.connection is not None:
+            self.connection.read(not self.paused)
+
 
 class Http1Connection(asyncio.Protocol):
     """One connection: idle in the pool, or busy with one call."""
@@ -76,6 +82,7 @@ class Http1Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._poll: select.poll | None = None
         self._too_old_at = loop.time() + pool.age_seconds
+        self._reads = True
         self.used = False
         """It has carried a call to its end."""
         self.idle_since = 0.0
@@ -110,6 +117,7 @@ class Http1Connection(asyncio.Protocol):
         call.attempts += 1
         call.connection = self
         self._call = call
+        self.read(not call.paused)
         self._reader.expect(request.method, call)
         length = size(call.chunks)
         head = call.head + encode_length(request.method, length)
@@ -117,6 +125,15 @@ class Http1Connection(asyncio.Protocol):
             self.transport.write(b"".join((head, *call.chunks)) if length else head)
         else:
             self.transport.writelines([head, *call.chunks])
+
+    def read(self, reads: bool) -> None:
+        """Whether to take what the runtime sends."""
+        if reads != self._reads:
+            self._reads = reads
+            if reads:
+                self.transport.resume_reading()
+            else:
+                self.transport.pause_reading()
 
     def data_received(self, data: bytes) -> None:
         """Read the response; a connection with anything unexpected on it is closed."""
@@ -135,6 +152,7 @@ class Http1Connection(asyncio.Protocol):
     def _complete(self, call: Http1Call) -> None:
         """Back to the pool first, so that the receiver's next call finds the connection there."""
         self._call = call.connection = None
+        self.read(True)
         trailers = self._reader.trailers
         keep = self._reader.reusable and not self._reader.excess and not self.transport.get_write_buffer_size()
         self.used = True
@@ -203,7 +221,7 @@ class Http1Pool:
         max_connections: int = MAX_CONNECTIONS,
         max_waiting: int = MAX_WAITING,
         idle_seconds: float = IDLE_SECONDS,
-        age_seconds: float = AGE_SECONDS,
+        age_seconds: float = UPSTREAM_AGE_SECONDS,
         retries: Retries | None = None,
     ) -> None:
         self.url = str(address)

@@ -19,12 +19,12 @@ from typing import Final
 
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.values import Buffer
-from inferbridge.gateway.limits import Limits
+from inferbridge.gateway.limits import UPSTREAM_AGE_SECONDS, Limits
 from inferbridge.upstream.address import Address, describe
 from inferbridge.upstream.api import Call, GrowingCall, Receiver, State, UpstreamRequest
 from inferbridge.upstream.breaker import Breaker
 from inferbridge.upstream.call import ActiveCall
-from inferbridge.upstream.connecting import AGE_SECONDS, CONNECT_SECONDS, Connector, close_transports, dialled
+from inferbridge.upstream.connecting import CONNECT_SECONDS, Connector, close_transports, dialled
 from inferbridge.upstream.deadlines import Deadlines
 from inferbridge.upstream.frames import ErrorCode
 from inferbridge.upstream.header_blocks import ProtocolViolation, encode_fields, encode_route
@@ -79,6 +79,12 @@ class Http2Call(ActiveCall):
         else:
             self.pool.withdraw(self)
         self.connection = self.stream = None
+
+    def paused_changed(self) -> None:
+        """The stream's window does the rest."""
+        if self.connection is not None and self.stream is not None:
+            self.connection.codec.pause(self.stream, self.paused)
+            self.connection.flush_soon()
 
     def on_reset(self, code: int, reason: str) -> None:
         """The runtime (or our codec) has ended the stream."""
@@ -208,6 +214,7 @@ class Http2Connection(asyncio.Protocol):
         call.attempts += 1
         call.connection = self
         call.stream = call.open_on(self.codec)
+        call.stream.paused = call.paused
         if len(self.codec.streams) == 1 and not self._receiving:
             self._flush()  # alone, so there is nothing to wait for
         else:
@@ -331,7 +338,7 @@ class Http2Pool:
         tls: TlsSettings | None,
         max_waiting: int = MAX_WAITING,
         *,
-        age_seconds: float = AGE_SECONDS,
+        age_seconds: float = UPSTREAM_AGE_SECONDS,
         retries: Retries | None = None,
     ) -> None:
         self.url = str(address)

@@ -63,7 +63,17 @@ class StreamHandler(Protocol):
 class Stream:
     """One call on a connection."""
 
-    __slots__ = ("body_left", "growing", "handler", "head_seen", "id", "pending", "receive_window", "send_window")
+    __slots__ = (
+        "body_left",
+        "growing",
+        "handler",
+        "head_seen",
+        "id",
+        "paused",
+        "pending",
+        "receive_window",
+        "send_window",
+    )
 
     def __init__(self, stream_id: int, handler: StreamHandler, send_window: int) -> None:
         self.id = stream_id
@@ -74,6 +84,8 @@ class Stream:
         self.growing = False
         """More of the request is to come."""
         self.head_seen = False
+        self.paused = False
+        """What comes is not granted again."""
         self.body_left: int | None = None
         """What content-length promises and has not arrived."""
 
@@ -186,6 +198,11 @@ class Http2Codec:
     def ping(self) -> None:
         """Ask for a sign of life."""
         self.output.append(frames.ping())
+
+    def pause(self, stream: Stream, paused: bool) -> None:
+        """Let the peer send no more than its window holds, or go on."""
+        stream.paused = paused
+        self._grant(stream)
 
     def close(self, code: int = ErrorCode.NO_ERROR, reason: str = "") -> None:
         """Say goodbye."""
@@ -334,7 +351,9 @@ class Http2Codec:
         if self._receive_window < CONNECTION_WINDOW // 2:
             self.output.append(frames.window_update(0, CONNECTION_WINDOW - self._receive_window))
             self._receive_window = CONNECTION_WINDOW
-        if stream is not None and stream.receive_window < STREAM_WINDOW // 2 and stream.id in self.streams:
+        if stream is None or stream.paused:
+            return
+        if stream.receive_window < STREAM_WINDOW // 2 and stream.id in self.streams:
             self.output.append(frames.window_update(stream.id, STREAM_WINDOW - stream.receive_window))
             stream.receive_window = STREAM_WINDOW
 

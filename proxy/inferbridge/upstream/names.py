@@ -56,7 +56,7 @@ class Names:
         if found:
             self._found(tuple(found)[:MOST])
         else:
-            self._failed("; ".join(filter(None, problems)))
+            self._failed("; ".join(filter(None, problems)) or "no address is known")
 
     async def _look_up(self, place: Address) -> str:
         """What went wrong, if anything did."""

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable
 
-from inferbridge.gateway.limits import Limits
+from inferbridge.gateway.limits import UPSTREAM_AGE_SECONDS, Limits
 from inferbridge.upstream.address import Address, parse_address
 from inferbridge.upstream.api import Pool
 from inferbridge.upstream.balanced import Balanced, DuplexBalanced, Spread
-from inferbridge.upstream.connecting import AGE_SECONDS
 from inferbridge.upstream.http1 import Http1Pool
 from inferbridge.upstream.http2 import Http2Pool
 from inferbridge.upstream.retries import NoRetries, Reason, Retries, unheard
@@ -18,7 +17,7 @@ def open_pool(
     *,
     limits: Limits,
     tls: TlsSettings | None = None,
-    age_seconds: float = AGE_SECONDS,
+    age_seconds: float = UPSTREAM_AGE_SECONDS,
     retried: Callable[[Reason], None] = unheard,
     spread: Spread | None = None,
 ) -> Pool:

@@ -133,6 +133,10 @@ class GrpcAnswer(Responder):
         """It has again."""
         self._responder.resume()
 
+    def unhurried(self) -> None:
+        """The client streams."""
+        self._responder.unhurried()
+
     def abort(self) -> None:
         """The runtime's answer broke off."""
         self.fail(BridgeError(Code.UNAVAILABLE, "the runtime's answer broke off"))

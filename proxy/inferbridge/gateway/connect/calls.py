@@ -8,7 +8,7 @@ from inferbridge.bridge.errors import BridgeError, Code, invalid
 from inferbridge.bridge.framing import GRPC_HEADERS, frame, timeout_text
 from inferbridge.bridge.values import Buffer, Headers, header
 from inferbridge.gateway.answers import is_grpc
-from inferbridge.gateway.application import RequestHead, RequestSink, Responder
+from inferbridge.gateway.application import RequestHead, RequestSink, Responder, press
 from inferbridge.gateway.connect.answers import GrpcAnswer
 from inferbridge.gateway.connect.forms import Form, body_of, form_of, metadata
 from inferbridge.gateway.connect.methods import Method
@@ -83,6 +83,10 @@ class ConnectCall:
     def on_end(self) -> None:
         """The call is complete."""
         self._guarded(self._finish)
+
+    def on_pressure(self, full: bool) -> None:
+        """The answer piles up, or no more."""
+        press(self._call, full)
 
     def on_cancel(self) -> None:
         """The client went away."""

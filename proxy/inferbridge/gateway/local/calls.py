@@ -29,6 +29,7 @@ class Call(ABC):
 
     def begun(self) -> Self:
         """The call itself, its deadline set. A deadline that cannot be read ends it."""
+        self._responder.unhurried()
         try:
             self._set_deadline(header(self._head.headers, "grpc-timeout"))
         except BridgeError as error:

@@ -19,7 +19,7 @@ from inferbridge.bridge.transcode_methods import Methods
 from inferbridge.bridge.values import Buffer, GrpcReply, Headers, header, join
 from inferbridge.bridge.wire import Unknown, unknown_names
 from inferbridge.gateway.answers import answer_grpc, is_grpc
-from inferbridge.gateway.application import RequestHead, RequestSink, Responder
+from inferbridge.gateway.application import RequestHead, RequestSink, Responder, press
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.rest_services.answers import RestAnswer
 
@@ -130,6 +130,10 @@ class RestServiceCall:
         if body:
             call.on_data(body)
         call.on_end()
+
+    def on_pressure(self, full: bool) -> None:
+        """The answer piles up, or no more."""
+        press(self._call, full)
 
     def on_cancel(self) -> None:
         """The client went away."""
