@@ -67,7 +67,7 @@ def test_no_body_breaks_the_proxy(scene: Scene, text: bytes) -> None:
     inside = post(scene, "/v1/completions", COMPLETION % text)
     assert inside in ((400,) if text in N.values() else (200, 400))
     if inside == 400:
-        assert scene.grpc.requests == []
+        assert (scene.grpc.requests, scene.rest.requests) == ([], [])
     assert post(scene, "/v1/completions", text) == 400
 
 

@@ -96,7 +96,7 @@ class Meter:
     def frame(self, frame: Frame) -> None:
         """One frame, whatever it is."""
         kind = type(frame)
-        if kind is DataFrame:
+        if isinstance(frame, DataFrame):
             if not frame.data and "END_STREAM" not in frame.flags:
                 self.spend("empty_data")
         elif kind is HeadersFrame:
