@@ -48,6 +48,9 @@ class _Call:
     def cancel(self) -> None:
         self._upstream.cancelled.append(self._number)
 
+    def throttle(self, paused: bool) -> None:
+        pass
+
 
 class Clock:
     """Timers that the test lets run out."""

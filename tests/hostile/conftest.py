@@ -31,7 +31,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     with (
         http1_recorder() as (rest, rest_port),
         http2_recorder() as (grpc, grpc_port),
-        proxy(folder, f"triton=http://127.0.0.1:{rest_port}", f"tgis=grpc://127.0.0.1:{grpc_port}") as started,
+        proxy(folder, f"tgis=grpc://127.0.0.1:{grpc_port}", f"triton=http://127.0.0.1:{rest_port}") as started,
     ):
         yield Scene(started, rest, grpc)
 

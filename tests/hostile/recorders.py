@@ -15,8 +15,15 @@ import h2.config
 import h2.connection
 import h2.events
 
+from inferbridge.bridge.framing import frame
+from inferbridge_generated.tgis import wire
+
 _HEAD = re.compile(
     rb"(?P<line>[A-Z]+ /[\x21-\x7e]* HTTP/1\.1)\r\n(?P<fields>(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: ?[^\r\n\0]*\r\n)*)\r\n"
+)
+_TEXT = wire.GenerationResponse(text="a", stop_reason=2)
+_GENERATED = b"".join(
+    frame((wire.encode_BatchedGenerationResponse(wire.BatchedGenerationResponse(responses=[_TEXT])),))
 )
 _JSON_ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
 
@@ -86,11 +93,9 @@ def _serve_http2(client: socket.socket, seen: Seen) -> None:
             elif isinstance(event, h2.events.StreamEnded):
                 fields, body = open_streams.pop(event.stream_id)
                 seen.requests.append((f"{fields[':method']} {fields[':path']} HTTP/2", fields, bytes(body)))
-                connection.send_headers(
-                    event.stream_id,
-                    [(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "0")],
-                    end_stream=True,
-                )
+                connection.send_headers(event.stream_id, [(":status", "200"), ("content-type", "application/grpc")])
+                connection.send_data(event.stream_id, _GENERATED)
+                connection.send_headers(event.stream_id, [("grpc-status", "0")], end_stream=True)
         client.sendall(connection.data_to_send())
 
 
@@ -135,7 +140,7 @@ def http1_recorder() -> Iterator[tuple[Seen, int]]:
 
 @contextmanager
 def http2_recorder() -> Iterator[tuple[Seen, int]]:
-    """A gRPC runtime that answers OK, without a message, to everything."""
+    """A gRPC runtime that answers everything as TGIS does a call of Generate."""
     seen = Seen()
     with listening(lambda client: _serve_http2(client, seen)) as port:
         yield seen, port

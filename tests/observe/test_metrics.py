@@ -57,6 +57,8 @@ CALLS_COUNTED = {
     ("inferbridge_stream_messages_total", ("operation", "generate"), ("side", "request")): 1.0,
     ("inferbridge_translation_errors_total", ("operation", "infer"), ("reason", "invalid_argument")): 1.0,
     ("inferbridge_limits_rejected_total", ("limit", "rate")): 1.0,
+    ("inferbridge_limits_rejected_total", ("limit", "stall_timeout")): 1.0,
+    ("inferbridge_h2_abuse_total", ("kind", "ping")): 1.0,
 }
 
 
@@ -66,6 +68,8 @@ def counted() -> Metrics:
     made.lost_fields("generate", "openai", "tgis", 2)
     made.lost_fields("generate", "openai", "tgis", 1)
     made.auth("api_key", "denied", "unknown_key")
+    made.abused("ping")
+    made.rejected("stall_timeout")
     call = CallRecord(protocol="gRPC", operation="generate", runtime="tgis", model="m", upstream_protocol="rest")
     call.status, call.grpc_status, call.streamed, call.messages_in, call.messages_out = 200, 0, True, 1, 3
     call.began, call.received, call.upstream_began, call.first_byte = 1.0, 1.25, 1.5, 2.0

@@ -17,6 +17,7 @@ from inferbridge.bridge.values import Buffer, Chunks, Headers, HttpReply, HttpRe
 JSON_HEADERS: Headers = (("content-type", "application/json"),)
 HEADER_LENGTH = "inference-header-content-length"
 """Length in bytes of the JSON part of a body in the binary tensor data extension."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f%]")
 encode = msgspec.json.Encoder().encode
 MAX_INFLATED = 64 * 1024 * 1024
 BINARY_PARAMETERS = frozenset({"binary_data_size", "binary_data", "binary_data_output"})
@@ -279,7 +280,8 @@ def _binary_headers(header_length: int) -> Headers:
 
 def segment(value: str, name: str) -> str:
     """A path variable percent-encoded, so that it can never add a segment or leave one."""
-    if value in {"", ".", ".."}:
+    parts = value.replace("\\", "/").split("/")
+    if not parts[0] or not {".", ".."}.isdisjoint(parts) or _CONTROL.search(value):
         raise invalid(f"{name} {value!r} cannot stand in a path")
     return quote(value, safe="!$&'()*+,;=:@")
 

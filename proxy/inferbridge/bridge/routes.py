@@ -3,12 +3,15 @@
 Two APIs may have the same path (`GET /health`): then there is a match for each, and who knows the runtimes chooses.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
 from inferbridge.bridge.errors import BridgeError, Code, invalid
 from inferbridge.bridge.registry import Api, Endpoint, RestHalf
+
+_VALUE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:@+=,~ -]{0,255}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ class Routes:
             following = node.literals.get(text) if node else None
             if following is None and node is not None and node.variable is not None:
                 following = node.variable
-                values.append(text)
+                values.append(path_value(text))
             node = following
         if node is None or not node.methods:
             raise BridgeError(Code.NOT_FOUND, f"no endpoint for {method} {path}")
@@ -96,6 +99,13 @@ class Routes:
             Match(leaf.api, leaf.endpoint, dict(zip(leaf.names, values, strict=True)), leaf.is_alias)
             for leaf in node.methods[method]
         )
+
+
+def path_value(text: str) -> str:
+    """A variable of a path; refused unless every reader takes it for one name, however often it decodes."""
+    if not _VALUE.fullmatch(text):
+        raise invalid(f"{text[:64]!r} in the path is not a name: letters, digits and ._:@+=,~ -, at most 256")
+    return text
 
 
 def decode_segment(segment: str) -> str:

@@ -58,6 +58,7 @@ from inferbridge.gateway.rest_services.calls import RestServices
 from inferbridge.gateway.route import Route, note_model, note_route, template, translated, unrouted
 from inferbridge.gateway.targets import Target, able, choose, owner
 from inferbridge.gateway.translating import Cancellable, StreamedAnswer, WholeAnswer, later, now
+from inferbridge.gateway.unread import refuse_deadly_json
 from inferbridge.upstream.api import Receiver, UpstreamRequest
 
 _REMEMBERED_PATHS = 1024
@@ -429,6 +430,8 @@ class Exchange:
         if target.same_binding(route.match, route.protocol) and not self._needs_translation(target):
             if route.permit.inspects and route.protocol == "rest" and "model" not in route.match.variables:
                 refuse_repeated_names(bytes(body_of(self._http_call(route))))
+            if route.protocol == "rest" and self._chunks:
+                refuse_deadly_json(self._http_call(route), tensors=route.match.endpoint.operation == "infer")
             receiver = self._passing(route, target)
             request = self._passthrough(route)
             self._note_model(route)
