@@ -99,19 +99,20 @@ class Stopper:
 
     async def _drain(self, gateway: Gateway, delay: float) -> None:
         self._unready()
-        _log.info("stopping: not ready any more; %s", f"new clients for {delay:g} s yet" if delay else "no new clients")
+        level = logging.INFO if delay or _calls(gateway) else logging.DEBUG  # who has nothing to wait for just stops
+        _log.log(level, "stopping: not ready any more; new clients are served for %g s", delay)
         await self._until(lambda: False, delay)
         await gateway.close_listeners()
         self._listeners_closed()
         end = asyncio.get_running_loop().time() + self._timeout
-        _log.info("stopping: %d calls in flight have up to %g s", _calls(gateway), self._timeout)
+        _log.log(level, "stopping: %d calls in flight have up to %g s", _calls(gateway), self._timeout)
         gateway.drain()
         await self._until(lambda: not gateway.connections, min(GRACE_SECONDS, self._timeout))
         gateway.leave()
         await self._until(lambda: not gateway.connections, end - asyncio.get_running_loop().time())
-        await self._end(gateway)
+        await self._end(gateway, level)
 
-    async def _end(self, gateway: Gateway) -> None:
+    async def _end(self, gateway: Gateway, level: int) -> None:
         if left := _calls(gateway):
             _log.warning("stopping: %d calls are ended with UNAVAILABLE, their time is over", left)
             if self._give_up is not None:
@@ -121,7 +122,7 @@ class Stopper:
             self._now.clear()
             await self._until(lambda: not gateway.connections, FLUSH_SECONDS)
         else:
-            _log.info("stopping: no call was cut off")
+            _log.log(level, "stopping: no call was cut off")
 
     async def _until(self, reached: Callable[[], bool], seconds: float) -> None:
         """Wait, but not longer than it makes sense."""
