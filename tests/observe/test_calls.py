@@ -102,5 +102,5 @@ def test_a_real_call_is_counted(counted: Counted) -> None:
     assert counted.total("inferbridge_requests_total", code="200", model="m", direction="rest-grpc") == 1
     assert counted.total("inferbridge_requests_total", code="429", direction="rest-none") == 1
     assert counted.total("inferbridge_limits_rejected_total", limit="rate") == 1
-    assert counted.total("inferbridge_overhead_seconds_count", operation="infer") == 1
+    assert counted.total("inferbridge_overhead_seconds_count", operation="infer", phase="map") == 1
     assert counted.total("inferbridge_ttft_seconds_count") == 0

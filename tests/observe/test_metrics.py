@@ -43,8 +43,12 @@ CALLS_COUNTED = {
     ("inferbridge_request_duration_seconds_sum", *_WAY, RUNTIME): 2.5,
     ("inferbridge_request_duration_seconds_count", *_WRONG, NO_RUNTIME): 2.0,
     ("inferbridge_request_duration_seconds_sum", *_WRONG, NO_RUNTIME): 2.0,
-    ("inferbridge_overhead_seconds_count", *_WAY): 1.0,
-    ("inferbridge_overhead_seconds_sum", *_WAY): 0.75,
+    ("inferbridge_overhead_seconds_count", *_WAY, ("phase", "auth")): 1.0,
+    ("inferbridge_overhead_seconds_sum", *_WAY, ("phase", "auth")): 0.125,
+    ("inferbridge_overhead_seconds_count", *_WAY, ("phase", "map")): 1.0,
+    ("inferbridge_overhead_seconds_sum", *_WAY, ("phase", "map")): 0.25,
+    ("inferbridge_overhead_seconds_count", *_WAY, ("phase", "encode")): 1.0,
+    ("inferbridge_overhead_seconds_sum", *_WAY, ("phase", "encode")): 0.5,
     ("inferbridge_in_flight", ("protocol", "grpc")): 1.0,
     ("inferbridge_in_flight", ("protocol", "rest")): 0.0,
     ("inferbridge_ttft_seconds_count", ("model", "m")): 1.0,
@@ -68,11 +72,12 @@ def counted() -> Metrics:
     made.lost_fields("generate", "openai", "tgis", 2)
     made.lost_fields("generate", "openai", "tgis", 1)
     made.auth("api_key", "denied", "unknown_key")
-    made.abused("ping")
+    made.auth_cache("kubernetes", hit=True)
     made.rejected("stall_timeout")
     call = CallRecord(protocol="gRPC", operation="generate", runtime="tgis", model="m", upstream_protocol="rest")
     call.status, call.grpc_status, call.streamed, call.messages_in, call.messages_out = 200, 0, True, 1, 3
     call.began, call.received, call.upstream_began, call.first_byte = 1.0, 1.25, 1.5, 2.0
+    call.admitted = 1.125
     call.upstream_ended, call.ended, call.gaps, call.gap_seconds = 3.0, 3.5, [0] * 15 + [2], 200.0
     call.use(7, 11)
     made.calls.began(call)
@@ -157,6 +162,7 @@ def test_both_formats_say_what_was_counted(read: Callable[[str], object]) -> Non
         **CALLS_COUNTED,
         ("inferbridge_captured_total", ("sink", "file")): 1.0,
         ("inferbridge_capture_dropped_total", ("reason", "queue"), ("sink", "cloudevents")): 1.0,
+        ("inferbridge_auth_cache_total", ("cache", "kubernetes"), ("result", "hit")): 1.0,
         ("inferbridge_h2_abuse_total", ("kind", "ping")): 1.0,
         ("inferbridge_upstream_up", ("upstream", "triton")): 1.0,
         ("inferbridge_upstream_up", ("upstream", 'od"d\n')): 0.0,

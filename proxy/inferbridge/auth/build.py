@@ -1,5 +1,8 @@
 """Authenticators from settings."""
 
+from collections.abc import Callable
+from functools import partial
+
 from inferbridge.auth.anonymous import Anonymous
 from inferbridge.auth.authenticator import Authenticator, Chain
 from inferbridge.auth.introspection import IntrospectionAuthenticator
@@ -22,13 +25,18 @@ OPEN = AuthSettings((NoneSettings(),))
 """Nobody is authenticated."""
 
 
-def chain(auth: AuthSettings) -> Chain:
-    """The authenticators in the order of the settings. ValueError or OSError for files that cannot be used."""
+def chain(auth: AuthSettings, looked: Callable[[str, bool], None] = lambda cache, hit: None) -> Chain:
+    """The authenticators in the order of the settings. ValueError or OSError for files that cannot be used.
+
+    `looked` hears of each look into a cache of answers, by the method that it belongs to.
+    """
     alone = len(auth.authenticators) == 1
-    return Chain([_authenticator(settings, alone=alone) for settings in auth.authenticators])
+    return Chain([_authenticator(settings, looked, alone=alone) for settings in auth.authenticators])
 
 
-def _authenticator(settings: AuthenticatorSettings, *, alone: bool) -> Authenticator:
+def _authenticator(
+    settings: AuthenticatorSettings, looked: Callable[[str, bool], None], *, alone: bool
+) -> Authenticator:
     match settings:
         case NoneSettings():
             return Anonymous(whatever=alone)
@@ -37,8 +45,8 @@ def _authenticator(settings: AuthenticatorSettings, *, alone: bool) -> Authentic
         case JwtSettings():
             return JwtAuthenticator(settings)
         case KubernetesSettings():
-            return KubernetesAuthenticator(settings)
+            return KubernetesAuthenticator(settings, looked=partial(looked, KubernetesAuthenticator.method))
         case IntrospectionSettings():
-            return IntrospectionAuthenticator(settings)
+            return IntrospectionAuthenticator(settings, looked=partial(looked, IntrospectionAuthenticator.method))
         case MtlsSettings():
             return MtlsAuthenticator()

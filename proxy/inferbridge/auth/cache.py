@@ -20,6 +20,8 @@ from inferbridge.auth.rules import Forbidden
 ENTRIES = 10_000
 
 type Key = tuple[bytes, ...]
+type Looked = Callable[[bool], None]
+"""Is told whether the answer was there."""
 
 
 class AnswerCache:
@@ -32,8 +34,10 @@ class AnswerCache:
         *,
         entries: int = ENTRIES,
         now: Callable[[], float] = time.time,
+        looked: Looked = lambda hit: None,
     ) -> None:
-        """`now` is seconds since 1970, as in `Identity.expires_at`."""
+        """`now` is seconds since 1970, as in `Identity.expires_at`; `looked` hears of each look into the cache."""
+        self._looked = looked
         self._seconds = seconds
         self._refused_seconds = refused_seconds
         self._entries = entries
@@ -45,7 +49,9 @@ class AnswerCache:
         """What is known; None when it must be asked. Raises a refusal that is known."""
         entry = self._kept.get(key)
         if entry is None or entry[0] <= self._now():
+            self._looked(False)
             return None
+        self._looked(True)
         self._kept.move_to_end(key)
         if not isinstance(entry[1], Identity):
             raise _again(entry[1])

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote_plus, urlencode, urlsplit
 
 from inferbridge.auth.authenticator import CannotAuthenticate, Unauthenticated
-from inferbridge.auth.cache import AnswerCache
+from inferbridge.auth.cache import AnswerCache, Looked
 from inferbridge.auth.claims import check_audience, check_times, moment, text, texts, words
 from inferbridge.auth.fetch import Answer, Origin, path_of
 from inferbridge.auth.identity import TOKEN_BYTES, Identity, Presented, Token
@@ -30,8 +30,9 @@ class IntrospectionAuthenticator:
         self,
         settings: IntrospectionSettings,
         now: Callable[[], float] = time.time,
+        looked: Looked = lambda hit: None,
     ) -> None:
-        """`now` is seconds since 1970."""
+        """`now` is seconds since 1970; `looked` as in `AnswerCache`."""
         self._settings = settings
         self._now = now
         self._origin = Origin(settings.url, tls=settings.tls, timeout=settings.timeout)
@@ -41,7 +42,7 @@ class IntrospectionAuthenticator:
             ("content-type", "application/x-www-form-urlencoded"),
             ("accept", "application/json"),
         )
-        self._answers = AnswerCache(settings.cache, now=now)
+        self._answers = AnswerCache(settings.cache, now=now, looked=looked)
         self._complaint = ""
 
     def authenticate(self, presented: Presented) -> Identity | Awaitable[Identity] | None:

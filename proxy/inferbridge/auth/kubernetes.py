@@ -24,7 +24,7 @@ from functools import partial
 import msgspec
 
 from inferbridge.auth.authenticator import CannotAuthenticate, Unauthenticated
-from inferbridge.auth.cache import AnswerCache, Key
+from inferbridge.auth.cache import AnswerCache, Key, Looked
 from inferbridge.auth.claims import moment, unverified
 from inferbridge.auth.identity import TOKEN, TOKEN_BYTES, Identity, Presented, Token
 from inferbridge.auth.kubernetes_api import ApiServer
@@ -81,12 +81,16 @@ class KubernetesAuthenticator:
         environment: Mapping[str, str] = os.environ,
         *,
         now: Callable[[], float] = time.time,
+        looked: Looked = lambda hit: None,
     ) -> None:
-        """ValueError when there is no API server, or a file of ours that cannot be used. `now` as in `AnswerCache`."""
+        """`now` and `looked` as in `AnswerCache`.
+
+        ValueError when there is no API server, or a file of ours that cannot be used.
+        """
         self._settings = settings
         self._api = ApiServer(settings, environment)
         self._now = now
-        self._answers = AnswerCache(settings.cache, now=now)
+        self._answers = AnswerCache(settings.cache, now=now, looked=looked)
         self._audiences = "\0".join(settings.audiences).encode()
 
     def authenticate(self, presented: Presented) -> Identity | Awaitable[Identity] | None:

@@ -70,7 +70,7 @@ def guard(settings: Settings, application: GatewayService, counters: Counters = 
     auth = settings.auth or OPEN
     reader = Reader(auth.headers, _written_by_us(settings, auth))
     access = Access(
-        chain(auth),
+        chain(auth, counters.auth_cache),
         reader,
         frozenset(auth.public),
         auth.realm,

@@ -19,6 +19,9 @@ class Counters(Protocol):
         `error` is when nobody could tell, because what had to be asked did not answer.
         """
 
+    def auth_cache(self, cache: str, hit: bool) -> None:
+        """A known answer about a credential was looked for; `cache` is the method of who would have to ask."""
+
     def retried(self, upstream: str, reason: str) -> None:
         """A call was sent to an upstream again; `reason` is one of a few words."""
 
@@ -39,6 +42,9 @@ class NoCounters:
         """Not counted."""
 
     def auth(self, method: str, result: AuthResult, reason: str) -> None:
+        """Not counted."""
+
+    def auth_cache(self, cache: str, hit: bool) -> None:
         """Not counted."""
 
     def retried(self, upstream: str, reason: str) -> None:

@@ -239,6 +239,12 @@ class CallRecord(Struct, kw_only=True):
         return (self.upstream_ended or self.ended) - self.upstream_began if self.upstream_began else None
 
     @property
+    def mapped(self) -> float:
+        """Of the overhead, seconds from the client's whole body to the call of a runtime."""
+        began, received = self.upstream_began, self.received
+        return began - received if began > received else 0.0
+
+    @property
     def overhead(self) -> float | None:
         """Seconds that went by here: neither the client's body nor an upstream's answer was waited for."""
         began, received, ended = self.upstream_began, self.received, self.ended

@@ -34,9 +34,9 @@ DURATION = Metric(
 OVERHEAD = Metric(
     "inferbridge_overhead_seconds",
     "histogram",
-    "Of the duration, what neither the client's body nor an upstream took.",
-    ("direction", "operation"),
-    50,
+    "What the proxy takes: until it knows who calls (`auth`), to the call of a runtime (`map`), all else (`encode`).",
+    ("direction", "operation", "phase"),
+    150,
     _OVERHEADS,
 )
 IN_FLIGHT = Metric(
@@ -141,9 +141,13 @@ class CallMetrics:
             kind = self._kind(key)
         kind.requests.value += 1
         kind.duration.observe(record.ended - record.began)
+        if record.admitted:
+            self._overhead.observe(record.admitted - record.began, direction, operation, "auth")
         overhead = record.overhead
         if overhead is not None:
-            self._overhead.observe(overhead, direction, operation)
+            mapped = record.mapped
+            self._overhead.observe(mapped, direction, operation, "map")
+            self._overhead.observe(overhead - mapped if overhead > mapped else 0.0, direction, operation, "encode")
         if record.streamed or record.messages_in > 1:
             self._stream(record, operation, model)
         if record.tokens_in is not None:

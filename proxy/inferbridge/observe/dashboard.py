@@ -12,6 +12,7 @@ from inferbridge.observe import calls
 from inferbridge.observe.metrics import (
     ABUSE,
     AUTH,
+    AUTH_CACHE,
     BREAKER_STATE,
     BUILD_INFO,
     CAPTURE_DROPPED,
@@ -96,7 +97,7 @@ def _rows() -> Iterator[tuple[str, list[Panel]]]:
         [
             Panel("Duration", "s", _quantiles(calls.DURATION)),
             Panel("Duration by operation", "s", _quantiles(calls.DURATION, "operation")[1:2]),
-            Panel("Overhead of the proxy", "s", _quantiles(calls.OVERHEAD), note=calls.OVERHEAD.help),
+            Panel("Overhead of the proxy", "s", _quantiles(calls.OVERHEAD, "phase"), note=calls.OVERHEAD.help),
             Panel("Time to first byte", "s", _quantiles(calls.TTFT), note=calls.TTFT.help),
             Panel("Time between messages", "s", _quantiles(calls.GAPS), note=calls.GAPS.help),
             Panel("Mean duration by runtime", "s", [_mean(calls.DURATION, "runtime")]),
@@ -116,6 +117,9 @@ def _rows() -> Iterator[tuple[str, list[Panel]]]:
             Panel("Not to be translated", "reqps", _per_second(calls.TRANSLATION_ERRORS, "operation", "reason")),
             Panel("Refused by a limit", "reqps", _per_second(calls.REJECTED, "limit")),
             Panel("Authentication", "reqps", _per_second(AUTH, "method", "result", "reason")),
+            Panel(
+                "Answers about credentials", "reqps", _per_second(AUTH_CACHE, "cache", "result"), note=AUTH_CACHE.help
+            ),
             Panel("HTTP/2 floods", "reqps", _per_second(ABUSE, "kind"), note=ABUSE.help),
         ],
     )

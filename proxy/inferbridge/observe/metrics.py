@@ -37,6 +37,12 @@ AUTH = Metric(
     "Calls by how their client was authenticated, and how that ended.",
     ("method", "result", "reason"),
 )
+AUTH_CACHE = Metric(
+    "inferbridge_auth_cache_total",
+    "counter",
+    "Looks for a known answer about a credential, before somebody is asked: `hit` or `miss`.",
+    ("cache", "result"),
+)
 UPSTREAM_UP = Metric(
     "inferbridge_upstream_up",
     "gauge",
@@ -97,6 +103,7 @@ METRICS = (
     *CALLS,
     LOST_FIELDS,
     AUTH,
+    AUTH_CACHE,
     UPSTREAM_UP,
     RETRIES,
     BREAKER_STATE,
@@ -125,6 +132,7 @@ class Metrics:
         build.info({"version": versions.inferbridge, "spec_hash": versions.spec_hash})
         self._lost = Count(LOST_FIELDS, self._registry)
         self._auth = Count(AUTH, self._registry)
+        self._auth_cache = Count(AUTH_CACHE, self._registry)
         self._captured = Count(CAPTURED, self._registry)
         self._capture_dropped = Count(CAPTURE_DROPPED, self._registry)
         self._abuse = Count(ABUSE, self._registry)
@@ -151,6 +159,10 @@ class Metrics:
     def auth(self, method: str, result: AuthResult, reason: str) -> None:
         """As in `Counters`."""
         self._auth.add(method, result, reason)
+
+    def auth_cache(self, cache: str, hit: bool) -> None:
+        """As in `Counters`."""
+        self._auth_cache.add(cache, "hit" if hit else "miss")
 
     def retried(self, upstream: str, reason: str) -> None:
         """As in `Counters`."""
