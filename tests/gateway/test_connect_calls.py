@@ -169,7 +169,7 @@ def test_the_message_is_the_one_that_was_meant(monkeypatch: pytest.MonkeyPatch) 
     assert wire.decode_BatchedGenerationRequest(sent[0][0][0], []).model_id == "m"
 
 
-def test_the_clients_deadline_is_the_runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_clients_deadline_is_the_runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
     """`connect-timeout-ms` goes on as `grpc-timeout`; what belongs to HTTP stays behind, metadata cross."""
     service, pool = gateway("tgis=grpc://127.0.0.1:1", monkeypatch)
     headers = (*JSON, ("connect-timeout-ms", "1500"), ("accept-encoding", "br"), ("x-trace", "7"))

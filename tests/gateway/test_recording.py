@@ -274,8 +274,8 @@ def test_hostile_texts_are_bounded_and_escaped() -> None:
     assert len(bounded("x" * 1_000_000)) == len(bounded("\u202e" * 300)) == 256
     played = Played(Runtime(infer_reply))
     played.call("/v2/models/%E2%80%AE" + "m" * 500 + "/infer", INFER)
-    assert played.kept.one.model.startswith("\\u202emmm")
-    assert len(played.kept.one.model) == 256
+    assert played.kept.one.model == "", "what is no name is not kept as one"
+    assert "\\u202emmm" in played.kept.one.error
 
 
 @pytest.mark.parametrize(

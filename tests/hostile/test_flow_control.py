@@ -24,7 +24,7 @@ KERNEL = 32 * MIB
 GROWTH = 8 * MIB
 FILLING = b"\x01"
 """Read as gRPC, a few messages of 16 MiB; zeros would be millions of empty ones, which are counted."""
-SIZES = [pytest.param(100 * MIB), pytest.param(400 * MIB, marks=pytest.mark.heavy)]
+SIZES = [pytest.param(64 * MIB), pytest.param(400 * MIB, marks=pytest.mark.heavy)]
 GET = b"GET /v2/models/m/ready HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 GRPC = [
     (":method", "POST"),
@@ -38,11 +38,11 @@ CONFIG = "limits: {reply_size: 1GiB, stall_timeout: 60s}\n"
 
 
 def settled(value: Callable[[], int]) -> int:
-    """The value once it has not changed for half a second."""
+    """The value once it has not changed for a third of a second."""
     before = -1
     while before != (now := value()):
         before = now
-        time.sleep(0.5)
+        time.sleep(0.35)
     return now
 
 
@@ -171,7 +171,7 @@ def test_a_client_with_tls_pauses_the_runtime_too(tmp_path: Path) -> None:
     context = ssl.create_default_context()
     authority.configure_trust(context)
     config = f"{CONFIG}tls: {{certificate: {file}}}\n"
-    total = 100 * MIB
+    total = 64 * MIB
     with (
         http1_fountain(total) as (sent, port),
         proxy(tmp_path, f"triton=http://127.0.0.1:{port}", config=config) as run,

@@ -3,6 +3,7 @@
 import json
 import re
 import zlib
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -45,10 +46,8 @@ def test_what_is_no_json_is_refused_by_the_readers(text: bytes) -> None:
 def test_what_may_be_json_never_breaks_a_reader(text: bytes) -> None:
     """It is read or refused; no other exception gets out."""
     for read in (lambda: rest.read_json(ANY, text), lambda: transcode.to_message(text, Value.DESCRIPTOR)):
-        try:
+        with suppress(BridgeError):
             read()
-        except BridgeError as error:
-            assert error.message
 
 
 def post(scene: Scene, path: str, body: bytes, *fields: bytes) -> int:

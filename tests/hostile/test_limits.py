@@ -147,7 +147,7 @@ def test_early_401(tmp_path: Path) -> None:
     """A caller who is not known gets 401 before a body of a gigabyte is sent, and the runtime hears nothing."""
     keys = tmp_path / "keys.yaml"
     keys.write_text("keys: []\n")
-    config = "auth:\n  authenticators:\n    - keys: {file: %s}\n" % keys
+    config = f"auth:\n  authenticators:\n    - keys: {{file: {keys}}}\n"
     with http1_recorder() as (rest, port), proxy(tmp_path, f"triton=http://127.0.0.1:{port}", config=config) as run:
         with run.connect() as client:
             client.sendall(LINE + HOST + b"Content-Length: 30000000\r\n\r\n{")

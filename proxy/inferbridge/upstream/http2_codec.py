@@ -27,7 +27,7 @@ from inferbridge.upstream import frames
 from inferbridge.upstream.frames import ErrorCode, frame_header
 from inferbridge.upstream.header_blocks import BlockDecoder, FieldBlock, ProtocolViolation
 
-STREAM_WINDOW: Final = 4 << 20
+STREAM_WINDOW: Final = 2 << 20
 CONNECTION_WINDOW: Final = 64 << 20
 FRAME_SIZE: Final = 1 << 20
 _CONTROL_FRAME_SIZE: Final = 1 << 14
