@@ -62,7 +62,7 @@ def test_a_name_never_reaches_another_operation(scene: Scene, name: str) -> None
     assert (scene.rest.requests, scene.rest.malformed) == ([], [])
 
 
-@pytest.mark.parametrize("name", ["m", "gpt-2_x", "a.b", "org:model@v1", "a+b", "my model", "m%2Dx"])
+@pytest.mark.parametrize("name", ["m", "gpt-2_x", "a.b", "org:model@v1", "a+b", "my model", "m%2Dx", "é", "модель"])
 def test_ordinary_names_are_passed_on(scene: Scene, name: str) -> None:
     """What a model is called in earnest reaches the runtime as it was sent."""
     with scene.proxy.connect() as client:

@@ -11,7 +11,8 @@ from urllib.parse import unquote_to_bytes
 from inferbridge.bridge.errors import BridgeError, Code, invalid
 from inferbridge.bridge.registry import Api, Endpoint, RestHalf
 
-_VALUE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:@+=,~ -]{0,255}")
+_VALUE = re.compile(r"\w[\w\u0300-\u036f.:@+=,~ -]{0,255}")
+"""Letters and digits of any script, with their accents, and marks that no reader takes for a separator."""
 
 
 @dataclass(frozen=True, slots=True)
