@@ -150,7 +150,7 @@ def test_an_http1_client_that_does_not_read_pauses_the_runtime(tmp_path: Path, t
         with closing(run.connect(receive_buffer=65536)) as client:
             client.sendall(GET)
             assert settled(lambda: sent.bytes) < KERNEL
-            assert run.rss() - before < GROWTH
+            assert (grown := run.rss() - before) < GROWTH, grown
             assert drained(client) > total
         assert run.rss() - before < GROWTH
 
@@ -181,7 +181,7 @@ def test_a_client_with_tls_pauses_the_runtime_too(tmp_path: Path) -> None:
             client.sendall(GET)
             before = run.rss()
             assert settled(lambda: sent.bytes) < KERNEL
-            assert run.rss() - before < GROWTH
+            assert (grown := run.rss() - before) < GROWTH, grown
             assert drained(client) > total
 
 
@@ -199,13 +199,13 @@ def test_a_grpc_client_that_grants_64_kib_pauses_the_runtime(tmp_path: Path, tot
             while client.received < 65535:
                 client.take(grants=False)
             assert settled(lambda: sent.bytes) < KERNEL
-            assert run.rss() - before < GROWTH
+            assert (grown := run.rss() - before) < GROWTH, grown
             client.h2.increment_flow_control_window(1 << 24)
             client.h2.increment_flow_control_window(1 << 24, stream)
             connected.sendall(client.h2.data_to_send())
             while client.received < total:
                 client.take(grants=True)
-            assert run.rss() - before < GROWTH
+            assert (grown := run.rss() - before) < GROWTH, grown
         assert client.received == total
 
 
@@ -235,7 +235,7 @@ def test_a_runtime_that_does_not_read_pauses_the_client(tmp_path: Path, total: i
                 assert not paused, "it does not go on"
                 paused = True
                 assert total - left < KERNEL
-                assert run.rss() - before < GROWTH
+                assert (grown := run.rss() - before) < GROWTH, grown
                 connected.settimeout(TIMEOUT)
                 may.set()
         assert paused
