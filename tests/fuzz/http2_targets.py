@@ -116,7 +116,12 @@ class _Handler:
     def __init__(self) -> None:
         self.log: list[tuple[Any, ...]] = []
         self.body = b""
-        self.over = False
+        self.over = self.failed = False
+
+    @property
+    def sound(self) -> bytes:
+        """The body, unless the call failed: then any part of it may have come before."""
+        return b"" if self.failed else self.body
 
     def on_head(self, status: int, headers: Headers) -> None:
         assert not self.log
@@ -131,6 +136,7 @@ class _Handler:
         self._end(trailers)
 
     def on_reset(self, code: int, reason: str) -> None:
+        self.failed = True
         self._end(code, reason)
 
     def on_unprocessed(self) -> None:
@@ -168,4 +174,4 @@ def _talk(pieces: list[bytes]) -> tuple[Any, ...]:
     _check_frames(b"".join(map(bytes, codec.output)).removeprefix(PREFACE))
     for stream, handler in zip(streams, handlers, strict=True):
         assert (stream.id in codec.streams) is not handler.over
-    return broken, [(handler.log, handler.body) for handler in handlers]
+    return broken, [(handler.log, handler.sound) for handler in handlers]

@@ -57,6 +57,9 @@ class Http2Machine(RuleBasedStateMachine):
         self.asked: dict[int, Asked] = {}
         self.unread: dict[int, int] = {}
         """Bytes that the client has got and not granted again."""
+        self.resizing = False
+        """Its settings are not acknowledged; h2 takes any acknowledgement for that of all."""
+        self._settle()
 
     # The client
 
@@ -108,9 +111,11 @@ class Http2Machine(RuleBasedStateMachine):
         """A ping among the rest."""
         self.client.ping(b"12345678")
 
+    @precondition(lambda self: not self.resizing)
     @rule(window=st.sampled_from([0, 1, 100, 65_535, 200_000]))
     def resize(self, window: int) -> None:
         """The client changes its windows, which may leave them below zero."""
+        self.resizing = True
         self.client.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: window})
 
     @rule(pick=PICK)
@@ -139,6 +144,7 @@ class Http2Machine(RuleBasedStateMachine):
 
     def _take(self, event: h2.events.Event) -> None:
         asked = self.asked.get(getattr(event, "stream_id", None) or 0)
+        self.resizing = self.resizing and not isinstance(event, h2.events.SettingsAcknowledged)
         if isinstance(event, h2.events.ResponseReceived):
             assert not asked.status
             asked.status = int(dict(event.headers)[b":status"])

@@ -66,6 +66,13 @@ def test_small_chunks_that_arrive_together_are_one_piece(chunk: bytes, count: in
     assert (sink.body, sink.pieces) == (chunk * count, pieces)
 
 
+@pytest.mark.parametrize("status", [b"000", b"002", b"099"])
+def test_a_status_below_100_is_no_response(status: bytes) -> None:
+    """It is not skipped as informational, for it may have a body, which would come before any head."""
+    with pytest.raises(MalformedResponse, match=rf"status {status.decode()}"):
+        _read([b"HTTP/1.1 " + status + b" OK\r\nContent-Length: 1\r\n\r\na"])
+
+
 def test_what_came_before_nonsense_is_delivered() -> None:
     """A broken chunk does not undo those before it in the same read."""
     reader, sink = _read([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"])

@@ -152,6 +152,8 @@ class ResponseReader:
             return
         status = self._parser.get_status_code()
         fields, self._fields = self._fields, []
+        if status < 100:  # llhttp lets it pass, with a body
+            raise MalformedResponse(f"status {status:03}")
         if status < 200:
             self._informational = True
             return
