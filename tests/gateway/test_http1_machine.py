@@ -161,6 +161,7 @@ class Http1Machine(RuleBasedStateMachine):
             self.finish()
         self.nothing_is_wrong_so_far()
         assert self.connection.calls == 0
+        assert self.closed or not (self.last or self.cut)
         self._check_answers()
         self.connection.receive(b"GET /late HTTP/1.1\r\nHost: a\r\n\r\n")
         assert ("/late" in self.application.calls) is (not self.closed)
