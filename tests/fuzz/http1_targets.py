@@ -1,5 +1,6 @@
 """HTTP/1.1 from both sides: any cutting gives the same, and h11 and llhttp see no other message than we do."""
 
+from contextlib import suppress
 from typing import Any
 
 import h11
@@ -99,10 +100,8 @@ class _Body:
 def _by_llhttp(data: bytes) -> bytes | None:
     """What llhttp decodes; None if it refuses that or wants more."""
     seen = _Body()
-    try:
+    with suppress(httptools.HttpParserError):  # what follows the body may be anything
         httptools.HttpRequestParser(seen).feed_data(_PRELUDE + data)
-    except httptools.HttpParserError:
-        pass  # what follows the body may be anything
     return seen.body if seen.complete else None
 
 

@@ -1,4 +1,4 @@
-"""HTTP/2 from both sides: whatever the peer sends, every call ends once and nothing but the declared errors gets out."""
+"""HTTP/2 from both sides: whatever the peer sends, calls end once and nothing but the declared errors gets out."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,6 +1,6 @@
 """Files of operators and tokens of strangers: the declared error gets out, or nothing."""
 
-import os
+import json
 import shutil
 import tempfile
 from functools import cache
@@ -65,7 +65,7 @@ def specs(data: bytes) -> None:
         load_specs(_spec_folder(), problems)
         assert all(problem.message and problem.mark.line > 0 for problem in problems.sorted())
     finally:
-        os.unlink(path)
+        path.unlink()
 
 
 def chat_template(data: bytes) -> None:
@@ -84,15 +84,9 @@ def chat_template(data: bytes) -> None:
 def _issuer() -> tuple[SigningKey, JwtAuthenticator]:
     key = signing_key("key", "EdDSA")
     file = Path(tempfile.mkdtemp(prefix="inferbridge-fuzz-")) / "jwks.json"
-    file.write_text(_key_set(key))
+    file.write_text(json.dumps({"keys": [key.public]}))
     settings = JwtSettings(_ISSUER, (AUDIENCE,), jwks=str(file))
     return key, JwtAuthenticator(settings, Clock(), clock=Clock())
-
-
-def _key_set(key: SigningKey) -> str:
-    import json
-
-    return json.dumps({"keys": [key.public]})
 
 
 def jwt(data: bytes) -> None:

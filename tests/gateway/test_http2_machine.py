@@ -16,6 +16,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+import empty_frames
 from gateway.watched import Watched, Watching
 from inferbridge.gateway.connection import ClientConnection
 from inferbridge.gateway.http2 import Http2Codec
@@ -49,6 +50,8 @@ class Http2Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        self.empty_frames = empty_frames.allowed()
+        self.empty_frames.start()
         self.application = Watching()
         self.connection = ClientConnection(self.application, LIMITS, lambda: None, alpn=b"h2")
         self.client = h2.connection.H2Connection(h2.config.H2Configuration(validate_outbound_headers=False))
@@ -101,7 +104,9 @@ class Http2Machine(RuleBasedStateMachine):
     @rule(pick=PICK)
     def reset(self, pick: int) -> None:
         """The client gives a call up, whatever has become of it."""
-        asked = chosen(pick, [each for each in self.asked.values() if not each.reset and not each.ends and not each.cut])
+        asked = chosen(
+            pick, [each for each in self.asked.values() if not each.reset and not each.ends and not each.cut]
+        )
         if asked is not None:
             asked.sending, asked.reset = False, True
             self.client.reset_stream(asked.stream, 8)
@@ -199,6 +204,11 @@ class Http2Machine(RuleBasedStateMachine):
         if call is not None:
             (call.responder.hold if held else call.responder.resume)()
 
+    @rule(holds=st.booleans())
+    def hold_new(self, holds: bool) -> None:
+        """Calls are held from their beginning, from now on or no more."""
+        self.application.holds = holds
+
     # What must be
 
     @invariant()
@@ -215,6 +225,12 @@ class Http2Machine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Let everything run to its end, and look at what became of each call."""
+        try:
+            self._finish()
+        finally:
+            self.empty_frames.stop()
+
+    def _finish(self) -> None:
         for asked in list(self.asked.values()):
             if asked.sending:
                 self.complete(list(filter(lambda each: each.sending, self.asked.values())).index(asked), False)

@@ -111,7 +111,9 @@ PLAYBOOK: dict[Callable[[], Driver], dict[str, Commands]] = {
 """What differs by state."""
 ALWAYS: dict[str, Commands] = {"wakeup": CLOSE, "closed": CLOSE, "start": NOTHING, "other": NOTHING}
 
-CASES = [(state, event, found) for state, differing in PLAYBOOK.items() for event, found in (differing | ALWAYS).items()]
+CASES = [
+    (state, event, found) for state, differing in PLAYBOOK.items() for event, found in (differing | ALWAYS).items()
+]
 
 
 @pytest.mark.parametrize(("state", "event", "expected"), CASES, ids=[f"{case[0].__name__}-{case[1]}" for case in CASES])

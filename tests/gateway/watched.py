@@ -74,11 +74,15 @@ class Watching:
     def __init__(self) -> None:
         self.calls: dict[str, Watched] = {}
         self.faults: list[str] = []
+        self.holds = False
+        """New calls want no body for now."""
 
     def open(self, head: RequestHead, responder: Responder) -> RequestSink:
         if head.target in self.calls:
             self.faults.append(f"{head.target}: opened twice")
         call = self.calls[head.target] = Watched(head, responder, self.faults)
+        if self.holds:
+            responder.hold()
         return call
 
     def refuse(self, error: BridgeError, head: RequestHead | None, responder: Responder) -> None:

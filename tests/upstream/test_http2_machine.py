@@ -6,6 +6,7 @@ and every call must have come to its end.
 """
 
 from collections.abc import Callable
+from unittest import mock
 
 import h2.config
 import h2.connection
@@ -15,11 +16,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+import empty_frames
 from inferbridge.bridge.values import Buffer, Headers
+from inferbridge.upstream import http2_codec
 from inferbridge.upstream.http2_codec import Http2Codec, Stream
 from upstream.h2_peer import BLOCK, HEAD, TRAILERS
 
 HEADER_BYTES = 65_536
+WINDOWS = {"STREAM_WINDOW": 70_000, "CONNECTION_WINDOW": 100_000}
+"""Small enough to be used up."""
 SIZES = st.one_of(st.integers(0, 40), st.sampled_from([4096, 4097, 16_384, 65_535, 100_000]))
 PIECES = st.one_of(st.integers(1, 30), st.just(1 << 20))
 PICK = st.integers(0, 1000)
@@ -88,6 +93,10 @@ class Http2Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        self.windows = mock.patch.multiple(http2_codec, **WINDOWS)
+        self.windows.start()
+        self.empty_frames = empty_frames.allowed()
+        self.empty_frames.start()
         self.codec = Http2Codec(HEADER_BYTES)
         self.runtime = h2.connection.H2Connection(
             h2.config.H2Configuration(client_side=False, validate_outbound_headers=False)
@@ -273,6 +282,13 @@ class Http2Machine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Let everything run to its end, and look at what became of each call."""
+        try:
+            self._finish()
+        finally:
+            self.windows.stop()
+            self.empty_frames.stop()
+
+    def _finish(self) -> None:
         for call in self.calls.values():
             if call.stream is not None:
                 self.codec.pause(call.stream, False)
@@ -281,17 +297,22 @@ class Http2Machine(RuleBasedStateMachine):
         self._settle()
         self.change(SettingCodes.INITIAL_WINDOW_SIZE, 65_535)
         self._settle()
-        while found := self._asked(0):
-            self.begin(0, True, None) if not found[1].begun else self.end(self._place(found[1]), True)
+        while self._asked(0, lambda call: not call.begun):
+            self.begin(0, True, None)
+        while self._asked(0):
+            self.end(0, True)
         self._settle()
         self.nothing_is_wrong_so_far()
         assert not self.codec.streams
         for call in self.calls.values():
             self._check(call)
         assert self.runtime.outbound_flow_control_window == self.codec._receive_window
+        assert self.codec._receive_window >= WINDOWS["CONNECTION_WINDOW"] // 2
 
     def _place(self, call: Called) -> int:
-        among = [each for key, each in self.calls.items() if key in self.runtime.streams and not each.over and each.begun]
+        among = [
+            each for key, each in self.calls.items() if key in self.runtime.streams and not each.over and each.begun
+        ]
         return among.index(call)
 
     def _settle(self) -> None:
