@@ -63,6 +63,7 @@ perf: setup
 
 fuzz: setup
 	$(BIN)/python -m pip install -q --disable-pip-version-check --group fuzz
+	$(BIN)/python -m pytest -q tests/fuzz
 	PYTHONPATH=codegen:proxy:generated:tests $(BIN)/python -m fuzz
 
 screenshots: setup

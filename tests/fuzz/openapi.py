@@ -10,6 +10,22 @@ from inferbridge_codegen.model.tree import Tree
 from inferbridge_codegen.model.types import Api, RestBinding, Side
 from inferbridge_codegen.places import default_specs
 
+_TEXT = {"type": "string", "minLength": 1, "maxLength": 20}
+_TEXTS = {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": 3}
+_MESSAGE = {
+    "type": "object",
+    "properties": {"role": {"enum": ["user", "assistant", "system"]}, "content": _TEXT},
+    "required": ["role", "content"],
+}
+_USUAL = {
+    "prompt": {"anyOf": [_TEXT, _TEXTS]},
+    "input": {"anyOf": [_TEXT, _TEXTS]},
+    "text_1": _TEXT,
+    "text_2": _TEXTS,
+    "documents": _TEXTS,
+    "messages": {"type": "array", "items": _MESSAGE, "minItems": 1, "maxItems": 3},
+}
+"""What clients say where the structs take any JSON, by the name of the field: else next to nothing would be a call."""
 _VARIABLE = {"type": "string", "pattern": "^[A-Za-z0-9_][A-Za-z0-9._-]{0,15}$"}
 
 
@@ -47,9 +63,15 @@ def _struct(side: Side | Tree) -> str:
     return side.body.wire_class if side.body is not None else ""
 
 
-def _schema(api: Api, name: str, is_list: bool, schemas: dict[str, Any]) -> dict[str, Any]:
-    struct = getattr(importlib.import_module(f"inferbridge_generated.{api.package}.rest"), name)
+def _schema(api: Api, struct_name: str, is_list: bool, schemas: dict[str, Any]) -> dict[str, Any]:
+    struct = getattr(importlib.import_module(f"inferbridge_generated.{api.package}.rest"), struct_name)
     place = f"#/components/schemas/{api.package}_{{name}}"
     (schema,), components = msgspec.json.schema_components([struct], ref_template=place)
-    schemas.update({f"{api.package}_{name}": component for name, component in components.items()})
+    for name, component in components.items():
+        properties = component.get("properties", {})
+        usual = {key: _USUAL[key] for key, value in properties.items() if key in _USUAL and "type" not in value}
+        if "input" in usual:
+            usual.pop("messages", None)  # one or the other
+        required = {"required": sorted({*component.get("required", ()), *usual})} if usual else {}
+        schemas[f"{api.package}_{name}"] = {**component, "properties": {**properties, **usual}, **required}
     return {"type": "array", "items": schema} if is_list else dict(schema)
