@@ -19,6 +19,7 @@ help:
 	@echo 'make check               does generated/ fit specs/?'
 	@echo 'make lint types          ruff, mypy --strict'
 	@echo 'make perf                CPU time and throughput beside Envoy, and of streams'
+	@echo 'make fuzz                five minutes of made-up input for each parser (FUZZ_SECONDS=300)'
 	@echo 'make screenshots         the pictures of README.md; needs a Chromium'
 	@echo 'make clean               remove all that was made'
 
@@ -60,6 +61,11 @@ types: setup
 perf: setup
 	$(BIN)/python -m tests.perf
 
+fuzz: setup
+	$(BIN)/python -m pip install -q --disable-pip-version-check --group fuzz
+	$(BIN)/python -m pytest -q tests/fuzz
+	PYTHONPATH=codegen:proxy:generated:tests $(BIN)/python -m fuzz
+
 screenshots: setup
 	PYTHONPATH=codegen:proxy:generated:tests $(BIN)/python -m browser
 
@@ -67,4 +73,4 @@ clean:
 	rm -rf .venv .venv-* .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
 	find $(SOURCES) -type d -name __pycache__ -exec rm -rf {} +
 
-.PHONY: help setup demo test test-unit test-light test-runtimes test-all-pythons generate check lint types perf screenshots clean
+.PHONY: help setup demo test test-unit test-light test-runtimes test-all-pythons generate check lint types perf fuzz screenshots clean

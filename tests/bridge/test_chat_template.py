@@ -132,7 +132,8 @@ def test_a_template_can_do_no_harm(text: str) -> None:
         ChatTemplate(text).render(HELLO)
 
 
-def test_a_broken_template_is_told_when_it_is_loaded() -> None:
-    """Syntax errors stop the start, not the first call."""
-    with pytest.raises(ValueError, match="broken"):
-        ChatTemplate("{% for %}")
+@pytest.mark.parametrize("text", ["{% if %}", "{% continue %}", "{% for m in messages %}{% endfor %}{% break %}"])
+def test_a_broken_template_is_told_when_it_is_loaded(text: str) -> None:
+    """Syntax errors, also those that only Python finds in what Jinja makes of it, stop the start, no call."""
+    with pytest.raises(ValueError, match="the chat template is broken"):
+        ChatTemplate(text)

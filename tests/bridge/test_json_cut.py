@@ -95,6 +95,12 @@ def test_data_twice(first: str, second: str) -> None:
     assert "twice" in refused(f'{{"inputs":[{head},"data":{first},"data":{second}}}]}}'.encode())
 
 
+def test_data_twice_that_is_no_text() -> None:
+    """Bytes that are no UTF-8 are the client's error also in the first of two values, which nobody reads."""
+    with pytest.raises(BridgeError, match="the body is not UTF-8"):
+        read_all(body(tensor("[1]").replace(b'"data"', b'"data":["\xff"],"data"')))
+
+
 def test_a_parameter_called_data_is_only_a_parameter() -> None:
     """The key data elsewhere, with a plain value, is nothing special."""
     assert read_all(forged(BIG, ',"parameters":{"data":5}')) == [BIG_RAW]

@@ -147,6 +147,14 @@ def _next_float(value: float, towards: float) -> float:
     return float(struct.unpack("<f", struct.pack("<i", bits + (1 if away else -1)))[0])
 
 
+@pytest.mark.parametrize("text", ['"-0"', '"-0.0"', "-0.0", '"-0e5"'])
+def test_a_zero_keeps_its_sign(text: str) -> None:
+    """Minus zero is minus zero, also in a string, and an integer's zero has no sign."""
+    assert math.copysign(1.0, read(f'{{"doubleValue": {text}}}').double_value) == -1.0
+    assert math.copysign(1.0, read(f'{{"floats": [{text}]}}').floats[0]) == -1.0
+    assert read(f'{{"numbers": [{text}]}}').numbers == [0]
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -10,7 +10,7 @@ from gateway.applications import Boom, Echo, Silent
 from gateway.http2_client import REQUEST
 from gateway.http2_client import Client as Http2Client
 from inferbridge.bridge.errors import BridgeError
-from inferbridge.gateway.application import Application, RequestHead, RequestSink, Responder
+from inferbridge.gateway.application import RequestHead, RequestSink, Responder
 from inferbridge.gateway.http2 import Http2Codec
 from inferbridge.gateway.layer import LINGER_SECONDS, ClosingLayer, GatewayLayer, OutputReady
 from inferbridge.gateway.limits import Limits
@@ -31,7 +31,8 @@ def context() -> Context:
 class Driver:
     """A layer, its client, and the events it asked to have injected."""
 
-    def __init__(self, application: Application, limits: Limits | None = None, alpn: bytes | None = None) -> None:
+    def __init__(self, application: Echo, limits: Limits | None = None, alpn: bytes | None = None) -> None:
+        self.application = application
         self.context = context()
         self.context.client.alpn = alpn
         self.injected: list[events.Event] = []

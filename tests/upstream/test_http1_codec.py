@@ -66,6 +66,29 @@ def test_small_chunks_that_arrive_together_are_one_piece(chunk: bytes, count: in
     assert (sink.body, sink.pieces) == (chunk * count, pieces)
 
 
+@pytest.mark.parametrize("status", [b"000", b"002", b"099"])
+def test_a_status_below_100_is_no_response(status: bytes) -> None:
+    """It is not skipped as informational, for it may have a body, which would come before any head."""
+    with pytest.raises(MalformedResponse, match=rf"status {status.decode()}"):
+        _read([b"HTTP/1.1 " + status + b" OK\r\nContent-Length: 1\r\n\r\na"])
+
+
+def test_a_body_of_an_informational_response_is_no_body() -> None:
+    """A 1xx that is chunked is refused: nothing reaches the receiver before the head of the answer."""
+    sink = Sink()
+    reader = ResponseReader(65_536)
+    reader.expect("GET", sink)
+    with pytest.raises(MalformedResponse, match="informational"):
+        reader.receive(b"HTTP/1.1 199 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n0\r\n\r\n")
+    assert (sink.heads, sink.body) == ([], b"")
+
+
+def test_a_body_behind_the_answer_to_a_head_is_too_much() -> None:
+    """It reaches nobody, and the connection is not used again: more of it may come as if it were the next answer."""
+    reader, sink = _read([b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab"], "HEAD")
+    assert (reader.complete, reader.excess, sink.body) == (True, True, b"")
+
+
 def test_what_came_before_nonsense_is_delivered() -> None:
     """A broken chunk does not undo those before it in the same read."""
     reader, sink = _read([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"])

@@ -104,7 +104,7 @@ def _compiled(environment: ImmutableSandboxedEnvironment, text: str) -> Template
         raise ValueError(f"the chat template has more than {MAX_TEMPLATE} characters")
     try:
         return environment.from_string(text)
-    except TemplateError as error:
+    except (TemplateError, SyntaxError, RecursionError) as error:  # Jinja compiles a `continue` outside of loops
         raise ValueError(f"the chat template is broken: {error}") from None
 
 

@@ -101,7 +101,10 @@ def _refuse_repeated_keys(text: bytes) -> None:
         if len(keys) != len(pairs):
             raise invalid(f"the key {keys.most_common(1)[0][0]!r} stands twice in one object")
 
-    json.loads(text, object_pairs_hook=check, parse_int=str, parse_float=str)
+    try:
+        json.loads(text, object_pairs_hook=check, parse_int=str, parse_float=str)
+    except UnicodeDecodeError:  # the struct decoder does not look into the first of two values
+        raise invalid("the body is not UTF-8") from None
 
 
 class TensorSink:

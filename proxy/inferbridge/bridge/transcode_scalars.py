@@ -102,7 +102,7 @@ def _number_in(value: str) -> int | float:
     """The number that a string holds."""
     if len(value) > _MAX_CHARACTERS or not _NUMBER.fullmatch(value):
         raise Misfit(f"must be a number, not {shown(value)}")
-    return int(value) if _INTEGER.fullmatch(value) else real(value)
+    return int(value) if _INTEGER.fullmatch(value) and value != "-0" else real(value)  # no integer has that sign
 
 
 def integer_between(low: int, high: int) -> Reader:

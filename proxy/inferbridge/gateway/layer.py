@@ -91,6 +91,7 @@ class GatewayLayer(Layer):
     def _react(self, event: events.Event) -> tuple[bytes, commands.CloseConnection | None]:
         """What to send, and how to close if it is time to."""
         if isinstance(event, events.ConnectionClosed):
+            self._closing = True  # a turn that was asked for before is still to come
             if self._connection is not None:
                 self._connection.lost()
             return b"", commands.CloseConnection(self.context.client)

@@ -152,6 +152,8 @@ class ResponseReader:
             return
         status = self._parser.get_status_code()
         fields, self._fields = self._fields, []
+        if status < 100:  # llhttp lets it pass, with a body
+            raise MalformedResponse(f"status {status:03}")
         if status < 200:
             self._informational = True
             return
@@ -179,8 +181,12 @@ class ResponseReader:
         return b"close" in tokens or self._parser.get_http_version() != "1.1"
 
     def on_body(self, data: bytes) -> None:
-        """A piece of the body."""
-        if not self.complete:
+        """A piece of the body, or of one that should not be there."""
+        if self._informational:
+            raise MalformedResponse("an informational response with a body")
+        if self.complete:  # the answer to a HEAD
+            self.excess = True
+        else:
             self._body.append(data)
 
     def on_message_complete(self) -> None:
