@@ -77,7 +77,7 @@ async def soak(seconds: float) -> list[str]:
             after = await settled(process, before)
             _say("after the load", after)
             said = [line for line in process.lines if "ERROR" in line or "Traceback" in line]
-    _report(tally, seconds)
+    _report(tally, seconds, after.cpu - before.cpu)
     return _wrong(warming, tally, seconds, before, after, said)
 
 
@@ -100,11 +100,12 @@ def _wrong(warming: Tally, tally: Tally, seconds: float, before: Sample, after: 
     return [*found, *excess(before, after), *(f"the proxy said: {line}" for line in said[:5])]
 
 
-def _report(tally: Tally, seconds: float) -> None:
+def _report(tally: Tally, seconds: float, cpu: float) -> None:
     for kind, count in sorted(tally.calls.items()):
         _print(f"{count:9} {kind}{f', unexpected: {tally.unexpected[kind]}' if tally.unexpected[kind] else ''}")
     total = tally.calls.total()
     _print(f"{total:9} calls, {total / seconds:.0f} a second, unexpected: {tally.unexpected.total()}")
+    _print(f"{cpu:9.1f} seconds of CPU in the proxy, {cpu / max(total, 1) * 1e6:.0f} µs a call")
 
 
 def _say(when: str, seen: Sample) -> None:

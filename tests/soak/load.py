@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from soak.calls import MIX, TIMEOUT, Call, Worker
 
 WORKERS = 16
-CALLS_A_CONNECTION = 100
+CALLS_A_CONNECTION = 500
 
 
 @dataclass

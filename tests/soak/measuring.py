@@ -1,6 +1,7 @@
 """What a proxy holds: memory, descriptors and tasks, and whether it has come back to what it held before."""
 
 import asyncio
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from process.running import Process
 
 SETTLES = 30
 """Seconds that a proxy has to let go of what it no longer needs."""
-_PAGE = 4096
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 MEMORY = 0.15, 16 * MIB
 """What memory may be more: a share of it, and bytes."""
 DESCRIPTORS = 4
@@ -27,6 +28,8 @@ class Sample:
     fds: int
     tasks: int
     in_flight: int
+    cpu: float
+    """Seconds used since the start."""
 
     @property
     def shown(self) -> str:
@@ -39,9 +42,11 @@ async def sample(proxy: Process) -> Sample:
     folder = Path(f"/proc/{proxy.process.pid}")
     rss = int((folder / "statm").read_text().split()[1]) * _PAGE
     fds = len(list((folder / "fd").iterdir()))
+    times = (folder / "stat").read_text().rpartition(")")[2].split()
+    cpu = (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
     tasks = int(await proxy.metric("inferbridge_tasks"))
     flying = [await proxy.metric(f'inferbridge_in_flight{{protocol="{one}"}}') for one in ("rest", "grpc")]
-    return Sample(time.monotonic(), rss, fds, tasks, int(sum(flying)))
+    return Sample(time.monotonic(), rss, fds, tasks, int(sum(flying)), cpu)
 
 
 async def settled(proxy: Process, before: Sample | None = None) -> Sample:
