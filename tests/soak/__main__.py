@@ -78,7 +78,7 @@ async def soak(seconds: float) -> list[str]:
             _say("after the load", after)
             said = [line for line in process.lines if "ERROR" in line or "Traceback" in line]
     _report(tally, seconds, after.cpu - before.cpu)
-    return _wrong(warming, tally, seconds, before, after, said)
+    return wrong(warming, tally, seconds, before, after, said)
 
 
 async def _watch(process: Process, seconds: float) -> None:
@@ -88,7 +88,8 @@ async def _watch(process: Process, seconds: float) -> None:
         _say(f"{time.monotonic() - began:.0f} s", await sample(process))
 
 
-def _wrong(warming: Tally, tally: Tally, seconds: float, before: Sample, after: Sample, said: list[str]) -> list[str]:
+def wrong(warming: Tally, tally: Tally, seconds: float, before: Sample, after: Sample, said: list[str]) -> list[str]:
+    """What must not be, in words."""
     found = [
         f"{kind}: {count} unexpected, the first: {some.words[kind]}"
         for some in (warming, tally)
@@ -119,11 +120,11 @@ def _print(line: str) -> None:
 
 def main(seconds: float) -> int:
     """Exit code."""
-    wrong = asyncio.run(soak(seconds))
-    for line in wrong:
+    found = asyncio.run(soak(seconds))
+    for line in found:
         _print(f"WRONG  {line}")
-    _print("failed" if wrong else "passed")
-    return 1 if wrong else 0
+    _print("failed" if found else "passed")
+    return 1 if found else 0
 
 
 if __name__ == "__main__":

@@ -45,12 +45,13 @@ async def _work(worker: Worker, until: float, tally: Tally, chance: random.Rando
             for kind in chance.choices(kinds, weights, k=CALLS_A_CONNECTION):
                 if time.monotonic() >= until:
                     break
-                await _one(worker, kind, MIX[kind][1], tally)
+                await one(worker, kind, MIX[kind][1], tally)
         finally:
             await worker.close()
 
 
-async def _one(worker: Worker, kind: str, call: Call, tally: Tally) -> None:
+async def one(worker: Worker, kind: str, call: Call, tally: Tally) -> None:
+    """Make one call and count it."""
     tally.calls[kind] += 1
     try:
         async with asyncio.timeout(TIMEOUT):
