@@ -4,6 +4,7 @@
 .POSIX:
 
 PYTHON =
+SOAK_SECONDS = 600
 BIN = .venv/bin
 SOURCES = codegen proxy generated tests
 
@@ -20,6 +21,8 @@ help:
 	@echo 'make lint types          ruff, mypy --strict'
 	@echo 'make perf                CPU time and throughput beside Envoy, and of streams'
 	@echo 'make fuzz                five minutes of made-up input for each parser (FUZZ_SECONDS=300)'
+	@echo 'make soak                ten minutes of mixed load; does all come back to where it was? (SOAK_SECONDS=600)'
+	@echo 'make docs                write docs/faults.md'
 	@echo 'make screenshots         the pictures of README.md; needs a Chromium'
 	@echo 'make clean               remove all that was made'
 
@@ -66,6 +69,12 @@ fuzz: setup
 	$(BIN)/python -m pytest -q tests/fuzz
 	PYTHONPATH=codegen:proxy:generated:tests $(BIN)/python -m fuzz
 
+soak: setup
+	PYTHONPATH=codegen:proxy:generated:tests $(BIN)/python -m soak $(SOAK_SECONDS)
+
+docs: setup
+	PYTHONPATH=codegen:proxy:generated:tests $(BIN)/python -m faults
+
 screenshots: setup
 	PYTHONPATH=codegen:proxy:generated:tests $(BIN)/python -m browser
 
@@ -73,4 +82,4 @@ clean:
 	rm -rf .venv .venv-* .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
 	find $(SOURCES) -type d -name __pycache__ -exec rm -rf {} +
 
-.PHONY: help setup demo test test-unit test-light test-runtimes test-all-pythons generate check lint types perf fuzz screenshots clean
+.PHONY: help setup demo test test-unit test-light test-runtimes test-all-pythons generate check lint types perf fuzz soak docs screenshots clean

@@ -171,6 +171,7 @@ def test_both_formats_say_what_was_counted(read: Callable[[str], object]) -> Non
         ("inferbridge_upstream_connections", ("upstream", "triton")): 3.0,
         ("inferbridge_config_reloads_total", ("result", "success")): 1.0,
         ("inferbridge_workers",): 3.0,
+        ("inferbridge_tasks",): 0.0,
         ("inferbridge_tls_cert_expiry_seconds", ("listener", "127.0.0.1:8443")): 3600.0,
         ("inferbridge_tls_insecure_upstreams",): 2.0,
         ("inferbridge_worker_restarts_total",): 1.0,

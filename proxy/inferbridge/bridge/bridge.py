@@ -272,9 +272,12 @@ def _leg(request: Any, runtime: End, context: Context) -> Leg:
 
 def not_the_clients(error: BridgeError) -> BridgeError:
     """An error on the way back is not the client's fault, unless the runtime says so itself."""
-    if error.code is Code.INVALID_ARGUMENT and not isinstance(error, RuntimeFault):
-        return BridgeError(Code.INTERNAL, f"the runtime's answer cannot be translated: {error.message}")
-    return error
+    if isinstance(error, RuntimeFault) or error.code not in (Code.INVALID_ARGUMENT, Code.RESOURCE_EXHAUSTED):
+        return error
+    message = f"the runtime's answer cannot be translated: {error.message}"
+    if error.code is Code.RESOURCE_EXHAUSTED:  # 413 and 429 would say that the client sent too much
+        return BridgeError(Code.RESOURCE_EXHAUSTED, message, status=500)
+    return BridgeError(Code.INTERNAL, message)
 
 
 def lost_headers(context: Context) -> Headers:

@@ -33,9 +33,20 @@ def outcome(status: int, headers: Headers, trailers: Headers) -> tuple[int, str]
     fields = trailers if header(trailers, "grpc-status") is not None else headers  # "trailers-only"
     code = header(fields, "grpc-status")
     if code is None or not code.isdigit():
-        meant = HTTP_TO_CODE.get(status, Code.UNKNOWN) if status != 200 else Code.INTERNAL
-        raise BridgeError(meant, f"HTTP {status} without a grpc-status")
+        raise no_status(status, headers)
     return int(code), unquote_message(header(fields, "grpc-message") or "") if code != "0" else ""
+
+
+def no_status(status: int, headers: Headers) -> BridgeError:
+    """The error for an answer without a `grpc-status`, such as the page of a proxy in between."""
+    meant = HTTP_TO_CODE.get(status, Code.UNKNOWN) if status != 200 else Code.INTERNAL
+    kind = "" if is_grpc(headers) else f" ({header(headers, 'content-type')})"
+    return BridgeError(meant, f"HTTP {status}{kind} without a grpc-status")
+
+
+def is_grpc(headers: Headers) -> bool:
+    """Whether messages follow a head; one that does not say what follows is believed."""
+    return (header(headers, "content-type") or "application/grpc").startswith("application/grpc")
 
 
 def error_of(reply: GrpcReply, context: Context) -> BridgeError:

@@ -95,6 +95,10 @@ def read_reply[T](decoder: msgspec.json.Decoder[T], text: bytes, context: Contex
     except msgspec.ValidationError as error:
         if "unknown field" not in str(error):
             return read_json(decoder, text)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        if not text:  # for a request it would be `{}`
+            raise invalid("the body is empty") from None
+        return read_json(decoder, text)
     tree = msgspec.json.decode(text)
     for _ in range(_MOST_UNKNOWN):
         try:

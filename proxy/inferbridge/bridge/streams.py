@@ -55,7 +55,12 @@ class GrpcSource:
         self._frames: GrpcMessageReader | None = None
 
     def head(self, status: int, headers: Headers) -> None:
-        """The encoding of the messages stands here; or the end of the call, if it had none."""
+        """The encoding of the messages stands here; or the end of the call, if it had none.
+
+        A page is refused before it is read as messages.
+        """
+        if not grpc.is_grpc(headers) and header(headers, "grpc-status") is None:
+            raise grpc.no_status(status, headers)
         self._status, self._headers = status, headers
         self._frames = GrpcMessageReader(self._limit, header(headers, "grpc-encoding") or "identity")
 

@@ -2,12 +2,13 @@
 
 import logging
 
-from inferbridge.bridge.bridge import Bridge, Crossing
+from inferbridge.bridge.bridge import Bridge, Crossing, not_the_clients
 from inferbridge.bridge.dialects import DIALECTS, OPEN_INFERENCE, error_reply
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.event_stream import EventFraming
 from inferbridge.bridge.framing import GRPC_HEADERS, frame, quote_message, status_trailers, unframe
-from inferbridge.bridge.grpc import outcome
+from inferbridge.bridge.grpc import is_grpc as says_grpc
+from inferbridge.bridge.grpc import no_status, outcome
 from inferbridge.bridge.rest import HEADER_LENGTH
 from inferbridge.bridge.values import (
     HOP_BY_HOP,
@@ -80,6 +81,10 @@ def answer(reply: HttpReply | GrpcReply, responder: Responder) -> None:
         answer_grpc(reply, responder)
 
 
+def _ignored(data: Buffer) -> None:
+    """The answer is over."""
+
+
 class PassthroughAnswer:
     """Hands the runtime's answer to the client as it comes; what is a stream leaves at once."""
 
@@ -101,6 +106,9 @@ class PassthroughAnswer:
         self._dialect = dialect
         self._send = responder.message if streams else responder.data
         self._events_of = events
+        self._head: tuple[int, Headers] | None = None
+        """Of a gRPC answer whose status is to come at its end."""
+        self._refused = False
         self._kind = ""
         self._last: Buffer = b""
         """The piece that came last."""
@@ -108,8 +116,13 @@ class PassthroughAnswer:
         """The head has gone to the client."""
 
     def on_head(self, status: int, headers: Headers) -> None:
-        """Status and headers."""
+        """Status and headers. A page, which is no answer to a gRPC client, is told as an error."""
         self.begun = True
+        if self._grpc and header(headers, "grpc-status") is None:
+            self._head = status, headers
+            if not says_grpc(headers):
+                self._refuse(no_status(status, headers))
+                return
         kind = header(headers, "content-type") or ""
         if kind.startswith(_STREAMS):
             self._send = self._responder.message
@@ -123,13 +136,19 @@ class PassthroughAnswer:
         self._send(data)
 
     def on_end(self, trailers: Headers) -> None:
-        """The end."""
+        """The end. A gRPC client that gets none of a status may drop the messages before it, so it gets one."""
+        if self._refused:
+            return
+        if self._head is not None and header(trailers, "grpc-status") is None:
+            trailers = (*trailers, *status_trailers(no_status(*self._head)))
         self._responder.end(trailers)
 
     def on_failure(self, error: BridgeError) -> None:
         """An answer that has begun ends with the error where its form has a place for it, and is cut where not."""
+        if self._refused:
+            return
         if not self.begun:
-            answer(error_reply(error, rest=not self._grpc, dialect=self._dialect), self._responder)
+            self._refuse(error)
         elif self._grpc:
             self._responder.end(status_trailers(error))
         elif self._events_of is not None and self._is_between_events():
@@ -138,6 +157,11 @@ class PassthroughAnswer:
             self._responder.end()
         else:
             self._responder.abort()
+
+    def _refuse(self, error: BridgeError) -> None:
+        """Answer the error, and nothing that may still come."""
+        self._refused, self._send = True, _ignored
+        answer(error_reply(error, rest=not self._grpc, dialect=self._dialect), self._responder)
 
     def _is_between_events(self) -> bool:
         """Whether an event could stand here: within another it would become a part of that."""
@@ -195,7 +219,7 @@ class OneAnswer(Collected):
                 self._said.reply(0, read)
             reply = bridge.write_reply(crossing, (read,))
         except BridgeError as error:
-            reply = self._error(error)
+            reply = self._error(not_the_clients(error))
         except Exception:
             # fail closed: a fault of ours must reach the client as an error, and no other call
             log.exception("translating an answer failed")

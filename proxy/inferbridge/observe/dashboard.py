@@ -24,6 +24,7 @@ from inferbridge.observe.metrics import (
     RELOADS,
     RESTARTS,
     RETRIES,
+    TASKS,
     UPSTREAM_UP,
     WORKERS,
 )
@@ -133,6 +134,7 @@ def _rows() -> Iterator[tuple[str, list[Panel]]]:
         [
             Panel("Upstreams that are ready", "bool_yes_no", [ready], "stat"),
             Panel("Connections to upstreams", "short", [connections]),
+            Panel("Tasks", "short", [(f"sum ({TASKS.name})", "tasks")], note=TASKS.help),
             Panel("Breakers", "short", [breakers], note=BREAKER_STATE.help),
             Panel("Calls sent again", "reqps", _per_second(RETRIES, "upstream", "reason")),
             Panel("Versions", "short", [versions], "stat"),

@@ -1,5 +1,6 @@
 """The metrics of a proxy: one table of all there are, and the numbers of one running proxy."""
 
+import asyncio
 from collections.abc import Callable, Collection, Iterator
 
 from prometheus_client import CollectorRegistry, Gauge, Info
@@ -64,6 +65,7 @@ BREAKER_STATE = Metric(
     across="max",
 )
 CONNECTIONS = Metric("inferbridge_upstream_connections", "gauge", "Open connections to the upstream.", ("upstream",))
+TASKS = Metric("inferbridge_tasks", "gauge", "Tasks of the event loop; each client connection has some.")
 CAPTURED = Metric("inferbridge_captured_total", "counter", "Captured calls that a sink has taken.", ("sink",))
 CAPTURE_DROPPED = Metric(
     "inferbridge_capture_dropped_total",
@@ -108,6 +110,7 @@ METRICS = (
     RETRIES,
     BREAKER_STATE,
     CONNECTIONS,
+    TASKS,
     CAPTURED,
     CAPTURE_DROPPED,
     ABUSE,
@@ -142,6 +145,7 @@ class Metrics:
         self._retries = Count(RETRIES, self._registry)
         self._breaker = self._gauge(BREAKER_STATE)
         self._connections = self._gauge(CONNECTIONS)
+        self._gauge(TASKS).set_function(_tasks)
         self._reloads = Count(RELOADS, self._registry)
         self._certificate = self._gauge(CERTIFICATE)
         self._insecure = self._gauge(INSECURE)
@@ -230,6 +234,14 @@ class Metrics:
     def openmetrics(self) -> bytes:
         """All of it as OpenMetrics 1.0."""
         return as_openmetrics(self._registry)
+
+
+def _tasks() -> int:
+    """How many tasks the loop that asks has; none is asked outside of one."""
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:
+        return 0
 
 
 def as_text(registry: Collector) -> bytes:

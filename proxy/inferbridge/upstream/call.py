@@ -86,7 +86,8 @@ class ActiveCall(ABC):
             return
         self.budget -= len(data)
         if self.budget < 0:
-            self.abort(BridgeError(Code.RESOURCE_EXHAUSTED, f"reply from {self.upstream} exceeds {self.limit} bytes"))
+            message = f"reply from {self.upstream} exceeds {self.limit} bytes"
+            self.abort(BridgeError(Code.RESOURCE_EXHAUSTED, message, status=500))  # 429 blames the client
             return
         try:
             self.receiver.on_data(data)

@@ -1,0 +1,5 @@
+"""Writes docs/faults.md."""
+
+from faults.page import PAGE, page
+
+PAGE.write_text(page())
