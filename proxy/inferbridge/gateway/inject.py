@@ -54,7 +54,7 @@ class Link:
         writer = held.writer if held is not None else None
         if held is None or not isinstance(writer, asyncio.StreamWriter):
             return True
-        transport = cast("asyncio.Transport", writer.transport)  # uvloop's has the methods, not the class
+        transport = cast("asyncio.Transport", writer.transport)  # uvloop's has its methods, not its class
         if self._handler.client.tls:
             before = transport.get_protocol()
             assert isinstance(before, asyncio.Protocol)

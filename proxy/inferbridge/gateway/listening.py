@@ -29,7 +29,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's has the methods, not the class
+        self._transport = transport = cast("asyncio.Transport", transport)  # uvloop's has its methods, not its class
         host, port, *_ = transport.get_extra_info("peername") or ("", 0)
         peer = Peer(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
         self._client = ClientConnection(self._application, self._limits, self._wake, peer)

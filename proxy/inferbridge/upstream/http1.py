@@ -97,7 +97,7 @@ class Http1Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is open."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's has the methods, not the class
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's has its methods, not its class
         connected = transport.get_extra_info("socket")
         if connected is not None and hasattr(select, "poll"):
             self._poll = select.poll()

@@ -204,7 +204,7 @@ class Http2Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send preface and SETTINGS."""
-        self._transport = transport = cast("asyncio.Transport", transport)  # uvloop's has the methods, not the class
+        self._transport = transport = cast("asyncio.Transport", transport)  # uvloop's has its methods, not its class
         self._pool.connection_made(self)
         self._flush()
 
