@@ -18,7 +18,7 @@ help:
 	@echo 'make generate            write generated/, and the matrix of README.md, from specs/'
 	@echo 'make check               does generated/ fit specs/?'
 	@echo 'make lint types          ruff, mypy --strict'
-	@echo 'make perf                CPU time and throughput beside Envoy, and of streams'
+	@echo 'make perf                what calls cost, beside Envoy; writes docs/performance.md'
 	@echo 'make screenshots         the pictures of README.md; needs a Chromium'
 	@echo 'make clean               remove all that was made'
 
