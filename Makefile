@@ -19,7 +19,7 @@ help:
 	@echo 'make generate            write generated/, and the matrix of README.md, from specs/'
 	@echo 'make check               does generated/ fit specs/?'
 	@echo 'make lint types          ruff, mypy --strict'
-	@echo 'make perf                CPU time and throughput beside Envoy, and of streams'
+	@echo 'make perf                what calls cost, beside Envoy; writes docs/performance.md'
 	@echo 'make fuzz                five minutes of made-up input for each parser (FUZZ_SECONDS=300)'
 	@echo 'make soak                ten minutes of mixed load; does all come back to where it was? (SOAK_SECONDS=600)'
 	@echo 'make docs                write docs/faults.md'

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from gateway.driving import body_of, opened, refusal
 from gateway.http2_client import REQUEST, Client, data_frame, headers_frame, reset_frame
 from inferbridge.gateway.events import Event, ProtocolRefused, RequestCancelled, RequestData, RequestEnd, RequestOpened
+from inferbridge.gateway.http1_head import Peer
 from inferbridge.gateway.http2 import Http2Codec
+from inferbridge.gateway.http2_head import RequestHeads
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.sniff import PREFACE
 
@@ -118,6 +120,29 @@ def test_head() -> None:
     assert (head.method, head.target, head.authority, head.version) == ("POST", "/x?y=1", "a:1", "2")
     assert [name for name, _ in head.headers] == ["x-a", "cookie"]
     assert dict(head.headers)["cookie"] == "a=1; b=2"
+
+
+def test_a_head_that_comes_again_is_the_same() -> None:
+    """What was made of a head serves all calls of the connection that have it, and no others."""
+    subject = client()
+    for path in ("a", "b", "a"):
+        subject.send([("x", path)])
+    one, other, again = (event.head for event in subject.exchange() if isinstance(event, RequestOpened))
+    assert again is one
+    assert (one.headers, other.headers) == ((("x", "a"),), (("x", "b"),))
+
+
+def test_heads_that_are_remembered_are_few_and_small() -> None:
+    """A client that never sends the same head twice, or large ones, fills no memory."""
+    heads = RequestHeads(Limits(), Peer())
+    raw = [[*HEAD, (b"x", b"%d" % number)] for number in range(100)]
+    assert heads.read(raw[0]) is heads.read(raw[0])
+    first = heads.read(raw[0])
+    for each in raw[1:]:
+        heads.read(each)
+    assert heads.read(raw[0]) is not first
+    large = [*HEAD, (b"x", b"a" * 5000)]
+    assert heads.read(large) is not heads.read(large)
 
 
 def test_host_stands_in_for_authority() -> None:

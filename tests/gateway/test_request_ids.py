@@ -31,6 +31,7 @@ from inferbridge.gateway.recording import REQUEST_ID, Recorder, ids
 from inferbridge.gateway.service import GatewayService
 from inferbridge.gateway.targets import Target
 from inferbridge.protos import methods
+from inferbridge.run import running
 from inferbridge.upstream.api import Receiver, UpstreamRequest
 from inferbridge.upstream.headers import EncodedHead
 from inferbridge.upstream.http1_codec import encode_fields, encode_route
@@ -202,6 +203,17 @@ async def test_real_runtimes_and_clients_see_one_id(confdir: Path) -> None:
     assert tgis.metadata[REQUEST_ID] == tgis.metadata["x-correlation-id"] == metadata[REQUEST_ID]
 
 
+async def test_ids_need_neither_log_nor_admin_port() -> None:
+    """A proxy that tells nobody of its calls gives them ids all the same, refused ones too."""
+    settings = build.settings(None, {}, Flags(listen=("127.0.0.1:0",), upstream=("triton=http://127.0.0.1:9",)))
+    async with asyncio.timeout(TIMEOUT), running(settings) as address:
+        given = await curl("-i", "-H", "x-request-id: mine", f"http://{address}/nothing")
+        made = await curl("-i", f"http://{address}/nothing")
+    assert given.startswith(b"HTTP/1.1 404 ")
+    assert _id(given) == "mine"
+    assert UUID(_id(made)).version == 4
+
+
 def _id(answer: bytes) -> str | None:
     """The only id of an answer that curl shows."""
     found = re.findall(rb"x-request-id: (\S+)", answer)
@@ -209,8 +221,9 @@ def _id(answer: bytes) -> str | None:
 
 
 def test_no_two_calls_have_the_same_id() -> None:
-    """The ids of a process are UUIDs, all different, and so are those of another process."""
+    """The ids of a process are UUIDs, all different from the beginning, and so are those of another process."""
     one, other = ids(), ids()
     made = [one() for _ in range(5000)] + [other() for _ in range(5000)]
+    assert len({each[:13] for each in made[:5000]}) == 5000
     assert len(set(made)) == len(made)
     assert all(str(UUID(each)) == each and UUID(each).version == 4 for each in made)

@@ -1,11 +1,9 @@
-"""`python -m tests.perf` measures the gateway beside Envoy, then its streams; see gateway.py and streams.py."""
+"""`python -m tests.perf` measures the table of docs/performance.md and writes that page; see table.py."""
 
 import runpy
+import sys
 from pathlib import Path
 
-for name in ("gateway", "streams"):
-    try:
-        runpy.run_path(str(Path(__file__).with_name(f"{name}.py")), run_name="__main__")
-    except SystemExit as end:
-        if end.code:
-            raise
+here = Path(__file__).parent
+sys.argv += ["--write", str(here.parents[1] / "docs" / "performance.md")]
+runpy.run_path(str(here / "table.py"), run_name="__main__")

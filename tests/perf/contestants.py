@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from runtimes.environments import prepare
 from runtimes.programs import run_proxy
@@ -17,6 +18,8 @@ from runtimes.servers import accepts_connections, free_ports, stop_group
 DESCRIPTORS = Path(__file__).parents[1] / "golden" / "descriptors" / "v2_triton.binpb"
 MEGABYTE = 1 << 20
 START_SECONDS = 20.0
+type Way = Literal["transcode", "grpc", "rest"]
+"""HTTP/1.1 in and gRPC out, gRPC in and out, HTTP/1.1 in and out."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,12 @@ def run_inferbridge(upstream_port: int, folder: Path, profile: Path | None = Non
 
 
 @contextmanager
-def run_envoy(upstream_port: int, folder: Path) -> Iterator[Contestant]:
-    """Envoy's grpc_json_transcoder in front of the upstream, one worker thread."""
+def run_envoy(upstream_port: int, folder: Path, way: Way = "transcode") -> Iterator[Contestant]:
+    """Envoy in front of the upstream, one worker thread."""
     environment = prepare("envoy")
     (port,) = free_ports(1)
     config = folder / "envoy.json"
-    config.write_text(json.dumps(envoy_config(port, upstream_port)))
+    config.write_text(json.dumps(envoy_config(port, upstream_port, way)))
     binary = environment.site_packages / "envoy" / "_bin" / "envoy"
     command: list[str | Path] = [binary, "--config-path", config, "--concurrency", "1", "--log-level", "warning"]
     command += ["--disable-hot-restart"]
@@ -73,9 +76,9 @@ def _await_port(port: int, log: Path) -> None:
 
 
 @contextmanager
-def run_upstream() -> Iterator[int]:
-    """The echoing gRPC server in a process of its own; gives its port."""
-    command: list[str | Path] = [sys.executable, Path(__file__).with_name("echo_upstream.py")]
+def run_upstream(program: str = "echo_upstream.py") -> Iterator[int]:
+    """An upstream, the echoing gRPC server unless said otherwise, in a process of its own; gives its port."""
+    command: list[str | Path] = [sys.executable, Path(__file__).with_name(program)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ, start_new_session=True)
     assert process.stdout is not None
     try:
@@ -85,8 +88,8 @@ def run_upstream() -> Iterator[int]:
         stop_group(process)
 
 
-def envoy_config(port: int, upstream_port: int) -> dict[str, object]:
-    """Envoy's bootstrap: HTTP/1.1 in, the transcoder by method name, HTTP/2 out, buffers that hold the largest body."""
+def envoy_config(port: int, upstream_port: int, way: Way = "transcode") -> dict[str, object]:
+    """Envoy's bootstrap, with the transcoder by method name where it is wanted, and buffers for the largest body."""
     types = "type.googleapis.com/envoy.extensions"
     transcoder = {
         "@type": f"{types}.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder",
@@ -98,7 +101,7 @@ def envoy_config(port: int, upstream_port: int) -> dict[str, object]:
     manager = {
         "@type": f"{types}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "front",
-        "codec_type": "HTTP1",
+        "codec_type": "HTTP2" if way == "grpc" else "HTTP1",
         "route_config": {
             "virtual_hosts": [
                 {
@@ -109,7 +112,7 @@ def envoy_config(port: int, upstream_port: int) -> dict[str, object]:
             ]
         },
         "http_filters": [
-            {"name": "transcoder", "typed_config": transcoder},
+            *([{"name": "transcoder", "typed_config": transcoder}] if way == "transcode" else []),
             {"name": "router", "typed_config": {"@type": f"{types}.filters.http.router.v3.Router"}},
         ],
     }
@@ -119,17 +122,17 @@ def envoy_config(port: int, upstream_port: int) -> dict[str, object]:
         "per_connection_buffer_limit_bytes": 64 * MEGABYTE,
         "filter_chains": [{"filters": [{"name": "manager", "typed_config": manager}]}],
     }
-    return {"static_resources": {"listeners": [listener], "clusters": [_envoy_cluster(upstream_port)]}}
+    return {"static_resources": {"listeners": [listener], "clusters": [_envoy_cluster(upstream_port, way)]}}
 
 
 def _address(port: int) -> dict[str, object]:
     return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
 
 
-def _envoy_cluster(port: int) -> dict[str, object]:
+def _envoy_cluster(port: int, way: Way) -> dict[str, object]:
     options = {
         "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-        "explicit_http_config": {"http2_protocol_options": {}},
+        "explicit_http_config": {"http_protocol_options" if way == "rest" else "http2_protocol_options": {}},
     }
     return {
         "name": "upstream",

@@ -91,20 +91,20 @@ def check_echo(contestant: Contestant, count: int, request: bytes) -> None:
 class Load:
     """The load generator process."""
 
-    def __init__(self, connections: int, seconds: float) -> None:
-        self._connections = connections
-        self._seconds = seconds
-        command = [sys.executable, str(Path(__file__).with_name("load.py"))]
+    def __init__(self, connections: int, seconds: float, program: str = "load.py", **asked: str) -> None:
+        """`asked` is what the program needs to know beside the usual."""
+        self._asked = {"connections": connections, "seconds": seconds, **asked}
+        command = [sys.executable, str(Path(__file__).with_name(program))]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def measure(self, contestant: Contestant, request: bytes, series: Series) -> None:
         """One round."""
         encoded = base64.b64encode(request).decode()
-        asked = {"port": contestant.port, "request": encoded, "connections": self._connections}
+        asked = {"port": contestant.port, "request": encoded, **self._asked}
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         before = cpu_seconds(contestant.pid)
-        self._process.stdin.write(json.dumps(asked | {"seconds": self._seconds}) + "\n")
+        self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
         outcome = json.loads(self._process.stdout.readline())
         spent = cpu_seconds(contestant.pid) - before

@@ -20,6 +20,7 @@ class Connection(asyncio.Protocol):
         self._deadline = deadline
         self._reply = bytearray()
         self._complete_at = 0  # bytes of the reply being read; 0 until its head is there
+        self._chunked = False  # it is, and so ends when it says so: in the last piece, for nothing comes after it
         self.requests = 0
         self.reply_bytes = 0
         self.done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -35,6 +36,8 @@ class Connection(asyncio.Protocol):
         self._reply += data
         if not self._complete_at and not self._read_head():
             return
+        if self._chunked and self._reply.endswith(b"\r\n0\r\n\r\n"):
+            self._complete_at = len(self._reply)
         if len(self._reply) < self._complete_at:
             return
         self.requests += 1
@@ -52,6 +55,10 @@ class Connection(asyncio.Protocol):
             return False
         head = bytes(self._reply[:end]).lower()
         length = head.find(b"content-length:")
+        self._chunked = b"transfer-encoding: chunked" in head
+        if head.startswith(b"http/1.1 200") and self._chunked:
+            self._complete_at = sys.maxsize
+            return True
         if not head.startswith(b"http/1.1 200") or length < 0:
             self._finish(f"unexpected reply: {bytes(self._reply[:400])!r}")
             return False

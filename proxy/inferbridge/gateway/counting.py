@@ -24,6 +24,9 @@ class Counter(Protocol):
     def feed(self, data: Buffer) -> int:
         """The messages that a piece has more."""
 
+    def whole(self, data: Buffer) -> int:
+        """The same for a piece of whole messages, without signs of life, as we write them."""
+
 
 class Frames:
     """Messages behind prefixes; each counts when its prefix is complete."""
@@ -47,6 +50,8 @@ class Frames:
             data = self._prefix + bytes(data)
             size, self._prefix = len(data), b""
         return self._count(data, size)
+
+    whole = feed
 
     def _count(self, data: Buffer, size: int) -> int:
         at, found = self._left, 0
@@ -81,6 +86,10 @@ class Events:
         self._tail = b"" if text.endswith((b"\n\n", b"\n\r\n")) else text[-2:]
         return found
 
+    def whole(self, data: Buffer) -> int:
+        """The events of a piece of ours: each ends with the only empty line that it has."""
+        return data.count(b"\n\n") if type(data) is bytes else self.feed(data)
+
 
 class Lines:
     """Lines; an empty one is a sign of life."""
@@ -97,6 +106,8 @@ class Lines:
         found = 0 if text == b"\n" and not self._open else text.count(b"\n")
         self._open = not text.endswith(b"\n")
         return found
+
+    whole = feed
 
 
 @lru_cache(256)

@@ -34,7 +34,7 @@ from inferbridge.gateway.application import RequestHead
 from inferbridge.gateway.events import Event, ProtocolRefused, RequestCancelled, RequestData, RequestEnd, RequestOpened
 from inferbridge.gateway.http1_head import Peer
 from inferbridge.gateway.http2_abuse import Abuse, Kind, Meter, MeteredConnection
-from inferbridge.gateway.http2_head import HeadTooLarge, RawFields, request_head
+from inferbridge.gateway.http2_head import HeadTooLarge, RawFields, RequestHeads
 from inferbridge.gateway.limits import Limits
 from inferbridge.upstream.frames import DATA, GOAWAY, LAST_STREAM_ID, frame_header
 
@@ -99,7 +99,7 @@ class Http2Codec:
     ) -> None:
         """`on_abuse` is told why a client was sent away."""
         self._limits = limits
-        self._peer = peer or Peer()
+        self._heads = RequestHeads(limits, peer or Peer())
         self._on_abuse = on_abuse
         self._meter = Meter(limits.streams)
         self._streams: dict[int, _Stream] = {}
@@ -175,7 +175,7 @@ class Http2Codec:
             self._refuse_stream(stream_id, events)
             return
         try:
-            head = request_head(event.headers, self._limits, self._peer)
+            head = self._heads.read(event.headers)
         except BridgeError as error:
             known = error.head if isinstance(error, HeadTooLarge) else None
             self._streams[stream_id] = _Stream(event.headers, known, refused=True)

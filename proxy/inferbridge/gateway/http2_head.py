@@ -16,6 +16,8 @@ type RawFields = Sequence[tuple[bytes, bytes]]
 
 _PSEUDO = frozenset({":method", ":scheme", ":authority", ":path"})
 _SINGLE = frozenset({"host", "content-length"})
+_KNOWN_BYTES, _MOST_KNOWN = 4096, 8
+"""Of heads that are remembered: a hostile client has at most 32 KiB of them for each connection."""
 _FORBIDDEN = frozenset({"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"})
 
 
@@ -43,6 +45,27 @@ def request_head(raw: RawFields, limits: Limits, peer: Peer) -> RequestHead:
     )
     _check_sizes(raw, target, limits, head)
     return head
+
+
+class RequestHeads:
+    """Reads the heads of one connection. One that the client sends again is the same object, as over HTTP/1.1."""
+
+    def __init__(self, limits: Limits, peer: Peer) -> None:
+        self._limits = limits
+        self._peer = peer
+        self._known: dict[tuple[tuple[bytes, bytes], ...], RequestHead] = {}
+
+    def read(self, raw: RawFields) -> RequestHead:
+        """As `request_head`."""
+        key = tuple(raw)
+        head = self._known.get(key)
+        if head is None:
+            head = request_head(raw, self._limits, self._peer)
+            if sum(len(name) + len(value) for name, value in key) <= _KNOWN_BYTES:
+                if len(self._known) >= _MOST_KNOWN:
+                    self._known.clear()
+                self._known[key] = head
+        return head
 
 
 class HeadTooLarge(BridgeError):

@@ -3,8 +3,6 @@
 Names of models as labels are bounded, see `Models`.
 """
 
-from typing import NamedTuple
-
 from prometheus_client import CollectorRegistry, Gauge
 
 from inferbridge.bridge.errors import Code
@@ -92,11 +90,33 @@ _CODES = {int(code): code.name for code in Code}
 type _Key = tuple[str, str, str, str, int | None, int | None]
 
 
-class _Kind(NamedTuple):
+class _Kind:
     """Where calls of the same labels are counted."""
 
-    requests: Number
-    duration: Buckets
+    __slots__ = ("_labels", "_overhead", "auth", "duration", "encode", "map", "requests")
+
+    def __init__(self, requests: Number, duration: Buckets, overhead: Histogram, labels: tuple[str, str]) -> None:
+        self.requests = requests
+        self.duration = duration
+        self._overhead = overhead
+        self._labels = labels
+        self.auth: Buckets | None = None
+        self.map: Buckets | None = None
+        self.encode: Buckets | None = None
+
+    def admitted(self, seconds: float) -> None:
+        """It is known who calls."""
+        if self.auth is None:  # series of what never happens are not shown
+            self.auth = self._overhead.child(*self._labels, "auth")
+        self.auth.observe(seconds)
+
+    def translated(self, mapped: float, encoded: float) -> None:
+        """The rest of what the proxy has taken, for a call that has reached a runtime."""
+        if self.map is None or self.encode is None:
+            self.map = self._overhead.child(*self._labels, "map")
+            self.encode = self._overhead.child(*self._labels, "encode")
+        self.map.observe(mapped)
+        self.encode.observe(encoded)
 
 
 class CallMetrics:
@@ -142,12 +162,11 @@ class CallMetrics:
         kind.requests.value += 1
         kind.duration.observe(record.ended - record.began)
         if record.admitted:
-            self._overhead.observe(record.admitted - record.began, direction, operation, "auth")
+            kind.admitted(record.admitted - record.began)
         overhead = record.overhead
         if overhead is not None:
             mapped = record.mapped
-            self._overhead.observe(mapped, direction, operation, "map")
-            self._overhead.observe(overhead - mapped if overhead > mapped else 0.0, direction, operation, "encode")
+            kind.translated(mapped, overhead - mapped if overhead > mapped else 0.0)
         if record.streamed or record.messages_in > 1:
             self._stream(record, operation, model)
         if record.tokens_in is not None:
@@ -164,6 +183,8 @@ class CallMetrics:
         kind = _Kind(
             self._requests.child(direction, operation, runtime, model, code, _grpc_code(grpc_status)),
             self._duration.child(direction, operation, runtime),
+            self._overhead,
+            (direction, operation),
         )
         if len(self._kinds) < _KINDS:
             self._kinds[key] = kind

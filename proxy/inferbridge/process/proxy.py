@@ -104,8 +104,7 @@ class Proxy:
         )
         observers = [one for one in wanted if one is not None]
         recorder = Recorder(guard, observers, [self._capturer] if self._capturer is not None else [])
-        # a record, and an id of its own, cost a call time: it has them where somebody reads them
-        return Generation(settings, service, guard, recorder if observers else guard)
+        return Generation(settings, service, guard, recorder)
 
     def apply(self, settings: Settings) -> None:
         """New calls go by these settings from now on. ValueError or OSError: nothing has changed."""
