@@ -224,7 +224,7 @@ def test_a_fault_of_ours_gives_the_lease_back(kind: Kind, monkeypatch: pytest.Mo
         raise RuntimeError("boom")
 
     with monkeypatch.context() as patch:
-        patch.setattr("inferbridge.gateway.service.Exchange.begin", boom)
+        patch.setattr("inferbridge.gateway.exchange.Exchange.begin", boom)
         with pytest.raises(RuntimeError):
             gateway.begin(kind.path, kind.headers)
     assert not gateway.is_full(kind.path, kind.headers)
@@ -269,7 +269,7 @@ def test_the_end_of_a_call_may_let_the_next_one_in(kind: Kind, broken: bool, mon
     """By the time a client has the end of its answer, its lease is back and its tokens are booked."""
     gateway = Gateway(kind.runtime, kind.protocol, ONE_CALL)
     booked: list[Usage] = []
-    monkeypatch.setattr("inferbridge.gateway.service.booking", lambda lease: booked.append)
+    monkeypatch.setattr("inferbridge.gateway.exchange.booking", lambda lease: booked.append)
     seen = []
     client = Eager()
     client.next = lambda: seen.append((gateway.is_full(kind.path, kind.headers), len(booked)))

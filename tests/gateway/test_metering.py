@@ -56,7 +56,7 @@ def used(monkeypatch: pytest.MonkeyPatch) -> list[Usage]:
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[Usage]:
     """Have the tokens of all calls counted."""
     found: list[Usage] = []
-    monkeypatch.setattr("inferbridge.gateway.service.booking", lambda lease: found.append)
+    monkeypatch.setattr("inferbridge.gateway.exchange.booking", lambda lease: found.append)
     return found
 
 
