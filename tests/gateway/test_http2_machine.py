@@ -67,10 +67,11 @@ class Http2Machine(RuleBasedStateMachine):
     # The client
 
     @precondition(lambda self: self.client.open_outbound_streams < LIMITS.streams)
-    @rule(end=st.booleans(), malformed=st.sampled_from([False, False, False, True]))
-    def ask(self, end: bool, malformed: bool) -> None:
-        """A request begins; a malformed one is a matter of its stream alone."""
+    @rule(end=st.booleans(), malformed=st.sampled_from([False, False, False, True]), held=st.booleans())
+    def ask(self, end: bool, malformed: bool, held: bool) -> None:
+        """A request begins, and its body may be held up; a malformed one is a matter of its stream alone."""
         stream = self.client.get_next_available_stream_id()
+        self.application.held |= {f"/{stream}"} if held else set()
         head = [(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", f"/{stream}")]
         self.client.send_headers(stream, [*head, *([("te", "gzip")] if malformed else [])], end_stream=end)
         self.asked[stream] = Asked(stream, malformed=malformed)
@@ -204,11 +205,6 @@ class Http2Machine(RuleBasedStateMachine):
         if call is not None:
             (call.responder.hold if held else call.responder.resume)()
 
-    @rule(holds=st.booleans())
-    def hold_new(self, holds: bool) -> None:
-        """Calls are held from their beginning, from now on or no more."""
-        self.application.holds = holds
-
     # What must be
 
     @invariant()
@@ -284,7 +280,7 @@ class Http2Machine(RuleBasedStateMachine):
         assert window.current_window_size + window._bytes_processed == window.max_window_size
 
     def _serves_another(self) -> None:
-        self.ask(True, False)
+        self.ask(True, False, False)
         self._settle()
         asked = list(self.asked.values())[-1]
         self.application.calls[f"/{asked.stream}"].finish()
@@ -297,7 +293,7 @@ def chosen[T](pick: int, among: list[T]) -> T | None:
     return among[pick % len(among)] if among else None
 
 
-Http2Machine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Http2Machine.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
 
 
 class TestHttp2(Http2Machine.TestCase):

@@ -74,14 +74,14 @@ class Watching:
     def __init__(self) -> None:
         self.calls: dict[str, Watched] = {}
         self.faults: list[str] = []
-        self.holds = False
-        """New calls want no body for now."""
+        self.held: set[str] = set()
+        """Targets of calls that want no body for now, from their beginning."""
 
     def open(self, head: RequestHead, responder: Responder) -> RequestSink:
         if head.target in self.calls:
             self.faults.append(f"{head.target}: opened twice")
         call = self.calls[head.target] = Watched(head, responder, self.faults)
-        if self.holds:
+        if head.target in self.held:
             responder.hold()
         return call
 
