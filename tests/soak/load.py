@@ -28,22 +28,35 @@ class Tally:
         self.words.setdefault(kind, f"{type(error).__name__}: {error}"[:400])
 
 
-async def load(port: int, key: str, seconds: float, tally: Tally, *, seed: int = 0) -> None:
-    """Make calls for this time, the same ones in the same order for each worker of a seed."""
-    until = time.monotonic() + seconds
+@dataclass(frozen=True)
+class Term:
+    """When the load is over: after some seconds and so many calls, or after twice the time."""
+
+    seconds: float
+    calls: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    def over(self, calls: int) -> bool:
+        """Whether it is, after so many calls."""
+        spent = time.monotonic() - self.began
+        return spent >= 2 * self.seconds or (spent >= self.seconds and calls >= self.calls)
+
+
+async def load(port: int, key: str, term: Term, tally: Tally, *, seed: int = 0) -> None:
+    """Make calls until the end, the same ones in the same order for each worker of a seed."""
     await asyncio.gather(
-        *(_work(Worker(port, key), until, tally, random.Random(f"{seed}/{number}")) for number in range(WORKERS))
+        *(_work(Worker(port, key), term, tally, random.Random(f"{seed}/{number}")) for number in range(WORKERS))
     )
     gc.collect()  # calls that grpcio has in cycles keep their connections open
 
 
-async def _work(worker: Worker, until: float, tally: Tally, chance: random.Random) -> None:
+async def _work(worker: Worker, term: Term, tally: Tally, chance: random.Random) -> None:
     kinds, weights = list(MIX), [weight for weight, _ in MIX.values()]
-    while time.monotonic() < until:
+    while not term.over(tally.calls.total()):
         worker.connect()
         try:
             for kind in chance.choices(kinds, weights, k=CALLS_A_CONNECTION):
-                if time.monotonic() >= until:
+                if term.over(tally.calls.total()):
                     break
                 await one(worker, kind, MIX[kind][1], tally)
         finally:

@@ -1,6 +1,7 @@
 """The soak itself: a short one passes, and what it is to find is found."""
 
 import asyncio
+import time
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from inferbridge.gateway.limits import MIB
 from soak.__main__ import main, wrong
 from soak.calls import MIX, Unexpected, Worker
-from soak.load import Tally, load, one
+from soak.load import Tally, Term, load, one
 from soak.measuring import Sample, excess
 
 QUIET = Sample(at=0, rss=100 * MIB, fds=20, tasks=3, in_flight=0, cpu=1)
@@ -58,10 +59,19 @@ async def test_an_unexpected_end_is_counted() -> None:
     assert found == ["V2: 2 unexpected, the first: Unexpected: 503"]
 
 
+def test_a_soak_makes_its_calls_on_a_slow_machine_too() -> None:
+    """It goes on after its time until its calls are made, but not for more than twice the time."""
+    now = time.monotonic()
+    assert not Term(10, 100, began=now - 11).over(99)
+    assert Term(10, 100, began=now - 11).over(100)
+    assert not Term(10, 100, began=now - 9).over(1000)
+    assert Term(10, 100, began=now - 20).over(0)
+
+
 async def test_a_proxy_that_is_not_there_is_noticed() -> None:
     """With nobody listening every call of the load is unexpected."""
     tally = Tally()
     async with asyncio.timeout(60):
-        await load(1, "key", 0.2, tally)
+        await load(1, "key", Term(0.2), tally)
     assert tally.unexpected == tally.calls
     assert tally.calls.total() > 0
