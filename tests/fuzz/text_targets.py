@@ -49,8 +49,14 @@ def key_file(data: bytes) -> None:
 
 
 @cache
+def _scratch() -> "tempfile.TemporaryDirectory[str]":
+    """Removed at exit."""
+    return tempfile.TemporaryDirectory(prefix="inferbridge-fuzz-")
+
+
+@cache
 def _spec_folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="inferbridge-fuzz-")) / "specs"
+    folder = Path(_scratch().name, "specs")
     shutil.copytree(BASE, folder)
     return folder
 
@@ -83,7 +89,7 @@ def chat_template(data: bytes) -> None:
 @cache
 def _issuer() -> tuple[SigningKey, JwtAuthenticator]:
     key = signing_key("key", "EdDSA")
-    file = Path(tempfile.mkdtemp(prefix="inferbridge-fuzz-")) / "jwks.json"
+    file = Path(_scratch().name, "jwks.json")
     file.write_text(json.dumps({"keys": [key.public]}))
     settings = JwtSettings(_ISSUER, (AUDIENCE,), jwks=str(file))
     return key, JwtAuthenticator(settings, Clock(), clock=Clock())
