@@ -1,5 +1,6 @@
 """Files of operators and tokens of strangers: the declared error gets out, or nothing."""
 
+import atexit
 import json
 import shutil
 import tempfile
@@ -49,8 +50,15 @@ def key_file(data: bytes) -> None:
 
 
 @cache
+def _scratch() -> Path:
+    folder = tempfile.mkdtemp(prefix="inferbridge-fuzz-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
+@cache
 def _spec_folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="inferbridge-fuzz-")) / "specs"
+    folder = _scratch() / "specs"
     shutil.copytree(BASE, folder)
     return folder
 
@@ -83,7 +91,7 @@ def chat_template(data: bytes) -> None:
 @cache
 def _issuer() -> tuple[SigningKey, JwtAuthenticator]:
     key = signing_key("key", "EdDSA")
-    file = Path(tempfile.mkdtemp(prefix="inferbridge-fuzz-")) / "jwks.json"
+    file = _scratch() / "jwks.json"
     file.write_text(json.dumps({"keys": [key.public]}))
     settings = JwtSettings(_ISSUER, (AUDIENCE,), jwks=str(file))
     return key, JwtAuthenticator(settings, Clock(), clock=Clock())
