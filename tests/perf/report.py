@@ -39,8 +39,8 @@ translates.
 ({by}; a row without such a figure goes by the median), for this machine is shared, and how fast it is
 changes by the minute. Two million turns of an empty Python loop, the other measure, took {loop:.0f} ms of CPU here and
 {quiet:.0f} ms there; a loop needs no cache and no kernel, so it says less. `of Envoy` compares both in this run. The
-figures of others are of the machine of the aims. Where the machine is busy a row has differed by two fifths from one run
-to the next.
+figures of others are of the machine of the aims. On a busy machine a row has differed by two
+fifths from one run to the next.
 """
 
 
