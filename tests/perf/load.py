@@ -54,7 +54,7 @@ class Connection(asyncio.Protocol):
         if end < 0:
             return False
         head = bytes(self._reply[:end]).lower()
-        length = head.find(b"content-length:")
+        length = head.find(b"\r\ncontent-length:")
         self._chunked = b"transfer-encoding: chunked" in head
         if head.startswith(b"http/1.1 200") and self._chunked:
             self._complete_at = sys.maxsize
@@ -62,7 +62,7 @@ class Connection(asyncio.Protocol):
         if not head.startswith(b"http/1.1 200") or length < 0:
             self._finish(f"unexpected reply: {bytes(self._reply[:400])!r}")
             return False
-        self._complete_at = end + 4 + int(head[length + 15 :].split(b"\r\n", 1)[0])
+        self._complete_at = end + 4 + int(head[length + 17 :].split(b"\r\n", 1)[0])
         return True
 
     def connection_lost(self, error: Exception | None) -> None:

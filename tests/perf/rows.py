@@ -56,7 +56,7 @@ ROWS = (
         "rest-proxy 690, grpc-gateway 1 610",
         220,
         150,
-        "Numbers are read and written by orjson and NumPy; what is left is the call of the row above, and shortest "
+        "numbers are read and written by orjson and NumPy; what is left is the call of the row above, and shortest "
         "decimal texts of float32.",
         496,
     ),
@@ -65,7 +65,7 @@ ROWS = (
         "rest-proxy 39 300, grpc-gateway 93 050",
         5000,
         3500,
-        "Most of it is reading and writing decimal texts of float32, both in C.",
+        "most of it is reading and writing decimal texts of float32, both in C.",
         24_500,
     ),
     Row("gRPC to gRPC, passed through", "", 110, 85, _HTTP2, 89),
@@ -76,9 +76,18 @@ ROWS = (
         "SMG, REST stream 610, LiteLLM 37 150",
         610,
         400,
-        "Each message is decoded, made neutral and written as an event, about 10 µs of it in a burst.",
+        "each message is decoded, made neutral and written as an event of its own.",
     ),
 )
 REACH_COPIES, AIM_COPIES = 3, 2
+BULK_REASON = (
+    "40 MB: of REST to gRPC close to half is the kernel's, which a copy of NumPy's has none of; the proxy joins the "
+    "pieces of a body once, and cuts it into frames. From a gRPC client five sixths are the proxy's own: h2 reads each "
+    "frame of 16 KiB in Python."
+)
+MEMORY_REASON = (
+    "Idle memory: imports, of which mitmproxy's are 50 MB, ours 25, numpy 18, Python itself 10 and cryptography 10 "
+    "(before garbage is collected); mitmproxy imports all its protocols, also those that are never served here."
+)
 REACH_MB, AIM_MB = 110, 90
 REACH_SECONDS, AIM_SECONDS = 2.0, 1.0

@@ -1,9 +1,11 @@
 """The HTTP/2 pool over real sockets: grpcio for what is right, a scripted server for what is wrong."""
 
 import asyncio
+import gc
 import logging
 import socket
 import threading
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -44,6 +46,20 @@ async def test_a_unary_call_to_grpcio(opened: OpenPool) -> None:
     assert recorder.trailers is not None
     assert dict(recorder.trailers)["grpc-status"] == "0"
     assert dict(recorder.trailers)["x-trailer"] == "t"
+
+
+async def test_a_call_that_has_ended_is_gone(opened: OpenPool) -> None:
+    """An ended call leaves no cycle behind: until the garbage collector came by, its bodies would fill the memory."""
+    with grpc_server() as (_, port, _):
+        recorder, call = _send(opened(f"grpc://localhost:{port}"))
+        await recorder.answer()
+        seen = weakref.ref(recorder)
+        gc.disable()
+        try:
+            del recorder, call
+            assert seen() is None
+        finally:
+            gc.enable()
 
 
 async def test_errors_and_streams_of_grpcio(opened: OpenPool) -> None:

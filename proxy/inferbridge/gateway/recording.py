@@ -175,7 +175,7 @@ class Recorder:
         kind(self, record, responder, None).refuse(self._application, error, head)
 
     def _begin(self, head: RequestHead | None, known: CallRecord) -> CallRecord:
-        record: CallRecord = known.__copy__()  # type: ignore[attr-defined]  # msgspec's types leave it out; `copy` is slower
+        record: CallRecord = known.__copy__()  # type: ignore[attr-defined]  # its types lack what `copy` calls
         if record.own_id:
             record.request_id = self._new_id()
         record.observed, record.began_at, record.began = self._observed, time(), clock()

@@ -18,7 +18,7 @@ from random import uniform
 from typing import Final, cast
 
 from inferbridge.bridge.errors import BridgeError, Code
-from inferbridge.bridge.values import Buffer
+from inferbridge.bridge.values import Buffer, Headers
 from inferbridge.gateway.limits import UPSTREAM_AGE_SECONDS, Limits
 from inferbridge.upstream.address import Address, describe
 from inferbridge.upstream.api import Call, GrowingCall, Receiver, State, UpstreamRequest
@@ -85,6 +85,12 @@ class Http2Call(ActiveCall):
         if self.connection is not None and self.stream is not None:
             self.connection.codec.pause(self.stream, self.paused)
             self.connection.flush_soon()
+
+    def on_end(self, trailers: Headers) -> None:
+        """The answer is complete."""
+        # stream and call hold each other, and the call its request: leave no bodies to the garbage collector
+        self.connection = self.stream = None
+        super().on_end(trailers)
 
     def on_reset(self, code: int, reason: str) -> None:
         """The runtime (or our codec) has ended the stream."""
