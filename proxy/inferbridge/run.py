@@ -15,7 +15,6 @@ from inferbridge.gateway import build
 from inferbridge.gateway.listening import listening
 from inferbridge.observe import admin
 from inferbridge.process.bound import Bound, Ready, Warn
-from inferbridge.process.loop import run as run_loop
 from inferbridge.process.proxy import Proxy, prepare, proxying
 from inferbridge.process.reloading import Reloader, reloading
 from inferbridge.process.source import Source
@@ -40,7 +39,7 @@ def serve(settings: Settings, config: Path | None = None, flags: Flags = NO_FLAG
     source = Source(config, flags)
     serving = supervise if settings.workers > 1 else _serve
     try:
-        cut_short = run_loop(serving(settings, lambda bound: _announce(settings, bound), warn, source))
+        cut_short = asyncio.run(serving(settings, lambda bound: _announce(settings, bound), warn, source))
     except (OSError, ValueError, SettingsError) as error:
         click.echo(f"cannot start: {error}", err=True)
         sys.exit(1)

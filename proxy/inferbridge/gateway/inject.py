@@ -8,7 +8,6 @@ no task: one step of the coroutine is all of it, at a third of the cost.
 
 import asyncio
 from collections.abc import Callable
-from typing import cast
 
 from mitmproxy.proxy import events
 from mitmproxy.proxy.server import ConnectionHandler
@@ -54,7 +53,8 @@ class Link:
         writer = held.writer if held is not None else None
         if held is None or not isinstance(writer, asyncio.StreamWriter):
             return True
-        transport = cast("asyncio.Transport", writer.transport)  # uvloop's has its methods, not its class
+        transport = writer.transport
+        assert isinstance(transport, asyncio.Transport)
         if self._handler.client.tls:
             before = transport.get_protocol()
             assert isinstance(before, asyncio.Protocol)

@@ -8,7 +8,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import cast
 
 from inferbridge.gateway.application import Application
 from inferbridge.gateway.connection import ClientConnection
@@ -29,7 +28,8 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected."""
-        self._transport = transport = cast("asyncio.Transport", transport)  # uvloop's has its methods, not its class
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
         host, port, *_ = transport.get_extra_info("peername") or ("", 0)
         peer = Peer(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
         self._client = ClientConnection(self._application, self._limits, self._wake, peer)

@@ -14,7 +14,6 @@ from pathlib import Path
 from inferbridge.config import SettingsError
 from inferbridge.observe.health import Report
 from inferbridge.process.channel import Begin, Channel, Failed, Renew, Serving, Stop, Tell, Told
-from inferbridge.process.loop import run
 from inferbridge.process.proxy import Proxy, prepare, proxying
 from inferbridge.process.source import Source
 
@@ -103,4 +102,4 @@ def main() -> None:
     """The program."""
     for number in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to all: the supervisor decides
         signal.signal(number, signal.SIG_IGN)
-    sys.exit(run(work(socket.socket(fileno=int(sys.argv[1])))))
+    sys.exit(asyncio.run(work(socket.socket(fileno=int(sys.argv[1])))))

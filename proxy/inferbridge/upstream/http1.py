@@ -17,7 +17,7 @@ import contextlib
 import select
 from collections import deque
 from functools import partial
-from typing import Final, cast
+from typing import Final
 
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.values import size
@@ -97,7 +97,8 @@ class Http1Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is open."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's has its methods, not its class
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
         connected = transport.get_extra_info("socket")
         if connected is not None and hasattr(select, "poll"):
             self._poll = select.poll()

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from random import uniform
-from typing import Final, cast
+from typing import Final
 
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.values import Buffer, Headers
@@ -210,7 +210,8 @@ class Http2Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send preface and SETTINGS."""
-        self._transport = transport = cast("asyncio.Transport", transport)  # uvloop's has its methods, not its class
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
         self._pool.connection_made(self)
         self._flush()
 
