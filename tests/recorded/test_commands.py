@@ -94,7 +94,7 @@ def test_nothing_that_was_recorded_is_run_by_the_shell(value: str, path: str, bo
     side = exchange(flow_of("POST", f"/{path}", body, headers)).client
     words, piped = arguments(curl(side, Place(), 1))
     fields = [word for flag, word in pairwise(words) if flag == "-H"]
-    kept = side.asked.headers[1][1]
+    kept = dict(side.asked.headers)["x-hostile"]  # names with a colon before them are no headers
     if "x-hostile" not in left_out(side):
         assert (f"x-hostile: {kept}" if kept else "x-hostile;") in fields
     assert len(fields) == len([pair for pair in side.asked.headers if pair[0] not in left_out(side)])
