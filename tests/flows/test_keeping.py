@@ -109,6 +109,18 @@ async def test_the_flow_tells_of_both_sides() -> None:
         assert read.metadata[FLOW_KEY]["upstream"][0]["told"]["body"] == told["upstream"][0]["told"]["body"]
 
 
+async def test_a_credential_in_a_header_of_its_own_is_hidden() -> None:
+    """What the settings name as a place of credentials is one, whatever it is called."""
+    with inspected() as gateway:
+        gateway.keeper.know({}, ["x-team"])
+        gateway.open(headers=(*JSON, ("x-team", "canary")))
+        await gateway.keeper.idle()
+        assert gateway.flow.request.headers["x-team"] == "***"
+        saved = io.BytesIO()
+        FlowWriter(saved).add(gateway.flow)
+        assert b"canary" not in saved.getvalue()
+
+
 async def test_a_call_that_fails_is_a_flow_with_an_error() -> None:
     """A client that leaves, and an answer that is cut: mitmproxy hears `error` and why."""
     heard = Heard()

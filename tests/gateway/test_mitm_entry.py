@@ -16,6 +16,7 @@ from mitmproxy.options import Options
 import inferbridge.gateway
 from gateway.applications import Echo
 from inferbridge.addon import GatewayAddon
+from inferbridge.auth.settings import AuthSettings
 from inferbridge.capture.settings import CaptureSettings
 from inferbridge.config import AccessLog, Admin, Listener, ListenerTls, Upstream
 from inferbridge.gateway.application import Application
@@ -35,6 +36,7 @@ class Settings:
     access_log: AccessLog = AccessLog()  # noqa: RUF009 - it is frozen
     capture: CaptureSettings = CaptureSettings()  # noqa: RUF009 - it is frozen
     upstreams: tuple[Upstream, ...] = ()
+    auth: AuthSettings | None = None
 
 
 class Build:

@@ -99,7 +99,8 @@ class Entry(GatewayAddon):
         self.guard = build.application(settings)
         self.application = Recorder(self.guard, [self.keeper], [self.keeper])
         self.limits, self.client_tls, self.require_tls = settings.limits, client_tls, client_tls is not None
-        self.keeper.know({one.name: (one.url.host, one.url.port) for one in settings.upstreams})
+        addresses = {one.name: (one.url.host, one.url.port) for one in settings.upstreams}
+        self.keeper.know(addresses, settings.auth.headers if settings.auth else ())
 
 
 def _size(option: str) -> int:

@@ -10,7 +10,7 @@ call is then kept only in part, and one that begins when nothing is left is not 
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from time import monotonic
 
@@ -81,6 +81,7 @@ class FlowKeeper:
         self._addons, self._options = addons, options
         self._memory, self._allowance = memory, Allowance(memory)
         self._addresses = addresses or {}
+        self._credentials: frozenset[str] = frozenset()
         self._hooks = Hooks(addons)
         self._clients: dict[str, Client] = {}
         self._running: dict[int, _Kept] = {}
@@ -105,9 +106,9 @@ class FlowKeeper:
         self._memory, self.limit = memory, limit
         self._make_room()
 
-    def know(self, addresses: Mapping[str, tuple[str, int]]) -> None:
-        """Addresses of upstreams by name."""
-        self._addresses = addresses
+    def know(self, addresses: Mapping[str, tuple[str, int]], credentials: Iterable[str]) -> None:
+        """Addresses of upstreams by name, and the headers in which clients show credentials."""
+        self._addresses, self._credentials = addresses, frozenset(credentials)
 
     # connections
 
@@ -129,7 +130,14 @@ class FlowKeeper:
             self._miss()
             return None
         self._allowance.left -= CALL_BYTES
-        transcript = Transcript.of(head.method, head.target, head.headers, limit=self.limit, allowance=self._allowance)
+        transcript = Transcript.of(
+            head.method,
+            head.target,
+            head.headers,
+            limit=self.limit,
+            hidden=self._credentials,
+            allowance=self._allowance,
+        )
         client = self._clients.get(head.peer) or _unknown_client(head.peer)
         flow = drawing.new_flow(head, transcript, record, client, Server(address=None))
         kept = self._running[id(transcript)] = _Kept(flow, transcript, record)
