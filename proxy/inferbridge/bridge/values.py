@@ -48,6 +48,11 @@ def header(headers: Headers, name: str) -> str | None:
     return None
 
 
+def media_type(headers: Headers) -> str:
+    """What `content-type` says, without parameters and in lower case; empty where it says nothing."""
+    return (header(headers, "content-type") or "").partition(";")[0].strip().lower()
+
+
 class HttpRequest(Struct, frozen=True):
     """A REST call. `path` is the raw request target, query included; `variables` are the decoded path variables."""
 

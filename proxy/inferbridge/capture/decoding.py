@@ -14,11 +14,13 @@ from google.protobuf.descriptor import Descriptor, MethodDescriptor
 
 from inferbridge.bridge.errors import BridgeError
 from inferbridge.bridge.framing import inflate, split
+from inferbridge.bridge.rest import HEADER_LENGTH
 from inferbridge.bridge.transcode_methods import json_of
-from inferbridge.bridge.values import Headers, header
+from inferbridge.bridge.values import Headers, header, media_type
 from inferbridge.gateway.transcript import Message
 from inferbridge.inspect.events import read_events
 from inferbridge.inspect.known import find_method
+from inferbridge.inspect.tensor_places import json_length
 
 RAW_INPUTS, RAW_OUTPUTS = "$raw_inputs", "$raw_outputs"
 """Members for the bytes behind the JSON of a request or an answer (V2's binary tensor data), in base64."""
@@ -62,7 +64,7 @@ def content_of(message: Message, wire: Wire) -> Content:
     """The messages of a body; `Undecodable` where there is no telling what they say."""
     if not message.size:
         return Content([])
-    kind = (header(message.headers, "content-type") or "").partition(";")[0].strip().lower()
+    kind = media_type(message.headers)
     if kind.startswith(_FRAMED) and not kind.startswith(_AS_TEXT):
         return _frames(message, wire, is_json=kind.endswith("+json"))
     body = _plain(message)
@@ -126,8 +128,8 @@ def _inner(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
 
 
 def _json(body: bytes, headers: Headers, behind: str) -> Any:
-    length = header(headers, "inference-header-content-length") or ""
-    cut = int(length) if length.isascii() and length.isdecimal() and len(length) < 12 else len(body)
+    length = json_length(header(headers, HEADER_LENGTH))
+    cut = len(body) if length is None else length
     try:
         value = _loaded(body[:cut])
     except ValueError:

@@ -1,12 +1,12 @@
 """Which endpoint of which API a message calls, by its head: what the translation view looks fields up with."""
 
 from collections.abc import Mapping
-from functools import cache
 from urllib.parse import parse_qsl
 
 from inferbridge.bridge.errors import BridgeError
-from inferbridge.bridge.routes import Match, Routes
+from inferbridge.bridge.routes import Match
 from inferbridge.bridge.values import Headers, header
+from inferbridge.inspect.known import known_routes
 from inferbridge.inspect.translation import header_values
 
 type Side = dict[str, object]
@@ -42,14 +42,7 @@ def _find(method: str, target: str, api: str, *, is_grpc: bool) -> Match | None:
     matches: list[Match] = []
     for is_rpc in (True,) if is_grpc else (False, True):  # JSON may be sent to a method of gRPC, too (Connect)
         try:
-            matches += [_routes().rpc(target.partition("?")[0])] if is_rpc else _routes().rest(method, target)
+            matches += [known_routes().rpc(target.partition("?")[0])] if is_rpc else known_routes().rest(method, target)
         except BridgeError:
             continue
     return next((match for match in matches if match.api.name == api), matches[0] if matches else None)
-
-
-@cache
-def _routes() -> Routes:
-    from inferbridge_generated.registry import APIS  # only here: it brings in every generated module
-
-    return Routes(APIS.values())

@@ -1,9 +1,10 @@
-"""The protos that messages on the wire are read with: those of all APIs, the user's own among them."""
+"""What messages on the wire are read with: protos and paths of all APIs, the user's own among them."""
 
 from functools import cache
 
 from google.protobuf.descriptor import MethodDescriptor
 
+from inferbridge.bridge.routes import Routes
 from inferbridge.bridge.transcode_methods import Methods
 from inferbridge.protos import grpc_services, methods, rest_methods
 
@@ -15,6 +16,14 @@ def find_method(rpc: str, api: str = "", variant: str = "") -> MethodDescriptor 
         if found is not None:
             return found
     return _all().get(rpc)
+
+
+@cache
+def known_routes() -> Routes:
+    """Finds the endpoints of all APIs by their paths and methods."""
+    from inferbridge_generated.registry import APIS  # only here: it brings in every generated module
+
+    return Routes(APIS.values())
 
 
 @cache

@@ -4,13 +4,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from inferbridge.bridge.values import header
+from inferbridge.bridge.rest import HEADER_LENGTH
+from inferbridge.bridge.values import header, media_type
 from inferbridge.inspect.events import add_events
 from inferbridge.inspect.grpc_bodies import add_body
 from inferbridge.inspect.grpc_status import add_trailers
 from inferbridge.inspect.known import find_method
 from inferbridge.inspect.page import Page, quoted_bytes, shorten
-from inferbridge.inspect.tensor_places import body_tensors
+from inferbridge.inspect.tensor_places import body_tensors, json_length
 from inferbridge.inspect.tensors import tensor_lines
 from inferbridge.secret import is_credential_header
 
@@ -74,7 +75,7 @@ def _add_body(page: Page, leg: Mapping[str, Any], side: str) -> None:
         page.add(f"! {message['size']} bytes, of which {len(body)} are kept")
     if not body:
         return
-    kind = (header(headers, "content-type") or "").partition(";")[0]
+    kind = media_type(headers)
     path = leg["target"].partition("?")[0]
     if leg["protocol"] == "grpc":
         method = find_method(path, leg["api"], leg["variant"])
@@ -83,13 +84,12 @@ def _add_body(page: Page, leg: Mapping[str, Any], side: str) -> None:
     elif kind == _EVENTS:
         add_events(page, body)
     elif path.endswith("/infer"):
-        _add_tensors(page, body, header(headers, "inference-header-content-length"))
+        _add_tensors(page, body, json_length(header(headers, HEADER_LENGTH)))
     else:
         _add_json(page, body)
 
 
-def _add_tensors(page: Page, body: bytes, length: str | None) -> None:
-    size = int(length) if length and length.isascii() and length.isdecimal() and len(length) < 12 else None
+def _add_tensors(page: Page, body: bytes, size: int | None) -> None:
     try:
         tensors = body_tensors(body, size)
     except ValueError as error:

@@ -17,7 +17,13 @@ from inferbridge.inspect.wire_fields import DELIMITED, known_fields, wire_fields
 READ_JSON = 24 * 1024 * 1024
 """Bytes of a REST body, without its arrays of numbers."""
 _MAX_DIMENSIONS = 64
+_MAX_DIGITS = 12
 _VARINTS = ("int_contents", "int64_contents", "uint_contents", "uint64_contents")
+
+
+def json_length(said: str | None) -> int | None:
+    """Bytes of the JSON that stands before tensors, as `HEADER_LENGTH` says; None where it says no such number."""
+    return int(said) if said and said.isascii() and said.isdecimal() and len(said) < _MAX_DIGITS else None
 
 
 # In gRPC messages

@@ -23,7 +23,9 @@ from mitmproxy.http import HTTPFlow
 
 from inferbridge.bridge.errors import BridgeError
 from inferbridge.bridge.framing import split
-from inferbridge.bridge.values import Headers, header
+from inferbridge.bridge.rest import HEADER_LENGTH
+from inferbridge.bridge.values import Headers, header, media_type
+from inferbridge.inspect.tensor_places import json_length
 from inferbridge.inspect.translation import READ_BYTES, Asked, json_body, message_body
 from inferbridge.protos import methods
 
@@ -56,7 +58,7 @@ def _first(told: Mapping[str, Any]) -> tuple[str, Headers, bytes]:
 
 
 def _read(known: Mapping[str, Any], path: str, headers: Headers, body: bytes) -> Any:
-    kind = (header(headers, "content-type") or "").partition(";")[0]
+    kind = media_type(headers)
     protocol, _, variant = str(known["way"]).partition("/")
     if protocol != "grpc":
         return json_body(_json_part(headers, body))
@@ -73,5 +75,4 @@ def _read(known: Mapping[str, Any], path: str, headers: Headers, body: bytes) ->
 
 def _json_part(headers: Headers, body: bytes) -> bytes:
     """The JSON that stands before the bytes of tensors, if any do."""
-    length = header(headers, "inference-header-content-length") or ""
-    return body[: int(length)] if length.isascii() and length.isdecimal() and len(length) < 12 else body
+    return body[: json_length(header(headers, HEADER_LENGTH))]

@@ -14,6 +14,7 @@ from mitmproxy import contentviews, http
 from mitmproxy.contentviews import Contentview, InteractiveContentview, Metadata
 
 from inferbridge.bridge.json_cut import cut
+from inferbridge.bridge.rest import HEADER_LENGTH
 from inferbridge.inspect.events import add_events
 from inferbridge.inspect.grpc_bodies import add_body
 from inferbridge.inspect.grpc_json import editable_text, edited_body
@@ -21,7 +22,7 @@ from inferbridge.inspect.grpc_status import DETAILS, MESSAGE, STATUS, add_traile
 from inferbridge.inspect.known import find_method
 from inferbridge.inspect.legs import add_asked, add_legs
 from inferbridge.inspect.page import TEXT_LENGTH, Page, shorten
-from inferbridge.inspect.tensor_places import body_tensors
+from inferbridge.inspect.tensor_places import body_tensors, json_length
 from inferbridge.inspect.tensors import MAX_TENSORS, tensor_lines
 from inferbridge.inspect.timeline import add_timing
 from inferbridge.inspect.told import FLOW_KEY, asked
@@ -264,5 +265,4 @@ def _add_trailers(page: Page, reply: http.Response) -> None:
 
 
 def _json_length(message: http.Message | None) -> int | None:
-    text = "" if message is None else str(message.headers.get("inference-header-content-length", ""))
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 12 else None
+    return None if message is None else json_length(message.headers.get(HEADER_LENGTH))

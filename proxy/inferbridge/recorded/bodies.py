@@ -13,7 +13,7 @@ from inferbridge.bridge.errors import BridgeError
 from inferbridge.bridge.event_stream import EventReader
 from inferbridge.bridge.framing import unframe
 from inferbridge.bridge.transcode import to_json
-from inferbridge.bridge.values import header, join
+from inferbridge.bridge.values import header, join, media_type
 from inferbridge.bridge.wire import Unknown, unknown_names
 from inferbridge.inspect.exact_json import exact_json
 from inferbridge.inspect.known import find_method
@@ -67,7 +67,7 @@ def is_grpc(message: Message) -> bool:
 
 def content_type(message: Message) -> str:
     """Without parameters, in lower case."""
-    return (header(message.headers, "content-type") or "").partition(";")[0].strip().lower()
+    return media_type(message.headers)
 
 
 def is_streamed(side: Side) -> bool:

@@ -1,16 +1,15 @@
 """What a record would say of a call that was not recorded by the gateway, as far as the specs know such calls."""
 
 from collections.abc import Mapping
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from inferbridge.bridge.errors import BridgeError
 from inferbridge.bridge.framing import unframe
-from inferbridge.bridge.routes import Match, Routes
+from inferbridge.bridge.routes import Match
 from inferbridge.bridge.values import header, join
-from inferbridge.inspect.known import find_method
+from inferbridge.inspect.known import find_method, known_routes
 
 if TYPE_CHECKING:
     from inferbridge.recorded.exchanges import Message
@@ -43,16 +42,9 @@ def find_endpoint(protocol: str, method: str, target: str) -> Match | None:
     """The endpoint that a call means; None where no spec has it."""
     path = target.partition("?")[0]
     try:
-        return _routes().rpc(path) if protocol == "grpc" else _routes().rest(method, path)[0]
+        return known_routes().rpc(path) if protocol == "grpc" else known_routes().rest(method, path)[0]
     except BridgeError:
         return None
-
-
-@cache
-def _routes() -> Routes:
-    from inferbridge_generated.registry import APIS  # only here: it brings in every generated module
-
-    return Routes(APIS.values())
 
 
 def _model(protocol: str, asked: "Message", match: Match | None) -> str:

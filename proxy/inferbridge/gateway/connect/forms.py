@@ -19,7 +19,7 @@ from inferbridge.bridge.accept import StreamForm, stream_form
 from inferbridge.bridge.connect_messages import EnvelopeReader
 from inferbridge.bridge.errors import BridgeError, Code, invalid
 from inferbridge.bridge.framing import inflate, too_large
-from inferbridge.bridge.values import Buffer, Headers, header, join
+from inferbridge.bridge.values import Buffer, Headers, header, join, media_type
 from inferbridge.bridge.wire import Unknown
 from inferbridge.gateway.application import RequestHead
 from inferbridge.gateway.connect.methods import Method
@@ -64,7 +64,7 @@ def form_of(head: RequestHead, method: Method) -> Form:
     """The form of a call; BridgeError (415) for content types that are none of these."""
     if head.method == "GET":
         return _get_form(head, method)
-    kind = (header(head.headers, "content-type") or "").partition(";")[0].strip().lower()
+    kind = media_type(head.headers)
     if kind in _STREAM_TYPES:
         return Form("connect", _STREAM_TYPES[kind], True)
     if kind == "application/proto" and not method.streams:
