@@ -251,24 +251,6 @@ class _Started:
             ctx.master.shutdown()
 
 
-async def run(
-    application: Application,
-    listen: Sequence[Address],
-    limits: Limits,
-    client_tls: ClientTls | None,
-    confdir: Path,
-    ready: Ready,
-    *,
-    require_tls: bool = False,
-    counters: Counters = NO_COUNTERS,
-) -> None:
-    """As `serve`, with an addon of its own that is stopped at once; `listen` holds (host, port)."""
-    gateway = GatewayAddon(
-        application, limits, client_tls=client_tls, require_tls=require_tls, name=NEXT_LAYER, counters=counters
-    )
-    await serve(gateway, [Listener(host, port) for host, port in listen], confdir, ready)
-
-
 async def serve(
     gateway: GatewayAddon,
     listen: Sequence[Listener],

@@ -1,18 +1,35 @@
 """A gateway on a real socket inside the test's event loop, and a canary where mitmproxy would forward to."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import inferbridge.addon
-from inferbridge.config import ListenerTls
+from inferbridge import addon
+from inferbridge.config import Listener, ListenerTls
 from inferbridge.gateway.application import Application
 from inferbridge.gateway.client_tls import ClientTls
 from inferbridge.gateway.limits import Limits
 
 TIMEOUT = 10
+
+
+async def run(
+    application: Application,
+    listen: Sequence[addon.Address],
+    limits: Limits,
+    client_tls: ClientTls | None,
+    confdir: Path,
+    ready: addon.Ready,
+    *,
+    require_tls: bool = False,
+) -> None:
+    """As `addon.serve`, with an addon of its own that is stopped at once; `listen` holds (host, port)."""
+    gateway = addon.GatewayAddon(
+        application, limits, client_tls=client_tls, require_tls=require_tls, name=addon.NEXT_LAYER
+    )
+    await addon.serve(gateway, [Listener(host, port) for host, port in listen], confdir, ready)
 
 
 @asynccontextmanager
@@ -30,7 +47,7 @@ async def serving(
         client_tls = ClientTls(ListenerTls(certificate))
     bound: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(
-        inferbridge.addon.run(
+        run(
             application,
             [("127.0.0.1", 0)],
             limits or Limits(),

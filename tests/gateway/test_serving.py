@@ -10,10 +10,9 @@ from pathlib import Path
 import grpc.aio
 import pytest
 
-import inferbridge.addon
 from gateway.applications import Echo, Late, Silent
 from gateway.http2_client import Client
-from gateway.serving import TIMEOUT, curl, serving, talk
+from gateway.serving import TIMEOUT, curl, run, serving, talk
 from inferbridge.bridge.values import Buffer
 from inferbridge.gateway.application import Application, RequestHead, RequestSink, Responder
 from inferbridge.gateway.http2 import Http2Codec
@@ -206,15 +205,15 @@ async def test_port_in_use(confdir: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(OSError, match=str(port)):
-            await inferbridge.addon.run(Echo(), [("127.0.0.1", port)], Limits(), None, confdir, lambda _: None)
+            await run(Echo(), [("127.0.0.1", port)], Limits(), None, confdir, lambda _: None)
 
 
 async def test_shutdown(confdir: Path) -> None:
     """SIGTERM ends the run normally, cancels open calls and closes the port."""
     application: Application = (silent := Silent())
     ports: list[int] = []
-    run = asyncio.create_task(
-        inferbridge.addon.run(
+    running = asyncio.create_task(
+        run(
             application,
             [("127.0.0.1", 0)],
             Limits(),
@@ -229,7 +228,7 @@ async def test_shutdown(confdir: Path) -> None:
     await until(lambda: bool(silent.sinks))
     signal.raise_signal(signal.SIGTERM)
     async with asyncio.timeout(TIMEOUT):
-        await run
+        await running
     assert silent.sinks[0].cancelled
     writer.close()
     with pytest.raises(OSError, match=r"refused|failed"):
