@@ -105,9 +105,6 @@ class Capturer:
             return record.transcript.share(settings.max_bytes)
         return Transcript.of(head.method, head.target, head.headers, limit=settings.max_bytes)
 
-    def began(self, record: CallRecord) -> None:
-        """Nothing is known of it yet."""
-
     def ended(self, record: CallRecord) -> None:
         """Have it written, if it is wanted."""
         sampled, transcript = self._open.pop(id(record), None), record.transcript

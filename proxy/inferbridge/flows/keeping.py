@@ -145,9 +145,6 @@ class FlowKeeper:
         self._hooks.then(flow, Step(lambda: None, HttpRequestHeadersHook(flow)))
         return transcript
 
-    def began(self, record: CallRecord) -> None:
-        """Nothing more to note."""
-
     def ended(self, record: CallRecord) -> None:
         """The call has ended, whole or not."""
         kept = self._running.pop(id(record.transcript), None) if record.transcript is not None else None

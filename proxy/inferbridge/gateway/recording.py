@@ -17,11 +17,10 @@ runtime with its request. A head that is sent again is read once.
 
 import logging
 import re
-from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from itertools import count
 from time import time
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from uuid import uuid4
 
 from msgspec import Struct
@@ -33,7 +32,8 @@ from inferbridge.bridge.values import Buffer, Chunks, Headers, header
 from inferbridge.gateway.answers import is_grpc
 from inferbridge.gateway.application import Application, RequestHead, RequestSink, Responder, press
 from inferbridge.gateway.counting import Counter, kind_of, octets
-from inferbridge.gateway.record import GAP_SECONDS, CallRecord, Flag, Parent, bounded, clock
+from inferbridge.gateway.pace import Pace
+from inferbridge.gateway.record import CallRecord, Flag, Parent, bounded, clock
 from inferbridge.gateway.transcript import Transcript
 from inferbridge.upstream.api import Receiver
 
@@ -48,7 +48,6 @@ _STATUS = {str(number): number for number in range(100)}
 """What `grpc-status` may say, and more."""
 _VERSIONS = {"1.0": "HTTP/1.0", "1.1": "HTTP/1.1", "2": "HTTP/2"}
 _UPSTREAM_FLAGS: dict[Code, Flag] = {Code.DEADLINE_EXCEEDED: "UT", Code.RESOURCE_EXHAUSTED: "LR"}
-_LAST_GAP = len(GAP_SECONDS)
 _BITS = (1 << 48) - 1
 _SPREAD = 0x9E3779B97F4B
 """Odd, so that no two numbers of 48 bits have the same multiple."""
@@ -57,11 +56,16 @@ _SPREAD = 0x9E3779B97F4B
 class Observer(Protocol):
     """Wants to know of calls."""
 
+    def ended(self, record: CallRecord) -> None:
+        """One has ended; the record is complete."""
+
+
+@runtime_checkable
+class EarlyObserver(Observer, Protocol):
+    """Wants to know of them from the beginning."""
+
     def began(self, record: CallRecord) -> None:
         """A call has begun; its record knows the client's side alone."""
-
-    def ended(self, record: CallRecord) -> None:
-        """It has ended; the record is complete."""
 
 
 class Transcriber(Protocol):
@@ -128,11 +132,9 @@ def ids() -> Callable[[], str]:
     """
     random = uuid4()
     shared, numbers = f"{random}"[13:], count(random.node)
-    form = f"%08x-%04x{shared}"
 
     def made() -> str:
-        number = next(numbers) * _SPREAD & _BITS
-        return form % (number >> 16, number & 0xFFFF)
+        return (next(numbers) * _SPREAD & _BITS).to_bytes(6).hex("-", -4) + shared  # twice as fast as a format
 
     return made
 
@@ -150,6 +152,7 @@ class Recorder:
     ) -> None:
         self._application = application
         self._observers = tuple(observers)
+        self._early = tuple(each for each in observers if isinstance(each, EarlyObserver))
         self._observed = bool(observers)
         self._transcribers = tuple(transcribers)
         self._new_id = ids()
@@ -182,7 +185,7 @@ class Recorder:
         if head is not None:
             for transcriber in self._transcribers:
                 self._transcribe(transcriber, head, record)
-        for observer in self._observers:
+        for observer in self._early:
             try:
                 observer.began(record)
             except Exception:
@@ -207,6 +210,8 @@ class Recorder:
 class RecordedCall(Responder):
     """One call: its application's `Responder`, and its client's `RequestSink`."""
 
+    __slots__ = ("_asked", "_begun", "_pace", "_recorder", "_responder", "_sink", "_told", "record")
+
     def __init__(self, recorder: Recorder, record: CallRecord, responder: Responder, asked: Counter | None) -> None:
         """`asked` counts the client's messages; None: its body is one."""
         self.record: CallRecord = record
@@ -216,10 +221,8 @@ class RecordedCall(Responder):
         self._told: Counter | None = None
         self._sink: RequestSink | None = None
         self._begun = False
-        self._last = 0.0
-        """When the last piece of a streamed answer was sent."""
-        self._gaps: list[int] | None = None
-        """Those of the record."""
+        self._pace: Pace | None = None
+        """Of a streamed answer that somebody wants to know about, from its first piece on."""
 
     def open(self, application: Application, head: RequestHead) -> RequestSink:
         """Begin the call; one that raises is refused by the connection, or cut if its answer has begun."""
@@ -247,8 +250,8 @@ class RecordedCall(Responder):
         if not record.ended:
             if record.spent is not None and (spent := record.spent()) is not None:
                 record.use(*spent)
-            if record.gaps is not None:
-                record.gap_seconds = self._last - record.first_byte
+            if self._pace is not None:
+                self._pace.count()
             record.ended = clock()
             self._recorder.end(record)
 
@@ -321,37 +324,31 @@ class RecordedCall(Responder):
 
     def data(self, data: Buffer) -> None:
         """A piece of the answer."""
-        record = self.record
-        if record.observed:
-            record.bytes_out += len(data) if type(data) is bytes else octets(data)
-            if self._told is not None:
-                record.messages_out += self._told.feed(data)
-            self._time(record)
+        if self.record.observed:
+            self._sent(data)
         self._responder.data(data)
 
     def message(self, data: Buffer) -> None:
         """Whole messages of a stream."""
-        record = self.record
-        if record.observed:  # written out: this is all that a token costs
-            record.bytes_out += len(data) if type(data) is bytes else octets(data)
-            if self._told is not None:
-                record.messages_out += self._told.whole(data)
-            if self._gaps is None:
-                self._time(record)
-            else:
-                last, self._last = self._last, clock()
-                self._gaps[bisect_left(GAP_SECONDS, self._last - last)] += 1
+        pace = self._pace
+        if pace is not None:
+            pace.add(data)
+        elif self.record.observed:
+            self._sent(data)
         self._responder.message(data)
 
-    def _time(self, record: CallRecord) -> None:
-        """Something is sent now."""
-        last, self._last = self._last, clock()
-        if self._gaps is not None:
-            self._gaps[bisect_left(GAP_SECONDS, self._last - last)] += 1
+    def _sent(self, data: Buffer) -> None:
+        """Count a piece that may hold parts of messages, or be the first one."""
+        record, pace = self.record, self._pace
+        if pace is not None:
+            pace.mark()
         elif not record.first_byte:
-            record.first_byte = self._last
+            record.first_byte = clock()
             if record.streamed:
-                self._gaps = record.gaps = [0] * (_LAST_GAP + 1)
+                self._pace = Pace(record, self._told)
+        record.bytes_out += len(data) if type(data) is bytes else octets(data)
+        if self._told is not None:
+            record.messages_out += self._told.feed(data)
 
     def end(self, trailers: Headers = ()) -> None:
         """The answer is complete."""
@@ -397,6 +394,8 @@ class RecordedCall(Responder):
 
 class TranscribedCall(RecordedCall):
     """A call whose two sides on the client's wire are kept."""
+
+    __slots__ = ()
 
     @property
     def _transcript(self) -> Transcript:

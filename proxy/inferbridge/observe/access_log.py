@@ -9,6 +9,7 @@ Lines that come in one turn of the event loop are written together at its end.
 import logging
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Annotated, Literal
 
 import msgspec
@@ -114,8 +115,8 @@ def line_of(record: CallRecord) -> AccessLine:
         None if upstream is None else int(upstream * 1e6) / 1000,
         None if overhead is None else int(overhead * 1e6) / 1000,
         identity.method,
-        bounded(identity.subject) if identity.subject else "anonymous",
-        bounded(identity.key_id) if identity.key_id else None,
+        _name(identity.subject) if identity.subject else "anonymous",
+        _name(identity.key_id) if identity.key_id else None,
         record.flags,
         bounded(record.losses) if record.losses else None,
         record.error or None,
@@ -124,6 +125,9 @@ def line_of(record: CallRecord) -> AccessLine:
 
 _second: tuple[int, str] = (0, "1970-01-01T00:00:00")
 """The last second that was written out: most calls share it with the one before."""
+_MILLISECONDS = [f".{number:03d}Z" for number in range(1000)]
+_name = lru_cache(256)(bounded)
+"""Of a caller: there are few, and each calls often."""
 
 
 def _timestamp(seconds: float) -> str:
@@ -131,7 +135,7 @@ def _timestamp(seconds: float) -> str:
     whole = int(seconds)
     if whole != _second[0]:
         _second = (whole, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)))
-    return f"{_second[1]}.{int((seconds - whole) * 1000):03d}Z"
+    return _second[1] + _MILLISECONDS[int((seconds - whole) * 1000)]
 
 
 class AccessLog:
@@ -143,9 +147,6 @@ class AccessLog:
         self._encode = msgspec.json.Encoder().encode
         self._lines: list[bytes] = []
         self._lost = 0
-
-    def began(self, record: CallRecord) -> None:
-        """Nothing is written before the end."""
 
     def ended(self, record: CallRecord) -> None:
         """Write a line, at the end of this turn."""

@@ -87,7 +87,7 @@ _LIMITS = {"RL": "rate", "LR": "size"}
 _CODES = {int(code): code.name for code in Code}
 
 
-type _Key = tuple[str, str, str, str, int | None, int | None]
+type _Key = tuple[str, str, str, str, str, int | None, int | None]
 
 
 class _Kind:
@@ -154,11 +154,18 @@ class CallMetrics:
         else:
             self._rest -= 1
         operation, model = record.operation or _NONE, self._models.label(record) or _NONE
-        direction = record.direction
-        key = direction, operation, record.runtime, model, record.status, record.grpc_status
+        key = (
+            record.protocol,
+            record.upstream_protocol,
+            operation,
+            record.runtime,
+            model,
+            record.status,
+            record.grpc_status,
+        )
         kind = self._kinds.get(key)
         if kind is None:
-            kind = self._kind(key)
+            kind = self._kind(key, record.direction)
         kind.requests.value += 1
         kind.duration.observe(record.ended - record.began)
         if record.admitted:
@@ -175,9 +182,9 @@ class CallMetrics:
         if record.flags:
             self._flags(record, operation)
 
-    def _kind(self, key: _Key) -> "_Kind":
+    def _kind(self, key: _Key, direction: str) -> "_Kind":
         """What calls of the same labels share; found by their labels for those that are not kept."""
-        direction, operation, named, model, status, grpc_status = key
+        _, _, operation, named, model, status, grpc_status = key
         runtime = named or _NONE
         code = _NONE if status is None else str(status)
         kind = _Kind(

@@ -36,9 +36,6 @@ class OtlpMetrics:
         )
         self._models = Models()
 
-    def began(self, record: CallRecord) -> None:
-        """Nothing is measured before the end."""
-
     def ended(self, record: CallRecord) -> None:
         """Measure what the record says."""
         found = conventions.server_dimensions(record)
