@@ -8,6 +8,7 @@ import pytest
 
 from gateway.applications import Echo, EchoSink, Silent
 from gateway.serving import TIMEOUT, serving, talk
+from inferbridge.gateway import inject
 from inferbridge.gateway.answers import PassthroughAnswer
 from inferbridge.gateway.application import RequestHead, Responder
 from inferbridge.gateway.connection import ClientConnection
@@ -193,3 +194,29 @@ async def test_the_first_bytes_of_a_connection_keep_their_order(confdir: Path) -
         for _ in range(5):
             _, _, echoed = (await talk(port, head + body)).partition(b"\r\n\r\n")
             assert echoed == body
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["open", "half closed"])
+async def test_a_large_first_request_is_soon_served_from_its_socket(
+    confdir: Path, monkeypatch: pytest.MonkeyPatch, ends: bool
+) -> None:
+    """What mitmproxy has read of a request by then comes first, nothing is lost, and it reads no more of it."""
+    body = b"".join(b"%07d " % number for number in range(1 << 21))
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
+    received: list[int] = []
+
+    class Noted(DirectProtocol):
+        def data_received(self, data: bytes) -> None:
+            received.append(len(data))
+            super().data_received(data)
+
+    monkeypatch.setattr(inject, "DirectProtocol", Noted)
+    async with serving(Echo(), confdir) as port, asyncio.timeout(TIMEOUT):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=len(body) * 2)
+        writer.write(head + body)
+        if ends:
+            writer.write_eof()
+        _, _, echoed = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+    assert echoed == body
+    assert sum(received) > len(body) // 2

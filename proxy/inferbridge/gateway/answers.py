@@ -22,6 +22,7 @@ from inferbridge.bridge.values import (
     join,
 )
 from inferbridge.gateway.application import RequestHead, Responder
+from inferbridge.gateway.gathering import FIRST, room_behind, room_for
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.spending import said
 from inferbridge.secret import CREDENTIAL_HEADERS
@@ -186,7 +187,15 @@ class Collected:
 
     def on_data(self, data: Buffer) -> None:
         """A piece of the body."""
+        if len(data) >= FIRST and not self._chunks:
+            self._chunks = self._room(data)
         self._chunks.append(data)
+
+    def _room(self, first: Buffer) -> list[Buffer]:
+        if self._grpc:
+            return room_behind(first, self._limit)
+        length = header(self._headers, "content-length")
+        return [] if length is None else room_for(int(length), self._limit)
 
     def collected(self, trailers: Headers) -> HttpReply | GrpcReply:
         """The answer as a value; BridgeError for one that is none."""

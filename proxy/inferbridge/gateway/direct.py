@@ -25,7 +25,9 @@ class DirectProtocol(asyncio.Protocol):
         connection: ClientConnection,
         register_activity: Callable[[], None],
         close: Callable[[], None],
+        waiting: bytes = b"",
     ) -> None:
+        """`waiting` came before all that the socket has next, and after what is handled now."""
         self._transport = transport
         self._before = transport.get_protocol()
         self._connection = connection
@@ -34,6 +36,9 @@ class DirectProtocol(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._awaits_turn = False
         self._told_to_close = False
+        self._waiting = waiting
+        if waiting:
+            self.wake()
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the client."""
@@ -52,6 +57,8 @@ class DirectProtocol(asyncio.Protocol):
     def _turn(self, data: bytes) -> None:
         self._awaits_turn = False
         self._register_activity()
+        if self._waiting:
+            data, self._waiting = self._waiting + data, b""
         connection = self._connection
         connection.receive(data)
         output = connection.take_output()

@@ -27,6 +27,7 @@ from inferbridge.gateway.answers import (
 from inferbridge.gateway.application import RequestHead, Responder
 from inferbridge.gateway.deadlines import sent_on, shortened
 from inferbridge.gateway.duplex import Service
+from inferbridge.gateway.gathering import FIRST, LARGE, room_behind, room_for
 from inferbridge.gateway.inspection import inspect, refuse_repeated_names
 from inferbridge.gateway.limiting import booking
 from inferbridge.gateway.listing import Listing
@@ -104,7 +105,10 @@ class Exchange:
                 note_route(self._record, route)
             if route.declared > route.body_limit:
                 self._fail(self._too_large(route.declared))
-            elif route.deadline is not None:
+                return
+            if route.declared >= LARGE:
+                self._chunks = room_for(route.declared, route.body_limit)
+            if route.deadline is not None:
                 self._clock = later(route.deadline, self._expire)
 
     def _expire(self) -> None:
@@ -128,8 +132,10 @@ class Exchange:
         self._size += len(data)
         if self._size > self.route.body_limit:
             self._fail(self._too_large(self._size))
-        else:
-            self._chunks.append(data)
+            return
+        if len(data) >= FIRST and not self._chunks and self.route.protocol == "grpc":
+            self._chunks = room_behind(data, self.route.body_limit)
+        self._chunks.append(data)
 
     def _too_large(self, size: int) -> BridgeError:
         limit = self.route.body_limit

@@ -47,7 +47,8 @@ class Link:
         """Serve `connection` from its socket from now on, where there is one. `close` asks for the end.
 
         With TLS the bytes go on through mitmproxy; only whether the client reads is heard from the socket.
-        False: not yet. mitmproxy holds bytes of the client that would come after those which the socket has next.
+        False: not yet. mitmproxy holds bytes of the client that would come after those which the socket has next, and
+        is not the one who asks: who does gets no more of them.
         """
         held = self._handler.transports.get(self._handler.client)
         writer = held.writer if held is not None else None
@@ -60,10 +61,17 @@ class Link:
             assert isinstance(before, asyncio.Protocol)
             transport.set_protocol(OverheardProtocol(before, connection))
             return True
+        waiting = b""
         if not _is_waiting(held.reader):
-            return False
+            reader = held.reader
+            if asyncio.current_task() is not held.handler or not isinstance(reader, asyncio.StreamReader):
+                return False
+            if reader._eof:  # type: ignore[attr-defined]  # private; the end would be told before what it holds
+                return False
+            waiting = _taken(reader)
         activity = self._handler.timeout_watchdog.register_activity
-        protocol = DirectProtocol(transport, connection, activity, close)
+        protocol = DirectProtocol(transport, connection, activity, close, waiting)
+        transport.resume_reading()  # the stream reader pauses when it holds much
         transport.set_protocol(protocol)
         connection.wake, connection.flush = protocol.wake, protocol.flush
         return True
@@ -72,6 +80,14 @@ class Link:
 def _is_waiting(reader: object) -> bool:
     """Whether somebody waits for a stream reader that is empty: then all that it ever held was handed on."""
     return not getattr(reader, "_buffer", b"") and getattr(reader, "_waiter", None) is not None
+
+
+def _taken(reader: asyncio.StreamReader) -> bytes:
+    """What a stream reader holds, which has it no longer; whoever reads from it will wait for the end."""
+    buffer: bytearray = reader._buffer  # type: ignore[attr-defined]  # private, like all that it holds
+    held = bytes(buffer)
+    buffer.clear()
+    return held
 
 
 def _is_free(lock: asyncio.Lock) -> bool:

@@ -101,9 +101,10 @@ class GatewayLayer(Layer):
             return b"", None
         if self._connection is None:  # not before the first byte: ALPN is known only then
             self._connection = self._connect()
+        else:
+            self._hand_over(self._connection)
         if isinstance(event, OutputReady):
             self._awaits_turn = False
-            self._hand_over(self._connection)
         self._connection.receive(event.data if isinstance(event, events.DataReceived) else b"")
         return self._output(self._connection)
 
