@@ -13,7 +13,7 @@ from inferbridge.gateway.record import CallRecord, bounded
 from inferbridge.gateway.transcript import Leg, Message, Transcript
 from inferbridge.inspect.reassembly import Reassembly
 
-type Reason = Literal["sample", "error"]
+type Reason = Literal["sample", "error", "demand"]
 
 
 @dataclass(slots=True)
