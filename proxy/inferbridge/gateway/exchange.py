@@ -34,6 +34,7 @@ from inferbridge.gateway.metering import noted
 from inferbridge.gateway.record import bounded
 from inferbridge.gateway.reframing import ReframedAnswer
 from inferbridge.gateway.route import Route, note_model, note_route, translated, unrouted
+from inferbridge.gateway.spending import ends_texts, traced
 from inferbridge.gateway.targets import Target, choose
 from inferbridge.gateway.translating import Cancellable, StreamedAnswer, WholeAnswer, later, now
 from inferbridge.gateway.unread import refuse_deadly_json
@@ -201,13 +202,13 @@ class Exchange:
         self._call = listing.begin()
 
     def _passing(self, route: Route, target: Target) -> Receiver:
-        """What hands the runtime's answer on, and counts its tokens where they matter."""
-        receiver = self._handing_on(route)
-        if self._used is None:
+        """What hands the runtime's answer on, and reads along where its tokens matter or a trace is to tell of it."""
+        receiver, trace = self._handing_on(route), traced(self._record)
+        if self._used is None and (trace is None or not ends_texts(route.match.endpoint)):
             return receiver
-        used = noted(self._record, self._used)
+        used = noted(self._record, self._used) if self._used is not None else None
         bridge = self._service.bridge(route.match, route.protocol, target)
-        return self._service.metering.beside(receiver, bridge, used)
+        return self._service.metering.beside(receiver, bridge, used, trace)
 
     def _note_model(self, route: Route) -> None:
         """The model of a call whose body nobody reads, where a look at it costs little."""

@@ -59,6 +59,10 @@ class Trace(Protocol):
     def sampled(self) -> bool:
         """Its spans are recorded."""
 
+    finished: dict[tuple[int, int], str]
+    """Why texts ended, in the words of the operation, by the number of the runtime's answer and their index in it;
+    noted of sampled calls alone."""
+
     def child(self) -> str:
         """The `traceparent` of a further call that is made for this one: each has a span of its own."""
 

@@ -1,11 +1,16 @@
-"""Tokens as a runtime's answers say them: which operations have places for their numbers, and a sum for the record."""
+"""What a runtime's answers say of themselves: tokens, of which the record has the sum, and why their texts ended, where
+the call is traced."""
 
 from functools import lru_cache
 from typing import Any
 
 from inferbridge.bridge.bridge import Bridge
-from inferbridge.gateway.record import CallRecord
+from inferbridge.bridge.registry import Endpoint
+from inferbridge.gateway.record import CallRecord, Trace
 from inferbridge.gateway.usage import COUNTS, total
+
+_GENERATES = "generate"
+_GOES_ON = "not_finished"
 
 
 def counts_tokens(bridge: Bridge) -> bool:
@@ -18,6 +23,11 @@ def _has_counts(operation: str, operations: Any) -> bool:
     name = "".join(part.capitalize() for part in operation.split("_"))
     reply = getattr(operations, f"{name}Reply", None)
     return reply is not None and not set(COUNTS).isdisjoint(reply.__struct_fields__)
+
+
+def ends_texts(endpoint: Endpoint) -> bool:
+    """Whether its answers say why their texts ended."""
+    return endpoint.operation == _GENERATES
 
 
 class Said:
@@ -63,12 +73,61 @@ class Said:
         return sum(self._prompts.values()), generated
 
 
-def said(record: CallRecord | None, bridge: Bridge) -> Said | None:
-    """What to tell of the answers over a bridge; None where nobody wants to know, or there is nothing to count."""
-    if record is None or not record.observed or record.metered or not counts_tokens(bridge):
+class Endings:
+    """Why the texts of a call ended, for its trace."""
+
+    __slots__ = ("_finished",)
+
+    def __init__(self, trace: Trace) -> None:
+        self._finished = trace.finished
+
+    def reply(self, number: int, reply: Any) -> None:
+        """A whole answer."""
+        for choice in getattr(reply, "choices", ()):
+            self.message(number, choice)
+
+    def message(self, number: int, message: Any) -> None:
+        """A message of a stream, or a text."""
+        reason = getattr(message, "finish_reason", None)
+        if reason is not None and reason != _GOES_ON:
+            self._finished[number, message.index] = reason
+
+
+class SaidAndEnded(Said):
+    """The tokens of one call, and why its texts ended."""
+
+    __slots__ = ("_endings",)
+
+    def __init__(self, trace: Trace) -> None:
+        super().__init__()
+        self._endings = Endings(trace)
+
+    def reply(self, number: int, reply: Any) -> None:
+        """A whole answer."""
+        super().reply(number, reply)
+        self._endings.reply(number, reply)
+
+    def message(self, number: int, message: Any) -> None:
+        """A message of a stream."""
+        super().message(number, message)
+        self._endings.message(number, message)
+
+
+def traced(record: CallRecord | None) -> Trace | None:
+    """The trace of a call whose spans will be made."""
+    trace = record.trace if record is not None else None
+    return trace if trace is not None and trace.sampled else None
+
+
+def said(record: CallRecord | None, bridge: Bridge) -> Said | Endings | None:
+    """What to tell of the answers over a bridge; None where nobody wants to know, or there is nothing to tell."""
+    if record is None or not record.observed or not counts_tokens(bridge):
         return None
+    trace = traced(record)
+    if record.metered:
+        return Endings(trace) if trace is not None else None
     if record.spent is not None and (before := record.spent()) is not None:
         record.use(*before)  # of a call that is made of several, one after the other
-    found = Said()
+    found = Said() if trace is None else SaidAndEnded(trace)
     record.spent = found.spent
     return found

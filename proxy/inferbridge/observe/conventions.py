@@ -28,6 +28,7 @@ RPC_SYSTEM, RPC_METHOD, RPC_STATUS = "rpc.system.name", "rpc.method", "rpc.respo
 GEN_AI_OPERATION, GEN_AI_PROVIDER = "gen_ai.operation.name", "gen_ai.provider.name"
 GEN_AI_MODEL, GEN_AI_STREAM = "gen_ai.request.model", "gen_ai.request.stream"
 GEN_AI_INPUT, GEN_AI_OUTPUT = "gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens"
+GEN_AI_FINISH = "gen_ai.response.finish_reasons"
 GEN_AI_FIRST_CHUNK, GEN_AI_TOKEN_TYPE = "gen_ai.response.time_to_first_chunk", "gen_ai.token.type"
 REQUEST_ID, API, OPERATION, FLAGS = (
     "inferbridge.request_id", "inferbridge.api", "inferbridge.operation", "inferbridge.flags",
@@ -50,6 +51,11 @@ _FAULTS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL"
 """What is a server's fault; other codes tell the client of its own."""
 _OPERATIONS = {"generate": "text_completion", "embed": "embeddings"}
 _CHAT = "chat"
+_REASONS = {
+    "eos_token": "stop", "stop_sequence": "stop", "max_tokens": "length", "token_limit": "length",
+    "time_limit": "length", "cancelled": "abort",
+}  # fmt: skip
+"""Why texts end, in the words of OpenAI and vLLM, whatever the runtime says; others are the operation's own."""
 
 type Attribute = str | int | float | bool | Sequence[str]
 type Attributes = dict[str, Attribute]
@@ -79,7 +85,7 @@ def server_attributes(record: CallRecord) -> Attributes:
     if record.flags:
         found[FLAGS] = record.flags
     if len(record.upstream_calls) > 1:
-        found |= usage(record)  # of all of them: which has used how much is not known
+        found |= usage(record) | endings(record)  # of all of them: which has used how much is not known
     return found
 
 
@@ -156,7 +162,7 @@ def client_attributes(record: CallRecord, call: UpstreamCall) -> Attributes:
 
 
 def _of_answer(record: CallRecord, call: UpstreamCall) -> Attributes:
-    found = usage(record) if len(record.upstream_calls) == 1 else {}
+    found = usage(record) | endings(record) if len(record.upstream_calls) == 1 else {}
     if record.streamed:
         found[GEN_AI_STREAM] = True
         if call.first_byte:
@@ -201,6 +207,13 @@ def usage(record: CallRecord) -> Attributes:
     """Tokens, where they are known."""
     counts = {GEN_AI_INPUT: record.tokens_in, GEN_AI_OUTPUT: record.tokens_out}
     return {name: count for name, count in counts.items() if count is not None}
+
+
+def endings(record: CallRecord) -> Attributes:
+    """Why the texts of a traced call ended, in their order; those that nobody said anything of are missing."""
+    finished = record.trace.finished if record.trace is not None else {}
+    reasons = tuple(_REASONS.get(reason, reason) for _, reason in sorted(finished.items()))
+    return {GEN_AI_FINISH: reasons} if reasons else {}
 
 
 def latest_gen_ai(environment: Mapping[str, str]) -> bool:
