@@ -31,7 +31,7 @@ capture:
   sinks:
     - file: {path: logs/capture.jsonl, max_size: 1MiB, keep: 2}
     - stdout
-    - cloudevents: {url: "https://broker/ml", send: response, service: bert, namespace: ml, queue: 5, timeout: 2s}
+    - cloudevents: {url: "https://broker/ml", send: response, sides: all, service: bert, queue: 5, timeout: 2s}
 """,
     )
     assert settings.capture == CaptureSettings(
@@ -48,7 +48,7 @@ capture:
         sinks=(
             FileSink(tmp_path / "logs/capture.jsonl", 1 << 20, 2),
             StdoutSink(),
-            CloudEventsSink("https://broker/ml", "response", "bert", "ml", queue=5, timeout=2.0),
+            CloudEventsSink("https://broker/ml", "response", "all", "bert", queue=5, timeout=2.0),
         ),
     )
 

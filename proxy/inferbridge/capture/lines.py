@@ -47,6 +47,7 @@ class CapturedCall(Struct, forbid_unknown_fields=True):
     runtime: str
     api: str
     protocol: Literal["rest", "grpc"]
+    grpc_status: _Count | None
     request: CapturedMessage
     reply: CapturedMessage
     error: str | None

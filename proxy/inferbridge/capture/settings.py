@@ -42,6 +42,8 @@ class CloudEventsSink:
 
     url: str
     send: Literal["all", "request", "response"] = "all"
+    sides: Literal["client", "runtime", "all"] = "client"
+    """What the client said and was told, what runtimes were asked and answered, or both."""
     service: str = ""
     """Name of the InferenceService; empty: the model's."""
     namespace: str = ""

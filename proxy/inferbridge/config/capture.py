@@ -58,6 +58,9 @@ SINK = Tagged(
             {
                 "url": Field(Text(collector, "^https?://"), "Where the events are sent.", required=True),
                 "send": Field(Choice(("all", "request", "response")), "Which events."),
+                "sides": Field(
+                    Choice(("client", "runtime", "all")), "Of the client's messages, the runtimes' or both."
+                ),
                 "service": Field(Text(name), "Name of the InferenceService; the model's unless given."),
                 "namespace": Field(Text(name), "Its namespace."),
                 "component": Field(Text(name), "Its component."),
