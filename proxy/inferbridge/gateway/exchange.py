@@ -150,8 +150,9 @@ class Exchange:
         """The client went away."""
         self._done = True
         self._drop_clock()
-        if self._call is not None:
-            self._call.cancel()
+        call, self._call = self._call, None
+        if call is not None:
+            call.cancel()
 
     def _drop_clock(self) -> None:
         if self._clock is not None:

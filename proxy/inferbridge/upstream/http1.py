@@ -187,6 +187,7 @@ class Http1Connection(Connection):
             else:
                 reason = "closed by the runtime" if error is None else describe(error)
                 self._lose(BridgeError(Code.UNAVAILABLE, f"connection to {self._pool.url} lost: {reason}"))
+        self._reader.forget()
         if not self.gone.done():
             self.gone.set_result(None)
         self._pool.connection_lost(self)
