@@ -33,10 +33,12 @@ PAUSE = 0.1
 """Seconds of a client between two calls."""
 WORD, WORDS = 4000, 60
 MEMORY = "64MiB"
-GROWTH = 0.1, 12 * MIB
+GROWTH = 0.05, 8 * MIB
 """What the process may grow once its memory is in use: a share, and bytes."""
-OVERHEAD = 3.0
-"""Times the memory that a process may take on top of what it had before the load."""
+LONG = 60
+"""Samples, one a second, from which on that can be told: a shorter soak only shows that it works."""
+WARM, TIMES = 64 * MIB, 1.5
+"""What a process may take on top of what it had before the load: for code and caches, and times the memory."""
 SLACK = 1 * MIB
 """What the account may exceed the memory by: small things that are charged without being asked for."""
 
@@ -212,14 +214,21 @@ def wrong(one: Watched, before: int, memory: int) -> list[str]:
         found.append(f"{one.name} held {most.seen['held']} bytes, {memory} are allowed")
     if most.seen["held"] < memory / 2:
         found.append(f"{one.name} held {most.seen['held']} bytes at most: the load was too small to show anything")
-    if peak - before > OVERHEAD * memory:
+    if peak - before > WARM + TIMES * memory:
         found.append(f"{one.name} took {(peak - before) / MIB:.1f} MiB for {memory / MIB:.0f} MiB of calls")
-    half = one.samples[len(one.samples) // 4 :]
-    first, second = (max(held.rss for held in part) for part in (half[: len(half) // 2], half[len(half) // 2 :]))
-    share, more = GROWTH
-    if second > first * (1 + share) + more:
-        found.append(f"{one.name} grew from {first / MIB:.1f} to {second / MIB:.1f} MiB while it held no more")
+    if len(one.samples) >= LONG:
+        found += _growth(one)
     return [*found, *(f"{one.name} said: {line}" for line in one.lines if "ERROR" in line or "Traceback" in line)]
+
+
+def _growth(one: Watched) -> list[str]:
+    """Between the second and third quarter of the time and the last."""
+    full, last = len(one.samples) // 4, 3 * len(one.samples) // 4
+    first, second = (max(held.rss for held in part) for part in (one.samples[full:last], one.samples[last:]))
+    share, more = GROWTH
+    if second <= first * (1 + share) + more:
+        return []
+    return [f"{one.name} grew from {first / MIB:.1f} to {second / MIB:.1f} MiB while it held no more"]
 
 
 def _print(line: str) -> None:
