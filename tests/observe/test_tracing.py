@@ -256,7 +256,7 @@ def test_a_call_that_generates_is_told_as_genai_does() -> None:
         "http.request.method": "POST", "http.response.status_code": 200,
         "gen_ai.operation.name": "text_completion", "gen_ai.provider.name": "vllm-nvidia", "gen_ai.request.model": "m",
         "gen_ai.usage.input_tokens": 2, "gen_ai.usage.output_tokens": 1,
-        "gen_ai.response.finish_reasons": ("stop",),
+        "gen_ai.response.id": "1", "gen_ai.response.model": "m", "gen_ai.response.finish_reasons": ("stop",),
     }  # fmt: skip
     assert server.status.status_code is client.status.status_code is StatusCode.UNSET
     scope = server.instrumentation_scope

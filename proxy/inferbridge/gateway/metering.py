@@ -1,8 +1,8 @@
-"""How many tokens a call used, read from what its runtime answers; and why its texts ended, where the call is traced.
+"""How many tokens a call used, read from what its runtime answers; of a traced call also what else a trace tells.
 
     over a bridge:   runtime ─▶ neutral reply or messages ─▶ Tally, and on to the client
     passed through:  runtime ─▶ the client
-                        └─ a copy ─▶ half-bridge of the same binding ─▶ neutral ─▶ Tally, Endings
+                        └─ a copy ─▶ half-bridge of the same binding ─▶ neutral ─▶ Tally, Answered
 
 A call over a bridge is counted where the bridge reads its runtime's answer, before anybody changes what it says.
 Reading a copy never changes what the client gets and never fails its call: a copy that cannot be read counts no more,
@@ -22,8 +22,8 @@ from inferbridge.bridge.streams import GrpcSource, RestSource, Source
 from inferbridge.bridge.values import Buffer, GrpcReply, GrpcRequest, Headers, HttpReply, HttpRequest, header
 from inferbridge.gateway.answers import Collected
 from inferbridge.gateway.limits import Limits
-from inferbridge.gateway.record import CallRecord, Trace
-from inferbridge.gateway.spending import Endings, counts_tokens
+from inferbridge.gateway.record import CallRecord, Generation
+from inferbridge.gateway.spending import Said, SaidAndAnswered, counts_tokens
 from inferbridge.gateway.usage import Complain, Tally, Usage, Used
 from inferbridge.upstream.api import Receiver
 
@@ -59,17 +59,19 @@ class Metering:
         parts = {part.name: getattr(bridge, part.name) for part in fields(bridge)}
         return _MeteredBridge(**parts, used=used, complain=self._complain(bridge))
 
-    def beside(self, receiver: Receiver, bridge: Bridge, used: Used | None, trace: Trace | None) -> Receiver:
+    def beside(self, receiver: Receiver, bridge: Bridge, used: Used | None, traced: Generation | None) -> Receiver:
         """The receiver of a call that is passed through; `bridge` is one from the binding that both ends speak.
 
-        `used` hears of its tokens, `trace` why its texts ended.
+        `used` hears of its tokens; in `traced` is noted what a trace tells of it.
         """
         if not counts_tokens(bridge):
             return receiver
         complain = _ignore if used is None else self._complain(bridge)
         hearers: list[_Hearer] = [] if used is None else [Tally(used, complain)]
-        if trace is not None:
-            hearers.append(_OnlyAnswer(Endings(trace)))
+        if traced is not None:
+            said = SaidAndAnswered(traced)
+            hearers.append(_OnlyAnswer(said))
+            traced.spent = said.spent
         return _Overheard(receiver, _Copy(bridge, hearers, complain, self._limits))
 
     def _complain(self, bridge: Bridge) -> Complain:
@@ -142,18 +144,18 @@ class _Hearer(Protocol):
 
 
 class _OnlyAnswer:
-    """The endings of a call with one answer."""
+    """That of a call with one answer."""
 
-    def __init__(self, endings: Endings) -> None:
-        self._endings = endings
+    def __init__(self, said: Said) -> None:
+        self._said = said
 
     def reply(self, reply: Any) -> None:
         """All of a whole one."""
-        self._endings.reply(0, reply)
+        self._said.reply(0, reply)
 
     def message(self, message: Any) -> None:
         """The next message of a stream."""
-        self._endings.message(0, message)
+        self._said.message(0, message)
 
 
 class _Copy:

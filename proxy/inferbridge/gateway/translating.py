@@ -22,7 +22,7 @@ from inferbridge.gateway.answers import Collected, answer
 from inferbridge.gateway.application import Responder
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.pulse import Pulse
-from inferbridge.gateway.spending import Endings, Said, said
+from inferbridge.gateway.spending import Answered, Said, said
 from inferbridge.upstream.api import Receiver
 
 log = logging.getLogger(__name__)
@@ -263,7 +263,7 @@ class StreamedAnswer(TranslatedAnswer):
         """Write them on; those before an error go out before it is told."""
         self._write(number, messages, self._said)
 
-    def _write(self, number: int, messages: Iterable[Any], told: Said | Endings | None) -> None:
+    def _write(self, number: int, messages: Iterable[Any], told: Said | Answered | None) -> None:
         chunks: list[Buffer] = []
         try:
             for message in messages:

@@ -1,4 +1,4 @@
-"""Why texts ended, on spans: of every dialect that says it, whole and streamed, translated and passed on."""
+"""What spans tell of generated texts, above all why they ended: in every dialect, translated and passed on."""
 
 import json
 from collections.abc import Sequence
@@ -85,10 +85,16 @@ class Call:
     client: Client
     spans: list[ReadableSpan]
 
-    def reasons(self, kind: SpanKind = SpanKind.CLIENT) -> Any:
-        """Those of the one span of this kind."""
-        (span,) = (span for span in self.spans if span.kind is kind)
-        return (span.attributes or {}).get(REASONS)
+    @property
+    def told(self) -> dict[str, Any]:
+        """The attributes of the one call of a runtime."""
+        (span,) = (span for span in self.spans if span.kind is SpanKind.CLIENT)
+        return dict(span.attributes or {})
+
+    @property
+    def reasons(self) -> Any:
+        """Why texts ended, as far as that is told."""
+        return self.told.get(REASONS)
 
 
 def called(
@@ -225,7 +231,7 @@ def test_the_span_of_a_runtime_says_why_its_text_ended(
     answer: Answer, asked: tuple[str, bytes, Headers], reason: str, rules: Authorizer | None
 ) -> None:
     """In OpenAI's words whatever the dialect, also where the tokens of the caller are limited."""
-    assert called(answer, *asked, rules=rules).reasons() == (reason,)
+    assert called(answer, *asked, rules=rules).reasons == (reason,)
 
 
 @every_case
@@ -233,7 +239,7 @@ def test_a_call_that_is_not_sampled_is_not_looked_into(
     answer: Answer, asked: tuple[str, bytes, Headers], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing notes endings, and of what passes through no copy is read."""
-    for name in ("spending.Endings.__init__", "metering.Metering.beside"):
+    for name in ("spending.Answered.__init__", "metering.Metering.beside"):
         monkeypatch.setattr(f"inferbridge.gateway.{name}", None)
     assert called(answer, *asked, sampler=ALWAYS_OFF).spans == []
 
@@ -256,18 +262,65 @@ def test_each_text_has_its_reason_in_the_order_of_the_texts() -> None:
     choices = [{"index": index, "text": "x", "finish_reason": reason} for index, reason in ((1, "stop"), (0, "length"))]
     asked = ("/v1/completions", body_of(model="m", prompt="a", n=3, stream=True), JSON)
     pieces = [event(choices=[one]) for one in (*choices, {"index": 2, "text": "x", "finish_reason": None})]
-    assert called(Answer(VLLM, "rest", EVENTS, pieces), *asked).reasons() == ("length", "stop")
+    assert called(Answer(VLLM, "rest", EVENTS, pieces), *asked).reasons == ("length", "stop")
 
 
 def test_a_runtime_that_says_none_has_none() -> None:
     """An answer without a reason is no answer with an empty one."""
     call = called(Answer(VLLM, "rest", JSON, [body_of(**TOLD, choices=choice("x"))]), *COMPLETION)
-    assert call.reasons() is None
+    assert call.reasons is None
 
 
 def test_a_copy_that_cannot_be_read_hurts_nobody(caplog: pytest.LogCaptureFixture) -> None:
     """A compressed answer passes through as it is; its span lacks the reason, and nobody is told that it does."""
     pieces = [b"\x1f\x8b\x08 no JSON"]
     call = called(Answer(VLLM, "rest", (*JSON, ("content-encoding", "gzip")), pieces), *COMPLETION)
-    assert (call.client.body, call.reasons()) == (pieces[0], None)
+    assert (call.client.body, call.reasons) == (pieces[0], None)
     assert caplog.messages == []
+
+
+NUMBERS = {"max_tokens": 7, "temperature": 0.5, "top_p": 0.9, "seed": 3, "presence_penalty": 0.25, "n": 2}
+
+
+def test_spans_tell_how_texts_are_to_be_made() -> None:
+    """The numbers that the client gave, whether the call is translated or passed on, and none that it did not give."""
+    expected = {f"gen_ai.request.{name}": number for name, number in NUMBERS.items() if name != "n"}
+    expected["gen_ai.request.choice.count"] = 2
+    passed = called(WHOLE, "/v1/completions", body_of(model="m", prompt="secret", stop=["secret"], **NUMBERS)).told
+    assert {name: value for name, value in passed.items() if name.startswith("gen_ai.request.")} == {
+        **expected, "gen_ai.request.model": "m",
+    }  # fmt: skip
+    del expected["gen_ai.request.choice.count"]
+    wanted = {name: number for name, number in NUMBERS.items() if name not in ("n", "presence_penalty")}
+    crossed = called(TGIS, "/v1/completions", body_of(model="m", prompt="secret", stop=["secret"], **wanted)).told
+    assert crossed["gen_ai.request.max_tokens"] == 7
+    assert crossed["gen_ai.request.seed"] == 3
+    assert "gen_ai.request.presence_penalty" not in crossed
+    assert "secret" not in str((passed, crossed))
+
+
+@pytest.mark.parametrize("asked", [COMPLETION, GENERATE])
+def test_spans_tell_which_answer_it_is_and_what_it_used(asked: tuple[str, bytes, Headers]) -> None:
+    """The runtime's id and model, and tokens, of an answer that passes through too."""
+    usage = {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}
+    body = body_of(**{**TOLD, "id": "cmpl-7", "model": "m-2026"}, choices=choice("x", "stop"), usage=usage)
+    found = called(Answer(VLLM, "rest", JSON, [body]), *asked).told
+    assert (found["gen_ai.response.id"], found["gen_ai.response.model"]) == ("cmpl-7", "m-2026")
+    assert (found["gen_ai.usage.input_tokens"], found["gen_ai.usage.output_tokens"]) == (3, 5)
+
+
+def test_a_stream_that_passes_through_tells_what_it_used() -> None:
+    """Its messages name the answer, and the last one says the tokens."""
+    last = event(id="cmpl-7", choices=[], usage={"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8})
+    pieces = [event(id="cmpl-7", model="m", choices=choice("x", "stop")), last, b"data: [DONE]\n\n"]
+    found = called(Answer(VLLM, "rest", EVENTS, pieces), *EVENTS_WANTED).told
+    assert (found["gen_ai.response.id"], found["gen_ai.usage.output_tokens"]) == ("cmpl-7", 5)
+
+
+def test_what_a_runtime_calls_itself_is_bounded() -> None:
+    """Texts of a runtime are cut and escaped, as everywhere."""
+    body = body_of(**{**TOLD, "id": "x" * 10_000, "model": "a\n\u202eb"}, choices=choice("x", "stop"))
+    found = called(Answer(VLLM, "rest", JSON, [body]), *COMPLETION).told
+    assert len(found["gen_ai.response.id"]) == 256
+    assert "\n" not in found["gen_ai.response.model"]
+    assert "\u202e" not in found["gen_ai.response.model"]
