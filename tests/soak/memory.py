@@ -27,7 +27,7 @@ from inferbridge.mock.serving import Doors, mocking
 from process.running import until
 from soak.http1 import Connection
 
-WORKERS = 16
+WORKERS = 20
 """Clients of each process."""
 PAUSE = 0.1
 """Seconds of a client between two calls."""
@@ -157,7 +157,7 @@ async def running(folder: Path, memory: str) -> AsyncIterator[list[Watched]]:
     """Both processes."""
     async with AsyncExitStack() as stack:
         (fast,) = await stack.enter_async_context(mocking("tgis", Doors(grpc=0)))
-        rest, *_ = await stack.enter_async_context(mocking("vllm-nvidia", Doors(rest=0)))
+        rest, *_ = await stack.enter_async_context(mocking("vllm-nvidia", Doors(rest=0, grpc=0)))
         slowly = Scenario(Script(delay=0.05))
         (slow,) = await stack.enter_async_context(mocking("tgis", Doors(grpc=0), slowly))
         lines = ["upstreams:", *_upstreams((fast, rest, slow))]
@@ -210,6 +210,9 @@ def wrong(one: Watched, before: int, memory: int) -> list[str]:
         f"before and at most {peak / MIB:.1f}, {one.calls} calls, wrong: {len(one.wrong)}"
     )
     found = [f"{one.name}: {one.wrong[0]}, and {len(one.wrong) - 1} more"] if one.wrong else []
+    last = one.samples[-1].seen
+    if 0 in (last.get("evicted"), last.get("dropped")):
+        found.append(f"{one.name} had room for all calls: the load was too small to show anything")
     if most.seen["held"] > memory + SLACK:
         found.append(f"{one.name} held {most.seen['held']} bytes, {memory} are allowed")
     if most.seen["held"] < memory / 2:

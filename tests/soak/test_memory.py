@@ -44,6 +44,13 @@ def test_what_is_too_much_is_named(watched: Watched, held: int, rss: int, said: 
     assert said in found
 
 
+def test_a_load_that_has_room_proves_nothing(watched: Watched) -> None:
+    """Where nothing was dropped, and no flow had to go, the bound was never reached."""
+    watched.samples[-1] = Held(LONG, 150 * MIB, {"held": 40 * MIB, "dropped": 0})
+    (found,) = wrong(watched, 100 * MIB, 64 * MIB)
+    assert "had room for all calls" in found
+
+
 def test_growth_is_named(watched: Watched) -> None:
     """A process that takes more and more while it holds the same is one that leaks, however slowly."""
     watched.samples = [Held(one.at, int((100 + 2 * one.at) * MIB), one.seen) for one in watched.samples]
