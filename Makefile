@@ -22,6 +22,7 @@ help:
 	@echo 'make perf                what calls cost, beside Envoy; writes docs/performance.md'
 	@echo 'make fuzz                five minutes of made-up input for each parser (FUZZ_SECONDS=300)'
 	@echo 'make soak                ten minutes of mixed load; does all come back to where it was? (SOAK_SECONDS=600)'
+	@echo 'make soak-memory         ten minutes of streams that are shown and captured: is their memory bounded? (SOAK_SECONDS=600)'
 	@echo 'make docs                write docs/faults.md'
 	@echo 'make screenshots         the pictures of README.md; needs a Chromium'
 	@echo 'make clean               remove all that was made'
@@ -72,6 +73,9 @@ fuzz: setup
 soak: setup
 	PYTHONPATH=codegen:proxy:generated:tests $(BIN)/python -m soak $(SOAK_SECONDS)
 
+soak-memory: setup
+	PYTHONPATH=codegen:proxy:generated:tests $(BIN)/python -m soak.memory $(SOAK_SECONDS)
+
 docs: setup
 	PYTHONPATH=codegen:proxy:generated:tests $(BIN)/python -m faults
 
@@ -82,4 +86,4 @@ clean:
 	rm -rf .venv .venv-* .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
 	find $(SOURCES) -type d -name __pycache__ -exec rm -rf {} +
 
-.PHONY: help setup demo test test-unit test-light test-runtimes test-all-pythons generate check lint types perf fuzz soak docs screenshots clean
+.PHONY: help setup demo test test-unit test-light test-runtimes test-all-pythons generate check lint types perf fuzz soak soak-memory docs screenshots clean

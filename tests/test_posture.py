@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from inferbridge.auth.anonymous import Anonymous
-from inferbridge.auth.settings import AuthSettings, MtlsSettings, NoneSettings, UpstreamCredentials
+from inferbridge.auth.settings import AuthSettings, Callers, MtlsSettings, NoneSettings, UpstreamCredentials
 from inferbridge.capture.settings import CaptureSettings, CloudEventsSink, Fields, StdoutSink
 from inferbridge.config import Listener, ListenerTls, Settings, Upstream
 from inferbridge.posture import posture
@@ -43,6 +43,10 @@ class Certificates(Anonymous):
         (
             Settings(capture=CaptureSettings(enabled=True, errors=False, fields=Fields(only=("model",)))),
             ["PAYLOADS of 1 % of all calls are captured; fields are hidden"],
+        ),
+        (
+            Settings(capture=CaptureSettings(enabled=True, errors=False, on_demand=(Callers(subjects=("ann",)),))),
+            ["PAYLOADS of 1 % of all calls, and those that callers of capture.on_demand ask for are captured; NO"],
         ),
         (Settings(auth=AuthSettings((NoneSettings(),))), ["OPEN: nobody is authenticated"]),
         (

@@ -47,8 +47,9 @@ def _capture(capture: CaptureSettings) -> Iterator[str]:
     if not capture.enabled:
         return
     errors = ", and those that fail" if capture.errors else ""
+    asked = ", and those that callers of capture.on_demand ask for" if capture.on_demand else ""
     rules = "fields are hidden" if capture.fields.hide or capture.fields.only else "NO FIELD IS HIDDEN"
-    yield f"PAYLOADS of {100 * capture.sample:.4g} % of all calls{errors} are captured; {rules}"
+    yield f"PAYLOADS of {100 * capture.sample:.4g} % of all calls{errors}{asked} are captured; {rules}"
     for sink in capture.sinks:
         url = urlsplit(sink.url) if isinstance(sink, CloudEventsSink) else None
         if url is not None and url.scheme == "http" and url.hostname not in LOOPBACK:

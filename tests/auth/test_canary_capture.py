@@ -44,7 +44,8 @@ def config_of(folder: Path, urls: dict[str, str], canaries: Canaries, fields: di
             "enabled": True,
             "sample": 1,
             "messages": True,
-            "sinks": ["stdout", {"file": {"path": f"{folder}/capture.jsonl"}}, {"cloudevents": {"url": urls["ce"]}}],
+            "sinks": ["stdout", {"file": {"path": f"{folder}/capture.jsonl"}},
+                      {"cloudevents": {"url": urls["ce"], "sides": "all"}}],
             **fields,
         },
     }  # fmt: skip

@@ -55,11 +55,11 @@ def test_the_same_credential_may_stand_twice_a_different_one_may_not() -> None:
 
 
 def test_credentials_and_names_of_callers_do_not_go_on() -> None:
-    """A-03, A-05: neither credentials nor what claims to name a caller pass; everything else does."""
+    """A-03, A-05: neither credentials, nor what claims to name a caller, nor what is ours pass; all else does."""
     ours = (
         *("authorization", "proxy-authorization", "cookie", "api-key", "x-api-key", "x-user", "x-remote-user"),
         *("x-remote-groups", "x-remote-extra-scopes", "x-maas-user", "x-maas-groups", "x-forwarded-client-cert"),
-        "x-gateway-inference-objective",
+        *("x-gateway-inference-objective", "x-inferbridge-capture"),
     )
     others = (("traceparent", "00"), ("content-type", "application/json"), ("x-request-id", "1"))
     assert READER.stripped((*((name, "x") for name in ours), *others)) == others

@@ -10,6 +10,7 @@ from inferbridge.capture.capturer import Capturer
 from inferbridge.capture.lines import CapturedLine
 from inferbridge.capture.settings import CaptureSettings
 from inferbridge.gateway.application import RequestHead
+from inferbridge.gateway.guard import Access, Guard
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.recording import Recorder
 from inferbridge.gateway.service import GatewayService
@@ -55,7 +56,10 @@ class Counts:
 
 
 class Captured:
-    """A gateway in front of one scripted runtime, whose calls are captured; `chance` is that of every call."""
+    """A gateway in front of one scripted runtime, whose calls are captured; `chance` is that of every call.
+
+    Nobody is asked who he is, unless `access` says so.
+    """
 
     def __init__(
         self,
@@ -64,13 +68,15 @@ class Captured:
         name: str = "triton",
         protocol: str = "grpc",
         chance: float = 0.0,
+        access: Access | None = None,
     ) -> None:
         self.kept, self.counts = Kept(), Counts()
         self.capturer = Capturer(settings, [self.kept], self.counts, lambda: chance)
         setting = Setting(operations=operations, chat_template=ChatTemplate(TEMPLATE))
         targets = [Target(name, profile, protocol, runtime, ("*",), setting) for profile in PROFILES[name]]
         inner = GatewayService(targets, APIS, Policy(), Limits())
-        self.recorder = Recorder(inner, [self.capturer], [self.capturer])
+        outer = inner if access is None else Guard(inner, access)
+        self.recorder = Recorder(outer, [self.capturer], [self.capturer])
 
     def call(self, path: str, body: bytes, headers: Headers = (), method: str = "POST") -> Client:
         """A whole call."""

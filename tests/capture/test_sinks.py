@@ -21,6 +21,8 @@ from inferbridge.capture.files import FileLines, StdoutLines
 from inferbridge.capture.lines import CapturedLine
 from inferbridge.capture.settings import CaptureSettings, CloudEventsSink, Fields, FileSink
 from inferbridge_generated.open_inference import wire
+from inferbridge_generated.tgis import wire as tgis
+from observe.test_tracing import completion
 from upstream.h1_server import Answer, Request, h1_server
 
 OKAY, WRONG, BUSY = (Answer(f"HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n".encode()) for status in
@@ -146,6 +148,46 @@ async def test_one_kind_of_events_can_be_chosen(send: str, kinds: list[str]) -> 
     settings = CloudEventsSink("http://a/", send=send)  # type: ignore[arg-type]  # one of its words
     found = [str(header(head, "ce-type")).rpartition(".")[2] for head, _ in events_of(await line_of(), settings)]
     assert found == kinds
+
+
+async def test_the_runtime_s_side_is_told_apart() -> None:
+    """After the client's events those of each runtime: what it was sent and answered, under an id of their own."""
+    captured = Captured(CaptureSettings(sample=1.0), Runtime(completion), "vllm-nvidia", "rest")
+    asked = tgis.BatchedGenerationRequest(
+        model_id="m", requests=[tgis.GenerationRequest(text="a"), tgis.GenerationRequest(text="b")]
+    )
+    body = b"".join(frame([tgis.encode_BatchedGenerationRequest(asked)]))
+    captured.call("/fmaas.GenerationService/Generate", body, (*GRPC, ("x-request-id", "call-1")))
+    line = await captured.line()
+    found = list(events_of(line, CloudEventsSink("http://a/", sides="all")))
+    seen = [tuple(header(head, f"ce-{name}") for name in ("id", "side", "requestid", "runtime")) for head, _ in found]
+    assert seen[::2] == seen[1::2] == [
+        ("call-1", "client", "call-1", None),
+        ("call-1.1", "runtime", "call-1", "vllm-nvidia"),
+        ("call-1.2", "runtime", "call-1", "vllm-nvidia"),
+    ]  # fmt: skip
+    kinds = [str(header(head, "ce-type")).rpartition(".")[2] for head, _ in found]
+    assert kinds == ["request", "response"] * 3
+    assert len({(header(head, "ce-id"), header(head, "ce-type")) for head, _ in found}) == 6
+    assert json.loads(found[0][1])["requests"] == [{"text": "a"}, {"text": "b"}]
+    assert [json.loads(found[at][1])["prompt"] for at in (2, 4)] == ["a", "b"]
+    assert json.loads(found[3][1])["choices"][0]["text"] == "x"
+    assert (header(found[1][0], "ce-grpcstatus"), header(found[3][0], "ce-status")) == ("0", "200")
+    assert header(found[2][0], "ce-upstream") == "vllm-nvidia"
+
+
+async def test_only_the_runtime_s_side_can_be_chosen() -> None:
+    """With its own status, its own failure, and what was withheld on that side."""
+    settings = CloudEventsSink("http://a/", sides="runtime")
+    (_, asked), (head, told) = events_of(await line_of(), settings)
+    assert json.loads(asked)["raw_input_contents"] == ["AACAPwAAAEA="]
+    assert json.loads(told)["raw_output_contents"] == ["AACAPwAAAEA="]
+    assert (header(head, "ce-status"), header(head, "ce-grpcstatus")) == ("200", "0")
+    failed = await line_of(Runtime(failing_with(Code.UNAVAILABLE, "no way")))
+    (_, (head, body)) = events_of(failed, settings)
+    assert (header(head, "ce-error"), header(head, "ce-status"), body) == ("no way", None, b"")
+    hidden = await line_of(fields=Fields(hide=("inputs[].data",)))
+    assert "AACAPwAAAEA=" not in str(next(events_of(hidden, settings)))
 
 
 async def delivered(answers: Iterable[Answer], calls: int, **more: object) -> tuple[Counts, list[Request], list[float]]:

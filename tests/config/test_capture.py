@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from config.test_load import load, problems
+from inferbridge.auth.settings import Callers
 from inferbridge.capture.settings import CaptureSettings, CloudEventsSink, Fields, FileSink, StdoutSink
 
 UPSTREAMS = "upstreams: [triton=grpc://127.0.0.1:8001]\n"
@@ -20,6 +21,7 @@ capture:
   enabled: true
   sample: 0.5
   errors: false
+  on_demand: [{subjects: "ann*", methods: jwt}, {groups: [debuggers], keys: [k1]}]
   max_bytes: 1MiB
   memory: 1GiB
   models: "llm-*"
@@ -29,13 +31,14 @@ capture:
   sinks:
     - file: {path: logs/capture.jsonl, max_size: 1MiB, keep: 2}
     - stdout
-    - cloudevents: {url: "https://broker/ml", send: response, service: bert, namespace: ml, queue: 5, timeout: 2s}
+    - cloudevents: {url: "https://broker/ml", send: response, sides: all, service: bert, queue: 5, timeout: 2s}
 """,
     )
     assert settings.capture == CaptureSettings(
         enabled=True,
         sample=0.5,
         errors=False,
+        on_demand=(Callers(subjects=("ann*",), methods=("jwt",)), Callers(groups=("debuggers",), keys=("k1",))),
         max_bytes=1 << 20,
         memory=1 << 30,
         models=("llm-*",),
@@ -45,9 +48,17 @@ capture:
         sinks=(
             FileSink(tmp_path / "logs/capture.jsonl", 1 << 20, 2),
             StdoutSink(),
-            CloudEventsSink("https://broker/ml", "response", "bert", "ml", queue=5, timeout=2.0),
+            CloudEventsSink("https://broker/ml", "response", "all", "bert", queue=5, timeout=2.0),
         ),
     )
+
+
+def test_the_example_of_the_readme_loads(tmp_path: Path) -> None:
+    """What README shows of capture is a configuration."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    example = readme.partition("\n## Payload capture\n")[2].partition("```yaml\n")[2].partition("```")[0]
+    found = load(tmp_path, UPSTREAMS + example).capture
+    assert (found.enabled, found.on_demand, len(found.sinks)) == (True, (Callers(subjects=("ann",)),), 2)
 
 
 def test_it_is_off_unless_enabled(tmp_path: Path) -> None:
@@ -63,6 +74,10 @@ def test_it_is_off_unless_enabled(tmp_path: Path) -> None:
         ("{sample: 2}", "from 0 to 1"),
         ("{sample: -0.1}", "from 0 to 1"),
         ("{sampel: 1}", "did you mean"),
+        ("{on_demand: {}}", "must name callers by subjects"),
+        ("{on_demand: [{subjects: a}, {}]}", "must name callers by subjects"),
+        ("{on_demand: {subject: a}}", "did you mean"),
+        ("{on_demand: []}", "must not be empty"),
         ('{fields: {hide: ["a..b"]}}', "must be places such as messages[].content"),
         ("{fields: {hid: [a]}}", "did you mean"),
         ("{sinks: [{kafka: {}}]}", "known: file, stdout, cloudevents"),

@@ -1,6 +1,7 @@
 """Calls as flows of mitmproxy: when they are shown, to whom, and how much memory they take."""
 
 import asyncio
+import gc
 import io
 from types import ModuleType
 from typing import Any
@@ -22,6 +23,7 @@ from inferbridge.bridge.values import Headers
 from inferbridge.flows import consumers, keeping
 from inferbridge.flows.choosing import choose
 from inferbridge.gateway.pulse import Pulse
+from inferbridge.gateway.transcript import Transcript
 from inferbridge.inspect.filters import parse_filter
 from inferbridge.inspect.told import FLOW_KEY
 
@@ -303,6 +305,23 @@ async def test_memory_is_bounded_under_a_load_of_streams() -> None:
         gateway.view.clear()
         gateway.keeper.resize(1 << 20, 1 << 20)
         assert gateway.keeper.held == 0
+
+
+async def test_a_flow_that_is_removed_is_gone() -> None:
+    """What the view has let go of takes no memory until the garbage collector comes, and neither does its call."""
+    with inspected() as gateway:
+        gc.collect()
+        gc.disable()
+        try:
+            _stream(gateway, 1 << 10, 4).on_end(OK)
+            gateway.upstream.calls.clear()
+            await gateway.keeper.idle()
+            gateway.view.clear()
+            await asyncio.sleep(0)
+            left = [found for found in gc.get_objects() if isinstance(found, HTTPFlow | Transcript)]
+            assert left == []
+        finally:
+            gc.enable()
 
 
 async def test_running_calls_share_what_there_is(caplog: pytest.LogCaptureFixture) -> None:

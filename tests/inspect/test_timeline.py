@@ -46,6 +46,26 @@ def test_a_stream_is_shown_phase_by_phase() -> None:
     ]
 
 
+def test_a_call_that_waited_for_a_connection_shows_what_it_waited_for() -> None:
+    """TCP and TLS to the runtime are phases of their own, and the wait for the runtime begins behind them."""
+    assert lines({**STREAM, "connected": 14.0, "secured": 34.0})[2:6] == [
+        "map, and choose         2.00 ms   █",
+        "connect                10.00 ms   ████",
+        "TLS with runtime       20.00 ms       ███████",
+        "wait for runtime       20.00 ms              ███████",
+    ]
+    plain = {**STREAM, "connected": 14.0, "secured": None}
+    assert [line.split("  ")[0] for line in lines(plain)[3:5]] == ["connect", "wait for runtime"]
+    assert "40.00 ms" in lines(plain)[4]
+
+
+def test_a_call_on_a_pooled_connection_says_so() -> None:
+    """How long before the call it was open; there is no phase for it."""
+    found = lines({**STREAM, "pooled": 812.34})
+    assert found[0] == "to the runtime     over a pooled connection, opened 812.3 ms before"
+    assert found[1:] == lines(STREAM)
+
+
 def test_a_call_under_way_is_shown_as_far_as_it_is() -> None:
     """Steps that were not taken have no phase."""
     running = {name: value for name, value in STREAM.items() if name in ("admitted", "received", "asked")}
@@ -68,7 +88,12 @@ def test_gaps_are_bars(values: list[float], expected: str) -> None:
 STEPS = st.none() | st.floats(0, 1e7)
 
 
-@given(st.fixed_dictionaries({name: STEPS for name in STREAM if name not in ("messages", "gaps")}), st.lists(STEPS))
+@given(
+    st.fixed_dictionaries(
+        {name: STEPS for name in (*STREAM, "connected", "secured") if name not in ("messages", "gaps")}
+    ),
+    st.lists(STEPS),
+)
 def test_any_times_have_a_form(timing: dict[str, object], line: list[float | None]) -> None:
     """Lines keep their width, whatever the clock said."""
     assert all(len(each) < WIDTH + 60 for each in lines(timing))

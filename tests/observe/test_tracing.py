@@ -198,6 +198,8 @@ def test_calls_of_a_batch_have_a_span_each() -> None:
     assert contexts == [f"{span.context.span_id:016x}" for span in clients]
     assert len(set(contexts)) == 2
     assert told(server)["gen_ai.usage.output_tokens"] == 2
+    assert told(server)["gen_ai.response.finish_reasons"] == ("stop", "stop")
+    assert "gen_ai.response.finish_reasons" not in told(clients[0])
     assert "gen_ai.usage.output_tokens" not in told(clients[0])
 
 
@@ -254,6 +256,7 @@ def test_a_call_that_generates_is_told_as_genai_does() -> None:
         "http.request.method": "POST", "http.response.status_code": 200,
         "gen_ai.operation.name": "text_completion", "gen_ai.provider.name": "vllm-nvidia", "gen_ai.request.model": "m",
         "gen_ai.usage.input_tokens": 2, "gen_ai.usage.output_tokens": 1,
+        "gen_ai.response.id": "1", "gen_ai.response.model": "m", "gen_ai.response.finish_reasons": ("stop",),
     }  # fmt: skip
     assert server.status.status_code is client.status.status_code is StatusCode.UNSET
     scope = server.instrumentation_scope

@@ -97,7 +97,7 @@ async def test_what_was_edited_in_mitmproxy_is_sent(tmp_path: Path, monkeypatch:
 async def test_hidden_credentials_are_given_or_told_of(tmp_path: Path) -> None:
     """`***` is never sent as a credential."""
     seen = []
-    async with mocking("vllm-amd", Doors(rest=0), observer=seen.append) as urls:
+    async with mocking("vllm-amd", Doors(rest=0, grpc=0), observer=seen.append) as urls:
         url = next(each for each in urls if each.startswith("http"))
         body = json.dumps({**PROMPT, "stream": False}).encode()
         headers = (*JSON, ("authorization", "Bearer ***"))

@@ -1,5 +1,7 @@
 """Reading and writing HTTP/1.1 without sockets."""
 
+import weakref
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -137,6 +139,21 @@ def test_head_without_any_length_keeps_the_connection_unless_told() -> None:
     assert _read([b"HTTP/1.1 200 OK\r\n\r\n"], "HEAD")[0].reusable
     assert not _read([b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n"], "HEAD")[0].reusable
     assert not _read([b"HTTP/1.0 200 OK\r\n\r\n"], "HEAD")[0].reusable
+
+
+def test_who_has_his_response_is_not_held() -> None:
+    """A connection may be idle for long after a response, or lost within one; the call and its bodies are free."""
+    whole, waiting = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\no"
+    reader, sink = _read([whole])
+    held = weakref.ref(sink)
+    del sink
+    assert held() is None
+    reader, sink = _read([waiting])
+    held = weakref.ref(sink)
+    del sink
+    assert held() is not None
+    reader.forget()
+    assert held() is None
 
 
 def test_a_body_until_close() -> None:

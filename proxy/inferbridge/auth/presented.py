@@ -21,7 +21,8 @@ _REMEMBERED = 1024
 _IDENTITIES = frozenset({"x-maas-user", "x-maas-groups", "x-forwarded-client-cert"})
 _REMOVED = CREDENTIAL_HEADERS | _IDENTITIES
 _NOTHING = Presented()
-_IDENTITY_PREFIXES = ("x-remote-", "x-gateway-inference-")
+_REMOVED_PREFIXES = ("x-remote-", "x-gateway-inference-", "x-inferbridge-")
+"""Of headers that name a caller, and of those that are for the gateway alone."""
 
 
 class Reader:
@@ -50,11 +51,9 @@ class Reader:
         return self._presented(text) if certificate is None else Presented(Token.of(text), certificate)
 
     def stripped(self, headers: Headers) -> Headers:
-        """The headers without credentials, and without what names a caller."""
+        """The headers without credentials, without what names a caller, and without what is for the gateway alone."""
         removed = self._removed
-        return tuple(
-            [pair for pair in headers if pair[0] not in removed and not pair[0].startswith(_IDENTITY_PREFIXES)]
-        )
+        return tuple([pair for pair in headers if pair[0] not in removed and not pair[0].startswith(_REMOVED_PREFIXES)])
 
 
 def _token(name: str, value: str) -> str:

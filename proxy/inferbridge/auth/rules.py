@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from inferbridge.auth.identity import Grant, Identity
-from inferbridge.auth.settings import Rates, Rule
+from inferbridge.auth.settings import Callers, Rates, Rule
 from inferbridge.bridge.errors import BridgeError, Code
 
 
@@ -87,7 +87,7 @@ class Authorizer:
         if identity.grant is not None:
             layers.append(_allowed((identity.grant,), api, endpoint, operation))
         if self.rules:
-            rules = [rule for rule in self.rules if _is_for(rule, identity)]
+            rules = [rule for rule in self.rules if include(rule, identity)]
             layers.append(_allowed((rule.allow for rule in rules), api, endpoint, operation))
             rates = next((rule.rates for rule in rules if _covers(rule.allow, api, endpoint, operation)), None)
         return Permit(tuple(layers), rates) if layers else EVERYTHING
@@ -105,12 +105,13 @@ def _covers(grant: Grant, api: str, endpoint: str, operation: str) -> bool:
     return by_operation and _fits(f"{api}/{endpoint}", grant.endpoints)
 
 
-def _is_for(rule: Rule, identity: Identity) -> bool:
+def include(callers: Callers, identity: Identity) -> bool:
+    """Whether an identity is one of some callers."""
     return (
-        _fits(identity.subject, rule.subjects)
-        and (not rule.groups or any(_fits(group, rule.groups) for group in identity.groups))
-        and (not rule.keys or identity.key_id in rule.keys)
-        and (not rule.methods or identity.method in rule.methods)
+        _fits(identity.subject, callers.subjects)
+        and (not callers.groups or any(_fits(group, callers.groups) for group in identity.groups))
+        and (not callers.keys or identity.key_id in callers.keys)
+        and (not callers.methods or identity.method in callers.methods)
     )
 
 

@@ -108,8 +108,8 @@ class Rates:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """Who (all that is named must hold; nothing named is everybody who is authenticated) may do what."""
+class Callers:
+    """Some callers: all that is named must hold; nothing named is everybody."""
 
     subjects: tuple[str, ...] = ()
     """Globs."""
@@ -119,6 +119,12 @@ class Rule:
     """Ids of keys."""
     methods: tuple[str, ...] = ()
     """Names of authenticators."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule(Callers):
+    """Who may do what."""
+
     allow: Grant = field(default_factory=Grant)
     rates: Rates | None = None
 

@@ -7,6 +7,8 @@ Whether a call fails shows only at its end, so with `errors` every call has a tr
 memory of them all and of those that wait is bounded: each call under way counts with the most that a message may keep,
 four times over, and each that waits with what it holds. What finds no room is counted as dropped, and the call itself
 goes on as ever.
+
+A call that asks to be captured has a transcript too; who it was that asked, and may they, is known at its end.
 """
 
 import asyncio
@@ -19,14 +21,19 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Protocol
 
+from inferbridge.auth.rules import include
+from inferbridge.bridge.values import header
 from inferbridge.capture.lines import CapturedLine
 from inferbridge.capture.rendering import Reason, Renderer
 from inferbridge.capture.settings import CaptureSettings
 from inferbridge.gateway.application import RequestHead
-from inferbridge.gateway.record import CallRecord
+from inferbridge.gateway.record import CallRecord, bounded
 from inferbridge.gateway.transcript import Transcript
 
 _log = logging.getLogger(__name__)
+DEMAND = "x-inferbridge-capture"
+"""The header or metadata of a call that is to be captured, `1` or `true`; runtimes never get it."""
+_YES = frozenset({"1", "true"})
 _MESSAGES = 4
 """Of a call with one leg."""
 _UNKNOWN = frozenset({"UAEX", "RL"})
@@ -42,7 +49,7 @@ class CaptureCounters(Protocol):
         """A call was written."""
 
     def capture_dropped(self, sink: str, reason: str) -> None:
-        """A call that was to be captured is not: `memory`, `queue`, `sink`, `shutdown` or `internal`."""
+        """A call that was to be captured is not: `denied`, `memory`, `queue`, `sink`, `shutdown` or `internal`."""
 
 
 class Sink(Protocol):
@@ -53,6 +60,14 @@ class Sink(Protocol):
 
     async def close(self, seconds: float) -> None:
         """Write what still waits, for so long at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """Why a call under way has a transcript; neither: in case it fails."""
+
+    sampled: bool
+    demanded: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +93,8 @@ class Capturer:
         self._counters = counters
         self._chance = chance
         self._renderer = Renderer(settings)
-        self._open: dict[int, bool] = {}
-        """Calls under way that have a transcript, by the identity of their record: whether they are in the sample."""
+        self._open: dict[int, _Open] = {}
+        """Calls under way that have a transcript, by the identity of their record."""
         self._waiting: deque[_Waiting] = deque()
         self._held = 0
         """Bytes of those that wait."""
@@ -90,28 +105,29 @@ class Capturer:
     # of calls
 
     def begin(self, head: RequestHead, record: CallRecord) -> Transcript | None:
-        """A transcript for a call in the sample, and for every call where errors are wanted."""
+        """A transcript for a call in the sample or that asks for it, and for every call where errors are wanted."""
         settings = self._settings
         sampled = self._chance() < settings.sample
-        if not sampled and not settings.errors:
+        demanded = bool(settings.on_demand) and header(head.headers, DEMAND) in _YES
+        if not sampled and not demanded and not settings.errors:
             return None
         most = _MESSAGES * settings.max_bytes
         if self._held + (len(self._open) + 1) * most > settings.memory:
-            if sampled:
+            if sampled or demanded:
                 self._counters.capture_dropped("all", "memory")
             return None
-        self._open[id(record)] = sampled
+        self._open[id(record)] = _Open(sampled, demanded)
         if record.transcript is not None:
             return record.transcript.share(settings.max_bytes)
         return Transcript.of(head.method, head.target, head.headers, limit=settings.max_bytes)
 
     def ended(self, record: CallRecord) -> None:
         """Have it written, if it is wanted."""
-        sampled, transcript = self._open.pop(id(record), None), record.transcript
-        if sampled is None or transcript is None:
+        opened, transcript = self._open.pop(id(record), None), record.transcript
+        if opened is None or transcript is None:
             return
-        reason: Reason = "error" if _failed(record) and self._settings.errors else "sample"
-        if (not sampled and reason == "sample") or not self._matches(record):
+        reason = self._reason(record, opened)
+        if reason is None or not self._matches(record):
             return
         size = transcript.size
         if self._held + size > self._settings.memory:
@@ -120,6 +136,24 @@ class Capturer:
         self._held += size
         self._waiting.append(_Waiting(record, transcript, reason, size))
         self._is_woken.set()
+
+    def _reason(self, record: CallRecord, opened: _Open) -> Reason | None:
+        if opened.demanded and self._may_demand(record):
+            return "demand"
+        if self._settings.errors and _failed(record):
+            return "error"
+        return "sample" if opened.sampled else None
+
+    def _may_demand(self, record: CallRecord) -> bool:
+        """Whether its caller is one who may ask; nobody is whom the guard has turned away."""
+        if not record.admitted:
+            return False
+        if any(include(callers, record.identity) for callers in self._settings.on_demand):
+            return True
+        self._counters.capture_dropped("all", "denied")
+        subject = bounded(record.identity.subject)
+        _log.info("call %s is not captured: capture.on_demand does not name its caller, %s", record.request_id, subject)
+        return False
 
     def _matches(self, record: CallRecord) -> bool:
         wanted = ((self._settings.models, record.model), (self._settings.operations, record.operation))

@@ -1,5 +1,9 @@
 """The events of KServe's payload logger, sent over HTTP: CloudEvents 1.0 in binary mode, one for the client's request
-and one for its answer, with the call's id as `ce-id`.
+and one for its answer, with the call's id as `ce-id`; where they are wanted, the same for each runtime that was asked.
+
+    side      `ce-id`                                          further attributes
+    client    the call's                                       side, requestid
+    runtime   the call's, a dot, the number of the runtime's   side, requestid, upstream, runtime, api
 
 Where KServe sends the bytes of JSON requests that succeeded, these hold what was captured: redacted JSON for gRPC too,
 streams put together, and failures, with their status and error as further attributes. What is no JSON goes as it is;
@@ -12,8 +16,9 @@ collector says that it is wrong.
 import asyncio
 import base64
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote, urlsplit
 
@@ -23,7 +28,7 @@ from inferbridge.auth.authenticator import CannotAuthenticate
 from inferbridge.auth.fetch import Origin, path_of
 from inferbridge.bridge.values import Headers
 from inferbridge.capture.capturer import CaptureCounters
-from inferbridge.capture.lines import CapturedLine, CapturedMessage
+from inferbridge.capture.lines import CapturedCall, CapturedLine, CapturedMessage
 from inferbridge.capture.settings import CloudEventsSink
 
 _log = logging.getLogger(__name__)
@@ -40,34 +45,57 @@ type Sleep = Callable[[float], Awaitable[object]]
 
 def events_of(line: CapturedLine, settings: CloudEventsSink) -> Iterator[Event]:
     """Headers and bodies of a call's events."""
-    if settings.send != "response":
-        yield _event(line, settings, "request", line.client.request)
-    if settings.send != "request":
-        yield _event(line, settings, "response", line.client.reply)
+    for side in _sides(line, settings):
+        common = _common(line, settings) | side.attributes
+        if settings.send != "response":
+            yield _event(common, "request", side.request)
+        if settings.send != "request":
+            yield _event(common | side.outcome, "response", side.reply)
 
 
-def _event(
-    line: CapturedLine, settings: CloudEventsSink, kind: Literal["request", "response"], message: CapturedMessage
-) -> Event:
-    content_type, body = _body(message)
-    attributes = {
-        "id": line.request_id,
-        "type": _TYPE + kind,
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """Request and answer of the client, or of one runtime."""
+
+    request: CapturedMessage
+    reply: CapturedMessage
+    attributes: dict[str, str]
+    outcome: dict[str, str]
+    """Attributes of the answer alone."""
+
+
+def _sides(line: CapturedLine, settings: CloudEventsSink) -> Iterator[_Side]:
+    if settings.sides != "runtime":
+        attributes = {"id": line.request_id, "side": "client"}
+        yield _Side(line.client.request, line.client.reply, attributes, _outcome(line.status, line))
+    if settings.sides != "client":
+        for number, call in enumerate(line.calls, 1):
+            named = {"upstream": call.upstream, "runtime": call.runtime, "api": call.api}
+            attributes = {"id": f"{line.request_id}.{number}", "side": "runtime", **named}
+            yield _Side(call.request, call.reply, attributes, _outcome(call.reply.status, call))
+
+
+def _outcome(status: int | None, of: CapturedLine | CapturedCall) -> dict[str, str]:
+    return {"status": _number(status), "grpcstatus": _number(of.grpc_status), "error": of.error or ""}
+
+
+def _common(line: CapturedLine, settings: CloudEventsSink) -> dict[str, str]:
+    """Attributes of all events of a call."""
+    return {
         "source": settings.source,
         "specversion": "1.0",
         "time": line.ts,
+        "requestid": line.request_id,
         "inferenceservicename": settings.service or line.model or "",
         "namespace": settings.namespace,
         "component": settings.component,
         "endpoint": settings.endpoint,
-        "note": message.note or "",
     }
-    if kind == "response":
-        attributes |= {
-            "status": _number(line.status),
-            "grpcstatus": _number(line.grpc_status),
-            "error": line.error or "",
-        }
+
+
+def _event(attributes: Mapping[str, str], kind: Literal["request", "response"], message: CapturedMessage) -> Event:
+    content_type, body = _body(message)
+    attributes = {**attributes, "type": _TYPE + kind, "note": message.note or ""}
     headers = [(f"ce-{name}", quote(value, safe=_SAFE)) for name, value in attributes.items() if value]
     return (*headers, ("content-type", content_type)), body
 

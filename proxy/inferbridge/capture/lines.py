@@ -47,6 +47,7 @@ class CapturedCall(Struct, forbid_unknown_fields=True):
     runtime: str
     api: str
     protocol: Literal["rest", "grpc"]
+    grpc_status: _Count | None
     request: CapturedMessage
     reply: CapturedMessage
     error: str | None
@@ -60,7 +61,7 @@ class CapturedLine(Struct, forbid_unknown_fields=True):
     """When it began: RFC 3339, UTC."""
     event: Literal["capture"]
     request_id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
-    reason: Literal["sample", "error"]
+    reason: Literal["sample", "error", "demand"]
     """Why it was captured."""
     api: str | None
     operation: str | None

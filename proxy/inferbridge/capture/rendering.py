@@ -10,10 +10,11 @@ from inferbridge.capture.lines import CapturedCall, CapturedLine, CapturedMessag
 from inferbridge.capture.redaction import Part, Redaction, scrubber
 from inferbridge.capture.settings import CaptureSettings
 from inferbridge.gateway.record import CallRecord, bounded
+from inferbridge.gateway.recording import grpc_status
 from inferbridge.gateway.transcript import Leg, Message, Transcript
 from inferbridge.inspect.reassembly import Reassembly
 
-type Reason = Literal["sample", "error"]
+type Reason = Literal["sample", "error", "demand"]
 
 
 @dataclass(slots=True)
@@ -78,6 +79,7 @@ class Renderer:
             runtime.name,
             runtime.api,
             runtime.protocol,  # type: ignore[arg-type]  # it is one of the two
+            grpc_status((*leg.told.trailers, *leg.told.headers)),
             self._captured(one.request, scrub),
             self._captured(one.reply, scrub),
             scrub(bounded(leg.error)) or None,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from inferbridge.auth.settings import Callers
 from inferbridge.upstream.tls import TlsSettings
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -41,6 +42,8 @@ class CloudEventsSink:
 
     url: str
     send: Literal["all", "request", "response"] = "all"
+    sides: Literal["client", "runtime", "all"] = "client"
+    """What the client said and was told, what runtimes were asked and answered, or both."""
     service: str = ""
     """Name of the InferenceService; empty: the model's."""
     namespace: str = ""
@@ -66,6 +69,8 @@ class CaptureSettings:
     """Share of all calls, from 0 to 1."""
     errors: bool = True
     """Calls that failed always, but for callers who were not let in."""
+    on_demand: tuple[Callers, ...] = ()
+    """Those whose calls are captured when they ask for it; () is nobody."""
     max_bytes: int = 64 * KIB
     """Of each message; a stream is one."""
     memory: int = 64 * MIB

@@ -174,13 +174,16 @@ RATES: dict[str, Field] = {
     "concurrent_calls": Field(Count(1, 1 << 31), "Calls and streams at one time, for each identity."),
     "tokens_per_minute": Field(Count(1, 1 << 40), "Tokens of prompts and answers a minute, for each identity."),
 }
+CALLERS: dict[str, Field] = {
+    "subjects": Field(_NAMES, "Globs of subjects it is for."),
+    "groups": Field(_NAMES, "Globs of groups it is for."),
+    "keys": Field(_NAMES, "Ids of keys it is for."),
+    "methods": Field(_NAMES, "Authenticators it is for."),
+}
 RULE = Record(
     Rule,
     {
-        "subjects": Field(_NAMES, "Globs of subjects it is for."),
-        "groups": Field(_NAMES, "Globs of groups it is for."),
-        "keys": Field(_NAMES, "Ids of keys it is for."),
-        "methods": Field(_NAMES, "Authenticators it is for."),
+        **CALLERS,
         "allow": Field(Record(Grant, GRANT, "allow"), "What they may call; everything unless given."),
         "rates": Field(Record(Rates, RATES, "rates"), "How much of it."),
     },

@@ -2,9 +2,10 @@
 
 from urllib.parse import urlsplit
 
+from inferbridge.auth.settings import Callers
 from inferbridge.capture.places import rule_of
 from inferbridge.capture.settings import CaptureSettings, CloudEventsSink, Fields, FileSink, StdoutSink
-from inferbridge.config.auth import PlainPath
+from inferbridge.config.auth import CALLERS, PlainPath
 from inferbridge.config.kinds import (
     Choice,
     Count,
@@ -57,6 +58,9 @@ SINK = Tagged(
             {
                 "url": Field(Text(collector, "^https?://"), "Where the events are sent.", required=True),
                 "send": Field(Choice(("all", "request", "response")), "Which events."),
+                "sides": Field(
+                    Choice(("client", "runtime", "all")), "Of the client's messages, the runtimes' or both."
+                ),
                 "service": Field(Text(name), "Name of the InferenceService; the model's unless given."),
                 "namespace": Field(Text(name), "Its namespace."),
                 "component": Field(Text(name), "Its component."),
@@ -76,6 +80,10 @@ CAPTURE = Record(
         "enabled": Field(Switch(), "Whether payloads are captured."),
         "sample": Field(Share(), "Share of all calls."),
         "errors": Field(Switch(), "Calls that fail always; costs every call a copy of what it says."),
+        "on_demand": Field(
+            ListOf(Record(Callers, CALLERS, "on_demand")),
+            "Who has calls captured with `x-inferbridge-capture: 1`; nobody unless given.",
+        ),
         "max_bytes": Field(size(1 << 30), "What is kept of each message."),
         "memory": Field(size(_MOST), "For all calls under way and those that wait; further ones are not captured."),
         "models": Field(_GLOBS, "Globs of models; all unless given."),

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from inferbridge.auth.settings import MtlsSettings, NoneSettings
+from inferbridge.auth.settings import Callers, MtlsSettings, NoneSettings
 from inferbridge.config.kinds import OUTSIDE, SettingsReader
 from inferbridge.config.sources import Flags, environment_tree, file_tree, flags_tree, merge
 from inferbridge.config.table import SETTINGS
@@ -93,6 +93,10 @@ def _check(settings: Settings, tree: Node, problems: Problems) -> None:
         )
     if settings.capture.enabled and not settings.capture.sinks:
         problems.add(_place(tree, "capture"), "capture needs a sink: file, stdout or cloudevents")
+    if Callers() in settings.capture.on_demand:
+        problems.add(
+            _place(tree, "capture"), "capture.on_demand must name callers by subjects, groups, keys or methods"
+        )
     if settings.tls.certificate is None:
         for name in ("key", "passphrase"):
             if getattr(settings.tls, name) is not None:

@@ -1,6 +1,9 @@
 """A call as a flow of mitmproxy: the client's own request and answer, and what `telling` tells beside them.
 
 Nothing that is done to a flow has an effect on the call: it is a picture, drawn anew while the call is under way.
+
+A None that mitmproxy checks as it makes a message costs an error, which keeps all frames up to there, and what is in
+them, until the garbage collector comes. So messages are made without any, and those they are to have are set then.
 """
 
 from http.client import responses
@@ -38,10 +41,11 @@ def new_flow(head: RequestHead, transcript: Transcript, record: CallRecord, clie
         http_version=version,
         headers=_fields((*own, *transcript.asked.headers)),
         content=b"",
-        trailers=None,
+        trailers=Fields(),
         timestamp_start=record.began_at,
-        timestamp_end=None,
+        timestamp_end=0.0,
     )
+    flow.request.trailers = flow.request.timestamp_end = None
     return flow
 
 
@@ -77,16 +81,18 @@ def draw_failure(flow: HTTPFlow, record: CallRecord) -> None:
 
 
 def _response(flow: HTTPFlow, answer: Message, began: float) -> Response:
-    return Response(
+    response = Response(
         http_version=flow.request.data.http_version,
         status_code=answer.status,
         reason=responses.get(answer.status, "").encode(),
         headers=_fields(answer.headers),
         content=b"",
-        trailers=None,
+        trailers=Fields(),
         timestamp_start=began,
-        timestamp_end=None,
+        timestamp_end=0.0,
     )
+    response.trailers = response.timestamp_end = None
+    return response
 
 
 def _wall(record: CallRecord, time: float) -> float | None:

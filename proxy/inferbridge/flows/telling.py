@@ -19,7 +19,7 @@ def told(transcript: Transcript, record: CallRecord) -> dict[str, Any]:
         "runtime": _runtime(legs[0]) if legs else None,
         "losses": [name.strip() for name in record.losses.split(",") if name.strip()],
         "call": _call(record, transcript),
-        "timing": timing.of_call(record, transcript.told.times),
+        "timing": timing.of_call(record, transcript.told.times, legs),
         "upstream": [_leg(leg, record.began) for leg in legs[:MAX_LEGS]],
     }
     return {name: value for name, value in found.items() if value is not None}

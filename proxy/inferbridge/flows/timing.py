@@ -6,6 +6,7 @@ from math import ceil
 from typing import Any
 
 from inferbridge.gateway.record import CallRecord
+from inferbridge.gateway.transcript import Leg
 
 LINE = 240
 """Points at most that a line of gaps has; each is the longest of those it stands for."""
@@ -16,11 +17,13 @@ def since(began: float, time: float) -> float | None:
     return round(1000 * (time - began), 3) if time else None
 
 
-def of_call(record: CallRecord, times: Sequence[float]) -> dict[str, Any]:
+def of_call(record: CallRecord, times: Sequence[float], legs: Sequence[Leg] = ()) -> dict[str, Any]:
     """Milliseconds from the client's head to each step, None for those not taken, and the gaps between `times`.
 
-    `admitted` the caller is known, `received` the client's body is there, `asked` the first runtime is asked, `headed`
-    it answers, `first` the client is sent the first byte, `answered` the last runtime is done, `ended`.
+    `admitted` the caller is known, `received` the client's body is there, `asked` the first runtime is asked,
+    `connected` and `secured` the connection that it waits for is open, and has TLS, `headed` it answers, `first` the
+    client is sent the first byte, `answered` the last runtime is done, `ended`. Where nobody waited for a connection
+    `pooled` is how long before that it was open.
     """
     steps = {
         "admitted": record.admitted,
@@ -32,7 +35,18 @@ def of_call(record: CallRecord, times: Sequence[float]) -> dict[str, Any]:
         "ended": record.ended,
     }
     found: dict[str, Any] = {name: since(record.began, time) for name, time in steps.items()}
-    return {**found, "messages": record.messages_out, "gaps": gaps(times)}
+    return {**found, **connection(record.began, legs), "messages": record.messages_out, "gaps": gaps(times)}
+
+
+def connection(began: float, legs: Sequence[Leg]) -> dict[str, float | None]:
+    """Of the first runtime that had to be connected to; else of the first that answered."""
+    leg = next((leg for leg in legs if leg.connected), None) or next((leg for leg in legs if leg.opening), None)
+    if leg is None or leg.opening is None:
+        return {}
+    asked, opening = leg.asked.began, leg.opening
+    if not leg.connected:
+        return {"pooled": since(max(opening.connected, opening.secured), asked)}
+    return {"connected": since(began, max(asked, opening.connected)), "secured": since(began, opening.secured)}
 
 
 def gaps(times: Sequence[float]) -> dict[str, Any] | None:

@@ -26,7 +26,7 @@ from inferbridge.gateway.inspection import inspect
 from inferbridge.gateway.limiting import booking
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.metering import Metering, noted
-from inferbridge.gateway.route import Route, note_model, note_route, translated, unrouted
+from inferbridge.gateway.route import Route, note_request, note_route, translated, unrouted
 from inferbridge.gateway.targets import Target, choose
 from inferbridge.gateway.translating import Cancellable, StreamedAnswer
 from inferbridge.upstream.api import UpstreamRequest
@@ -345,7 +345,7 @@ class Turns:
                 inspect(call, self._bridge, self._route, len(message))
             crossing = self._bridge.request(call)
             if self._responder.record is not None:
-                note_model(self._responder.record, crossing.request)
+                note_request(self._responder.record, crossing.request)
         except BridgeError as error:
             self._failed(error)
             chunks, trailers = self._bridge.failure(error)

@@ -34,7 +34,8 @@ from inferbridge.gateway.listing import Listing
 from inferbridge.gateway.metering import noted
 from inferbridge.gateway.record import bounded
 from inferbridge.gateway.reframing import ReframedAnswer
-from inferbridge.gateway.route import Route, note_model, note_route, translated, unrouted
+from inferbridge.gateway.route import Route, note_request, note_route, translated, unrouted
+from inferbridge.gateway.spending import generates, traced
 from inferbridge.gateway.targets import Target, choose
 from inferbridge.gateway.translating import Cancellable, StreamedAnswer, WholeAnswer, later, now
 from inferbridge.gateway.unread import refuse_deadly_json
@@ -155,8 +156,9 @@ class Exchange:
         """The client went away."""
         self._done = True
         self._drop_clock()
-        if self._call is not None:
-            self._call.cancel()
+        call, self._call = self._call, None
+        if call is not None:
+            call.cancel()
 
     def _drop_clock(self) -> None:
         if self._clock is not None:
@@ -207,13 +209,17 @@ class Exchange:
         self._call = listing.begin()
 
     def _passing(self, route: Route, target: Target) -> Receiver:
-        """What hands the runtime's answer on, and counts its tokens where they matter."""
-        receiver = self._handing_on(route)
-        if self._used is None:
+        """What hands the runtime's answer on, and reads along where its tokens matter or a trace is to tell of it."""
+        receiver, record = self._handing_on(route), self._record
+        generation = traced(record) if generates(route.match.endpoint) else None
+        if self._used is None and generation is None:
             return receiver
-        used = noted(self._record, self._used)
+        used = noted(record, self._used) if self._used is not None else None
         bridge = self._service.bridge(route.match, route.protocol, target)
-        return self._service.metering.beside(receiver, bridge, used)
+        if record is not None and generation is not None:
+            with suppress(BridgeError):  # as in `_note_model`
+                note_request(record, bridge.read(self._client_call(route)))
+        return self._service.metering.beside(receiver, bridge, used, generation)
 
     def _note_model(self, route: Route) -> None:
         """The model of a call whose body nobody reads, where a look at it costs little."""
@@ -239,7 +245,7 @@ class Exchange:
             bridge = self._service.metering.over(bridge, noted(self._record, self._used))
         crossing = bridge.request(self._client_call(route))
         if self._record is not None:
-            note_model(self._record, crossing.request)
+            note_request(self._record, crossing.request)
         limits = self._service.limits
         if not crossing.legs:
             self._done, self._chunks = True, []

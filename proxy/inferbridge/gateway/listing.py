@@ -118,8 +118,9 @@ class Listing:
         if self._open:
             self._legs.ended(part)
         else:
-            self._legs.over = True
-            answer(self._answer(), self._responder)
+            self._legs.let_go()
+            answered, self._parts = self._answer(), []  # which hold this: leave nothing to the garbage collector
+            answer(answered, self._responder)
 
     def _answer(self) -> HttpReply | GrpcReply:
         told = [part for part in self._parts if part.error is None]

@@ -1,8 +1,8 @@
-"""How many tokens a call used, read from what its runtime answers.
+"""How many tokens a call used, read from what its runtime answers; of a traced call also what else a trace tells.
 
     over a bridge:   runtime ─▶ neutral reply or messages ─▶ Tally, and on to the client
     passed through:  runtime ─▶ the client
-                        └─ a copy ─▶ half-bridge of the same binding ─▶ neutral ─▶ Tally
+                        └─ a copy ─▶ half-bridge of the same binding ─▶ neutral ─▶ Tally, Answered
 
 A call over a bridge is counted where the bridge reads its runtime's answer, before anybody changes what it says.
 Reading a copy never changes what the client gets and never fails its call: a copy that cannot be read counts no more,
@@ -10,9 +10,9 @@ and the log says that too.
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Protocol
 
 from inferbridge.bridge.bridge import Bridge, Crossing, Leg
 from inferbridge.bridge.context import Context, Policy, RuntimeFault, Setting
@@ -22,8 +22,8 @@ from inferbridge.bridge.streams import GrpcSource, RestSource, Source
 from inferbridge.bridge.values import Buffer, GrpcReply, GrpcRequest, Headers, HttpReply, HttpRequest, header
 from inferbridge.gateway.answers import Collected
 from inferbridge.gateway.limits import Limits
-from inferbridge.gateway.record import CallRecord
-from inferbridge.gateway.spending import counts_tokens
+from inferbridge.gateway.record import CallRecord, Generation
+from inferbridge.gateway.spending import Said, SaidAndAnswered, counts_tokens
 from inferbridge.gateway.usage import Complain, Tally, Usage, Used
 from inferbridge.upstream.api import Receiver
 
@@ -59,11 +59,20 @@ class Metering:
         parts = {part.name: getattr(bridge, part.name) for part in fields(bridge)}
         return _MeteredBridge(**parts, used=used, complain=self._complain(bridge))
 
-    def beside(self, receiver: Receiver, bridge: Bridge, used: Used) -> Receiver:
-        """The receiver of a call that is passed through; `bridge` is one from the binding that both ends speak."""
+    def beside(self, receiver: Receiver, bridge: Bridge, used: Used | None, traced: Generation | None) -> Receiver:
+        """The receiver of a call that is passed through; `bridge` is one from the binding that both ends speak.
+
+        `used` hears of its tokens; in `traced` is noted what a trace tells of it.
+        """
         if not counts_tokens(bridge):
             return receiver
-        return _Overheard(receiver, _Copy(bridge, used, self._complain(bridge), self._limits))
+        complain = _ignore if used is None else self._complain(bridge)
+        hearers: list[_Hearer] = [] if used is None else [Tally(used, complain)]
+        if traced is not None:
+            said = SaidAndAnswered(traced)
+            hearers.append(_OnlyAnswer(said))
+            traced.spent = said.spent
+        return _Overheard(receiver, _Copy(bridge, hearers, complain, self._limits))
 
     def _complain(self, bridge: Bridge) -> Complain:
         end = bridge.client
@@ -120,14 +129,43 @@ class _MeteredSource:
             yield message
 
 
+def _ignore(why: str) -> None:
+    """What only a trace lacks is worth no word."""
+
+
+class _Hearer(Protocol):
+    """Is told what an answer says."""
+
+    def reply(self, reply: Any) -> None:
+        """All of a whole one."""
+
+    def message(self, message: Any) -> None:
+        """The next message of a stream."""
+
+
+class _OnlyAnswer:
+    """That of a call with one answer."""
+
+    def __init__(self, said: Said) -> None:
+        self._said = said
+
+    def reply(self, reply: Any) -> None:
+        """All of a whole one."""
+        self._said.reply(0, reply)
+
+    def message(self, message: Any) -> None:
+        """The next message of a stream."""
+        self._said.message(0, message)
+
+
 class _Copy:
     """Reads a copy of an answer, streamed or whole, as the half-bridge of its binding does."""
 
-    def __init__(self, bridge: Bridge, used: Used, complain: Complain, limits: Limits) -> None:
+    def __init__(self, bridge: Bridge, hearers: Sequence[_Hearer], complain: Complain, limits: Limits) -> None:
         self._end = bridge.client
         setting = Setting(operations=bridge.setting.operations)  # nothing is lost that is not in a copy
         self._context = Context(bridge.profile, _LENIENT, replying=True, setting=setting)
-        self._tally = Tally(used, complain)
+        self._hearers = hearers
         self._complain = complain
         self._limits = limits
         self._source: Source | None = None
@@ -171,11 +209,14 @@ class _Copy:
             self._count(self._source.finish(trailers))
         elif self._whole is not None and decode is not None:
             answer: Any = self._whole.collected(trailers)
-            self._tally.reply(decode(answer, None, self._context))
+            reply = decode(answer, None, self._context)
+            for hearer in self._hearers:
+                hearer.reply(reply)
 
     def _count(self, messages: Iterable[Any]) -> None:
         for message in messages:
-            self._tally.message(message)
+            for hearer in self._hearers:
+                hearer.message(message)
 
     def give_up(self, error: Exception) -> None:
         """What failed stays unread; it is worth a line unless the runtime itself has failed."""

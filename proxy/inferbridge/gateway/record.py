@@ -6,9 +6,9 @@ also decides when a call has ended. Times are readings of `clock`, 0.0 for what 
 
 from collections.abc import Callable
 from time import perf_counter
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from inferbridge.auth.identity import ANONYMOUS, Identity
 from inferbridge.bridge.context import RuntimeFault
@@ -52,12 +52,30 @@ class Parent(Struct, frozen=True):
     state: str
 
 
+class Generation(Struct):
+    """What a trace tells of a call that generates texts, beside its record."""
+
+    asked: Any = None
+    """The operation's request."""
+    answer_id: str = ""
+    """The runtime's name for its answer."""
+    model: str = ""
+    """That the runtime says it is."""
+    finished: dict[tuple[int, int], str] = field(default_factory=dict)
+    """Why texts ended, in the operation's words, by the number of the runtime's answer and their index in it."""
+    spent: Callable[[], tuple[int, int] | None] | None = None
+    """As that of the record, where that has none: of an answer that passes through."""
+
+
 class Trace(Protocol):
     """Where a call stands in a trace."""
 
     @property
     def sampled(self) -> bool:
         """Its spans are recorded."""
+
+    generation: "Generation"
+    """Noted of sampled calls alone."""
 
     def child(self) -> str:
         """The `traceparent` of a further call that is made for this one: each has a span of its own."""

@@ -79,8 +79,11 @@ def note_route(record: CallRecord, route: Route) -> None:
     record.streamed = endpoint.mode == "stream" and record.is_grpc
 
 
-def note_model(record: CallRecord, request: Any) -> None:
-    """Tell the record of a call which model it asks for, if it names one and that is not known yet."""
+def note_request(record: CallRecord, request: Any) -> None:
+    """Tell the record of a call which model it asks for, if that is not known yet, and its trace what else."""
+    trace = record.trace
+    if trace is not None and trace.sampled:
+        trace.generation.asked = request
     if not record.model and (model := getattr(request, "model", None)):
         record.model = bounded(str(model))
 

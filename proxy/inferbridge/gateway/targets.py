@@ -18,7 +18,7 @@ from inferbridge.bridge.values import Headers, header
 from inferbridge.gateway.record import CallRecord, clock
 from inferbridge.gateway.recording import REQUEST_ID, RecordedReceiver
 from inferbridge.gateway.traced import traced
-from inferbridge.gateway.transcript import Runtime, TranscribedReceiver, TranscribedUpload
+from inferbridge.gateway.transcript import Runtime, TranscribedAsk, TranscribedReceiver, TranscribedUpload
 from inferbridge.secret import Secret
 from inferbridge.upstream.address import Address
 from inferbridge.upstream.api import Call, DuplexPool, GrowingCall, Pool, Receiver, UpstreamRequest
@@ -76,11 +76,12 @@ class Target:
         if record is not None:
             request, receiver = self._noted(request, receiver, record)
         request = self._signed(request, caller)
-        if record is not None and record.transcript is not None:
-            leg = record.transcript.ask(request, self._asked)
-            leg.asked.ended = leg.asked.began
-            receiver = TranscribedReceiver(receiver, record.transcript, leg)
-        return self.pool.send(request, receiver, timeout)
+        if record is None or record.transcript is None:
+            return self.pool.send(request, receiver, timeout)
+        leg = record.transcript.ask(request, self._asked)
+        leg.asked.ended = leg.asked.began
+        noting = TranscribedReceiver(receiver, record.transcript, leg)
+        return TranscribedAsk(self.pool.send(request, noting, timeout), noting)
 
     def begin(
         self,
@@ -99,8 +100,8 @@ class Target:
         if record is None or record.transcript is None:
             return self.pool.begin(request, receiver, drained, timeout)
         transcript, leg = record.transcript, record.transcript.ask(request, self._asked)
-        receiver = TranscribedReceiver(receiver, transcript, leg)
-        return TranscribedUpload(self.pool.begin(request, receiver, drained, timeout), transcript, leg)
+        noting = TranscribedReceiver(receiver, transcript, leg)
+        return TranscribedUpload(self.pool.begin(request, noting, drained, timeout), noting, transcript, leg)
 
     @property
     def _asked(self) -> Runtime:

@@ -20,7 +20,7 @@ from time import perf_counter
 from inferbridge.bridge.errors import BridgeError
 from inferbridge.bridge.values import Buffer, Headers
 from inferbridge.secret import HIDDEN, shown_target, shown_value
-from inferbridge.upstream.api import GrowingCall, Receiver, UpstreamRequest
+from inferbridge.upstream.api import Call, ConnectedCall, GrowingCall, Opening, Receiver, UpstreamRequest
 
 DEFAULT_LIMIT = 1 << 20
 """Bytes of each message."""
@@ -147,8 +147,16 @@ class Leg:
     runtime: Runtime
     asked: Message
     told: Message
+    opening: Opening | None = None
+    """Of the connection that it was answered on."""
     error: str = ""
     """Why it failed on the way."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether its connection was opened while it waited, and not before."""
+        opening = self.opening
+        return opening is not None and max(opening.connected, opening.secured) > self.asked.began
 
 
 @dataclass(slots=True)
@@ -250,10 +258,15 @@ class TranscribedReceiver:
         self._receiver = receiver
         self._transcript = transcript
         self._leg = leg
+        self.call: Call | None = None
+        """The call itself, until it is answered or given up."""
 
     def on_head(self, status: int, headers: Headers) -> None:
         """Status and headers."""
         self._leg.told.head(status, headers, self._transcript.hidden)
+        call, self.call = self.call, None  # they hold each other
+        if isinstance(call, ConnectedCall):
+            self._leg.opening = call.opening
         self._receiver.on_head(status, headers)
         self._transcript.changed()
 
@@ -271,16 +284,36 @@ class TranscribedReceiver:
 
     def on_failure(self, error: BridgeError) -> None:
         """The call failed on the way."""
-        self._leg.error = error.message
+        self._leg.error, self.call = error.message, None
         self._receiver.on_failure(error)
         self._transcript.changed()
 
 
-class TranscribedUpload:
+class TranscribedAsk:
+    """A call of a runtime whose answer is noted."""
+
+    def __init__(self, call: Call, receiver: TranscribedReceiver) -> None:
+        self._call = call
+        self._receiver = receiver
+        receiver.call = call
+
+    def cancel(self) -> None:
+        """Stop it."""
+        self._receiver.call = None
+        self._call.cancel()
+
+    def throttle(self, paused: bool) -> None:
+        """Stop reading the answer, or go on."""
+        self._call.throttle(paused)
+
+
+class TranscribedUpload(TranscribedAsk):
     """A growing call of a runtime, whose messages are noted as they are sent."""
 
-    def __init__(self, call: GrowingCall, transcript: Transcript, leg: Leg) -> None:
-        self._call = call
+    _call: GrowingCall
+
+    def __init__(self, call: GrowingCall, receiver: TranscribedReceiver, transcript: Transcript, leg: Leg) -> None:
+        super().__init__(call, receiver)
         self._transcript = transcript
         self._leg = leg
 
@@ -294,11 +327,3 @@ class TranscribedUpload:
         """The request is complete."""
         self._leg.asked.ended = perf_counter()
         self._call.finish()
-
-    def cancel(self) -> None:
-        """Stop it."""
-        self._call.cancel()
-
-    def throttle(self, paused: bool) -> None:
-        """Stop reading the answer, or go on."""
-        self._call.throttle(paused)

@@ -22,7 +22,7 @@ from inferbridge.gateway.answers import Collected, answer
 from inferbridge.gateway.application import Responder
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.pulse import Pulse
-from inferbridge.gateway.spending import Said, said
+from inferbridge.gateway.spending import Answered, Said, said
 from inferbridge.upstream.api import Receiver
 
 log = logging.getLogger(__name__)
@@ -61,6 +61,8 @@ class Legs:
         self._waiting: list[tuple[Leg, Receiver]] = []
         self._running: dict[Receiver, Cancellable] = {}
         self._clock: asyncio.TimerHandle | None = None
+        self.pulse: Pulse | None = None
+        """Beats while a streamed answer is silent."""
         self.over = False
         self._paused = False
 
@@ -78,6 +80,13 @@ class Legs:
         """All have ended in time."""
         if self._clock is not None:
             self._clock.cancel()
+            self._clock = None
+
+    def stop_pulse(self) -> None:
+        """The answer is complete."""
+        if self.pulse is not None:
+            self.pulse.stop()
+            self.pulse = None
 
     def ended(self, receiver: Receiver) -> None:
         """One has its answer: the next may go."""
@@ -101,12 +110,21 @@ class Legs:
 
     def cancel(self) -> None:
         """No more answers are wanted."""
-        self.over = True
-        self.stop_clock()
-        running, self._running = self._running, {}
-        self._waiting.clear()
+        running = self._running
+        self.let_go()
         for call in running.values():
             call.cancel()
+
+    def let_go(self) -> None:
+        """All is over: hold nothing of the calls, which hold this, for the garbage collector to find."""
+        self.over = True
+        self.stop_clock()
+        self.stop_pulse()
+        self._running, self._waiting, self._start = {}, [], _started
+
+
+def _started(leg: Leg, receiver: Receiver) -> Cancellable:
+    raise AssertionError("a batch that is over starts no call")
 
 
 class TranslatedAnswer(ABC):
@@ -163,6 +181,7 @@ class TranslatedAnswer(ABC):
         else:
             self.legs.stop_clock()
             self.guarded(self.complete)
+            self.legs.let_go()
 
     def guarded(self, step: Callable[[], None]) -> None:
         """Do a step; what it raises ends the call with an error, and no other call."""
@@ -233,7 +252,6 @@ class StreamedAnswer(TranslatedAnswer):
         self._sink = bridge.sink(crossing, form)
         self._writer = bridge.writer(crossing)
         self._begun = False
-        self._pulse = Pulse(self._beat)
 
     def take_reply(self, number: int, reply: Any) -> None:
         """A whole answer is a stream of one delta."""
@@ -245,7 +263,7 @@ class StreamedAnswer(TranslatedAnswer):
         """Write them on; those before an error go out before it is told."""
         self._write(number, messages, self._said)
 
-    def _write(self, number: int, messages: Iterable[Any], told: Said | None) -> None:
+    def _write(self, number: int, messages: Iterable[Any], told: Said | Answered | None) -> None:
         chunks: list[Buffer] = []
         try:
             for message in messages:
@@ -262,7 +280,9 @@ class StreamedAnswer(TranslatedAnswer):
         data = b"".join(chunks)
         if data:
             self._begin()
-            self._pulse.heard()
+            pulse = self.legs.pulse
+            if pulse is not None:
+                pulse.heard()
             self._responder.message(data)
 
     def _begin(self) -> None:
@@ -270,13 +290,8 @@ class StreamedAnswer(TranslatedAnswer):
             self._begun = True
             self._responder.head(self._sink.status, (*self._sink.headers, *lost_headers(self.crossing.context)))
             if self._sink.keep_alive():
-                self._pulse.start()
-
-    def _beat(self) -> None:
-        if self.legs.over:  # the client has left
-            self._pulse.stop()
-        else:
-            self._responder.data(self._sink.keep_alive())
+                self.legs.pulse = Pulse(lambda: self._responder.data(self._sink.keep_alive()))
+                self.legs.pulse.start()
 
     def complete(self) -> None:
         """Say that all is well."""
@@ -288,7 +303,7 @@ class StreamedAnswer(TranslatedAnswer):
 
     def _end(self, chunks: Iterable[Buffer], trailers: Headers) -> None:
         self.legs.over = True
-        self._pulse.stop()
+        self.legs.stop_pulse()
         for chunk in chunks:
             self._responder.data(chunk)
         self._responder.end(trailers)

@@ -11,14 +11,16 @@ WIDTH = 36
 SPARKS = 54
 _HEIGHTS = "▁▂▃▄▅▆▇█"
 _PHASES = (
-    ("auth", "", "admitted"),
-    ("client's body", "admitted", "received"),
-    ("map, and choose", "received", "asked"),
-    ("wait for runtime", "asked", "headed"),
-    ("to the first byte", "headed", "first"),
-    ("the rest", "first", "ended"),
+    ("auth", (), "admitted"),
+    ("client's body", ("admitted",), "received"),
+    ("map, and choose", ("received",), "asked"),
+    ("connect", ("asked",), "connected"),
+    ("TLS with runtime", ("connected",), "secured"),
+    ("wait for runtime", ("secured", "connected", "asked"), "headed"),
+    ("to the first byte", ("headed",), "first"),
+    ("the rest", ("first",), "ended"),
 )
-"""Each from one step to another; the first one from the client's head."""
+"""Each from a step, the first that is known of some, to another; the first one from the client's head."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +35,9 @@ class Phase:
 def phases(timing: Mapping[str, Any]) -> Iterator[Phase]:
     """Those that both ends are known of; who was asked before the body was complete has phases that overlap."""
     before = 0.0
-    for name, first, last in _PHASES:
-        start, end = timing.get(first) if first else 0.0, timing.get(last)
-        start = before if start is None else start
+    for name, firsts, last in _PHASES:
+        known = (timing[first] for first in firsts if timing.get(first) is not None)
+        start, end = next(known, before), timing.get(last)
         if isinstance(start, int | float) and isinstance(end, int | float):
             yield Phase(name, min(start, end), end)
             before = end
@@ -49,6 +51,8 @@ def add_timing(page: Page, timing: Mapping[str, Any], tls_ms: float | None = Non
         page.add(f"{'connection':<18} opened {age_ms:.1f} ms before")
     if tls_ms is not None:
         page.add(f"{'TLS handshake':<18} {tls_ms:9.2f} ms, of that connection")
+    if (pooled := timing.get("pooled")) is not None:
+        page.add(f"{'to the runtime':<18} over a pooled connection, opened {pooled:.1f} ms before")
     for phase in found:
         took = phase.end - phase.start
         page.add(f"{phase.name:<18} {took:9.2f} ms  {bar(phase, total)}".rstrip())

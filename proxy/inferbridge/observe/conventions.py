@@ -6,14 +6,15 @@ another name since (`TOKENS_LATEST`) has it with `OTEL_SEMCONV_STABILITY_OPT_IN=
     span of a call         SERVER   `POST /v1/completions`, `fmaas.GenerationService/Generate`
     span of an upstream's  CLIENT   `text_completion llama` where it generates, else `POST` or the gRPC method
 
-Nothing here is as the client sent it, but for the name of the model, an acceptable `x-request-id` and an address: paths
-are those of the specs, and there are no queries, no headers, no identities, no errors' texts and no contents.
+Nothing here is as the client sent it, but for the name of the model, numbers that say how texts are to be made, an
+acceptable `x-request-id` and an address: paths are those of the specs, and there are no queries, no headers, no
+identities, no errors' texts and no contents. The runtime's own words are its answer's id and its model's name.
 """
 
 from collections.abc import Mapping, Sequence
 
 from inferbridge.bridge.errors import Code
-from inferbridge.gateway.record import CallRecord, UpstreamCall
+from inferbridge.gateway.record import CallRecord, UpstreamCall, bounded
 
 SCHEMA = "https://opentelemetry.io/schemas/1.41.0"
 OPT_IN = "OTEL_SEMCONV_STABILITY_OPT_IN"
@@ -28,6 +29,19 @@ RPC_SYSTEM, RPC_METHOD, RPC_STATUS = "rpc.system.name", "rpc.method", "rpc.respo
 GEN_AI_OPERATION, GEN_AI_PROVIDER = "gen_ai.operation.name", "gen_ai.provider.name"
 GEN_AI_MODEL, GEN_AI_STREAM = "gen_ai.request.model", "gen_ai.request.stream"
 GEN_AI_INPUT, GEN_AI_OUTPUT = "gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens"
+GEN_AI_FINISH = "gen_ai.response.finish_reasons"
+GEN_AI_ANSWER, GEN_AI_ANSWERING = "gen_ai.response.id", "gen_ai.response.model"
+_ASKED = {
+    "max_tokens": "gen_ai.request.max_tokens",
+    "temperature": "gen_ai.request.temperature",
+    "top_p": "gen_ai.request.top_p",
+    "top_k": "gen_ai.request.top_k",
+    "seed": "gen_ai.request.seed",
+    "presence_penalty": "gen_ai.request.presence_penalty",
+    "frequency_penalty": "gen_ai.request.frequency_penalty",
+    "n": "gen_ai.request.choice.count",
+}
+"""Of a request its numbers; stop sequences are texts."""
 GEN_AI_FIRST_CHUNK, GEN_AI_TOKEN_TYPE = "gen_ai.response.time_to_first_chunk", "gen_ai.token.type"
 REQUEST_ID, API, OPERATION, FLAGS = (
     "inferbridge.request_id", "inferbridge.api", "inferbridge.operation", "inferbridge.flags",
@@ -50,6 +64,11 @@ _FAULTS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL"
 """What is a server's fault; other codes tell the client of its own."""
 _OPERATIONS = {"generate": "text_completion", "embed": "embeddings"}
 _CHAT = "chat"
+_REASONS = {
+    "eos_token": "stop", "stop_sequence": "stop", "max_tokens": "length", "token_limit": "length",
+    "time_limit": "length", "cancelled": "abort",
+}  # fmt: skip
+"""Why texts end, in the words of OpenAI and vLLM, whatever the runtime says; others are the operation's own."""
 
 type Attribute = str | int | float | bool | Sequence[str]
 type Attributes = dict[str, Attribute]
@@ -79,7 +98,7 @@ def server_attributes(record: CallRecord) -> Attributes:
     if record.flags:
         found[FLAGS] = record.flags
     if len(record.upstream_calls) > 1:
-        found |= usage(record)  # of all of them: which has used how much is not known
+        found |= usage(record) | answered(record)  # of all of them: which has used how much is not known
     return found
 
 
@@ -151,12 +170,12 @@ def client_attributes(record: CallRecord, call: UpstreamCall) -> Attributes:
     if error := client_error(call):
         found[ERROR_TYPE] = error
     if gen_ai_operation(record):
-        found |= gen_ai_dimensions(record, call.runtime, record.model) | _of_answer(record, call)
+        found |= gen_ai_dimensions(record, call.runtime, record.model) | asked(record) | _of_answer(record, call)
     return found
 
 
 def _of_answer(record: CallRecord, call: UpstreamCall) -> Attributes:
-    found = usage(record) if len(record.upstream_calls) == 1 else {}
+    found = usage(record) | answered(record) if len(record.upstream_calls) == 1 else {}
     if record.streamed:
         found[GEN_AI_STREAM] = True
         if call.first_byte:
@@ -199,8 +218,32 @@ def gen_ai_dimensions(record: CallRecord, runtime: str, model: str) -> Attribute
 
 def usage(record: CallRecord) -> Attributes:
     """Tokens, where they are known."""
-    counts = {GEN_AI_INPUT: record.tokens_in, GEN_AI_OUTPUT: record.tokens_out}
+    tokens = record.tokens_in, record.tokens_out
+    if tokens == (None, None) and record.trace is not None and record.trace.generation.spent is not None:
+        tokens = record.trace.generation.spent() or tokens
+    counts = dict(zip((GEN_AI_INPUT, GEN_AI_OUTPUT), tokens, strict=True))
     return {name: count for name, count in counts.items() if count is not None}
+
+
+def asked(record: CallRecord) -> Attributes:
+    """How a traced call wants its texts made, as far as it says so."""
+    request = record.trace.generation.asked if record.trace is not None else None
+    said = {attribute: getattr(request, name, None) for name, attribute in _ASKED.items()}
+    return {attribute: number for attribute, number in said.items() if number is not None}
+
+
+def answered(record: CallRecord) -> Attributes:
+    """Which answer a traced call has, and why its texts ended, in their order; what nobody said is missing."""
+    if record.trace is None:
+        return {}
+    generation = record.trace.generation
+    reasons = tuple(_REASONS.get(reason, reason) for _, reason in sorted(generation.finished.items()))
+    found: Attributes = {
+        GEN_AI_ANSWER: bounded(generation.answer_id),
+        GEN_AI_ANSWERING: bounded(generation.model),
+        GEN_AI_FINISH: reasons,
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 def latest_gen_ai(environment: Mapping[str, str]) -> bool:

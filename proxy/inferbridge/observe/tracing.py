@@ -20,7 +20,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFl
 from opentelemetry.trace.span import TraceState
 from opentelemetry.trace.status import Status, StatusCode
 
-from inferbridge.gateway.record import CallRecord, Parent, UpstreamCall
+from inferbridge.gateway.record import CallRecord, Generation, Parent, UpstreamCall
 from inferbridge.observe import conventions
 from inferbridge.observe.conventions import Attributes
 
@@ -32,7 +32,18 @@ _UNSET, _ERROR = Status(StatusCode.UNSET), Status(StatusCode.ERROR)
 class CallTrace:
     """The `Trace` of one call. What only a span needs is made when there is one."""
 
-    __slots__ = ("_after", "_before", "_ids", "flags", "parent", "sampled", "span_id", "state", "trace_id")
+    __slots__ = (
+        "_after",
+        "_before",
+        "_ids",
+        "flags",
+        "generation",
+        "parent",
+        "sampled",
+        "span_id",
+        "state",
+        "trace_id",
+    )
 
     def __init__(
         self, ids: IdGenerator, trace_id: str, flags: int, state: TraceState | None, parent: SpanContext | None
@@ -46,6 +57,7 @@ class CallTrace:
         self.state = state
         self.parent = parent
         self.sampled = bool(flags & _SAMPLED)
+        self.generation = Generation()
 
     def child(self) -> str:
         """As in `Trace`."""

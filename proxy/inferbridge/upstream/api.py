@@ -52,6 +52,25 @@ class Call(Protocol):
         """Read no more of the answer, or go on: the runtime is slowed down by its own flow control."""
 
 
+class Opening(Struct, frozen=True):
+    """When a connection was opened: readings of `time.perf_counter`."""
+
+    began: float
+    connected: float
+    """TCP, after the name's resolution."""
+    secured: float
+    """TLS; 0.0 where there is none."""
+
+
+@runtime_checkable
+class ConnectedCall(Call, Protocol):
+    """A call that knows its connection."""
+
+    @property
+    def opening(self) -> Opening | None:
+        """How its connection was opened; None while it is on none."""
+
+
 class GrowingCall(Call, Protocol):
     """A call in flight whose request is still being made, while its answer may come already."""
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from inferbridge.bridge.errors import BridgeError
 from inferbridge.bridge.values import Buffer, Headers
-from inferbridge.upstream.api import Call, DuplexPool, GrowingCall, Receiver, UpstreamRequest
+from inferbridge.upstream.api import Call, ConnectedCall, DuplexPool, GrowingCall, Opening, Receiver, UpstreamRequest
 from inferbridge.upstream.choosing import AddressPool, Member
 from inferbridge.upstream.http2 import GrowingHttp2Call
 from inferbridge.upstream.retries import Lost, Reason
@@ -59,6 +59,11 @@ class BalancedCall:
 
     def _begin(self, pool: AddressPool, before: Call | None) -> Call:
         return pool.send(self.request, self, self.left)
+
+    @property
+    def opening(self) -> Opening | None:
+        """See `ConnectedCall`."""
+        return self._inner.opening if isinstance(self._inner, ConnectedCall) else None
 
     def cancel(self) -> None:
         """Stop it, see `Call.cancel`."""

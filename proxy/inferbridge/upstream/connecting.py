@@ -5,8 +5,10 @@ import contextlib
 import socket
 from collections.abc import Awaitable, Callable
 from random import uniform
+from time import perf_counter
 
 from inferbridge.upstream.address import Address, describe
+from inferbridge.upstream.api import Opening
 from inferbridge.upstream.retries import Lost, Reason
 from inferbridge.upstream.tls import TlsSettings, client_context
 
@@ -16,6 +18,13 @@ _AGAIN_SECONDS = (0.01, 0.05)
 _UNACKNOWLEDGED_MILLISECONDS = 20_000
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 """The kernel asks a silent peer after 30 s, and gives it up after 30 s more."""
+
+
+class Connection(asyncio.Protocol):
+    """A connection that a connector has opened."""
+
+    opening: Opening | None = None
+    """None until it is open."""
 
 
 class Connector:
@@ -28,20 +37,28 @@ class Connector:
         if self._tls is not None:
             client_context(self._tls, (alpn,))  # unusable files are the configuration's fault, known at once
 
-    async def open[P: asyncio.Protocol](self, factory: Callable[[], P]) -> P:
-        """A connected protocol; OSError, ssl.SSLError or ValueError when there is none to be had."""
+    async def open[C: Connection](self, factory: Callable[[], C]) -> C:
+        """A connection; OSError, ssl.SSLError or ValueError when there is none to be had."""
         context = None if self._tls is None else client_context(self._tls, (self._alpn,))
         server_name = None if self._tls is None else self._tls.server_name or self.address.host
+        began, connected = perf_counter(), 0.0
+
+        def made() -> C:
+            nonlocal connected
+            connected = perf_counter()  # asyncio asks for the protocol between TCP and TLS
+            return factory()
+
         # No happy_eyeballs_delay: its race fails an assertion under the eager tasks that mitmproxy sets
         # (CPython before 3.13.2).
         transport, protocol = await asyncio.get_running_loop().create_connection(
-            factory,
+            made,
             *self.address.endpoint,
             ssl=context,
             server_hostname=server_name,
         )
         self._check_alpn(transport)
         _notice_dead_peers(transport)
+        protocol.opening = Opening(began, connected, perf_counter() if context is not None else 0.0)
         return protocol
 
     def _check_alpn(self, transport: asyncio.Transport) -> None:

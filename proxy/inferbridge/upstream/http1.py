@@ -23,10 +23,10 @@ from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.values import size
 from inferbridge.gateway.limits import UPSTREAM_AGE_SECONDS, Limits
 from inferbridge.upstream.address import Address, describe
-from inferbridge.upstream.api import Call, Receiver, State, UpstreamRequest
+from inferbridge.upstream.api import Call, Opening, Receiver, State, UpstreamRequest
 from inferbridge.upstream.breaker import Breaker
 from inferbridge.upstream.call import ActiveCall
-from inferbridge.upstream.connecting import CONNECT_SECONDS, Connector, close_transports, dialled
+from inferbridge.upstream.connecting import CONNECT_SECONDS, Connection, Connector, close_transports, dialled
 from inferbridge.upstream.deadlines import Deadlines
 from inferbridge.upstream.headers import EncodedHead
 from inferbridge.upstream.http1_codec import (
@@ -57,6 +57,11 @@ class Http1Call(ActiveCall):
         self.head = b""
         self.connection: Http1Connection | None = None
 
+    @property
+    def opening(self) -> Opening | None:
+        """See `ConnectedCall`."""
+        return None if self.connection is None else self.connection.opening
+
     def abandon(self) -> None:
         """Close the connection (HTTP/1.1 has no other way to stop a response), or leave the queue."""
         connection, self.connection = self.connection, None
@@ -71,7 +76,7 @@ class Http1Call(ActiveCall):
             self.connection.read(not self.paused)
 
 
-class Http1Connection(asyncio.Protocol):
+class Http1Connection(Connection):
     """One connection: idle in the pool, or busy with one call."""
 
     def __init__(self, pool: "Http1Pool", loop: asyncio.AbstractEventLoop, header_bytes: int) -> None:
@@ -182,6 +187,7 @@ class Http1Connection(asyncio.Protocol):
             else:
                 reason = "closed by the runtime" if error is None else describe(error)
                 self._lose(BridgeError(Code.UNAVAILABLE, f"connection to {self._pool.url} lost: {reason}"))
+        self._reader.forget()
         if not self.gone.done():
             self.gone.set_result(None)
         self._pool.connection_lost(self)

@@ -108,8 +108,10 @@ class ResponseReader:
         if not self._head_done:
             self._field_bytes += len(data)
             self._check_size()
-        if self.complete and self._method == "HEAD":
-            self._parser = HttpResponseParser(self)  # the old one waits for the body that HEAD leaves out
+        if self.complete:
+            self._sink = None  # the connection may be idle for long
+            if self._method == "HEAD":
+                self._parser = HttpResponseParser(self)  # the old one waits for the body that HEAD leaves out
 
     def _deliver(self) -> None:
         """Pass on what has come of the body; small chunks together, as the events of a stream come."""
@@ -124,6 +126,10 @@ class ResponseReader:
         """The connection has closed: that completes a response without a length."""
         if self._head_done and self._until_close:
             self.complete = True
+
+    def forget(self) -> None:
+        """The connection is no more; a parser and this hold each other, and shall not hold the call."""
+        self._sink = None
 
     def _check_size(self) -> None:
         if self._field_bytes > self._header_limit:

@@ -21,10 +21,10 @@ from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.values import Buffer, Headers
 from inferbridge.gateway.limits import UPSTREAM_AGE_SECONDS, Limits
 from inferbridge.upstream.address import Address, describe
-from inferbridge.upstream.api import Call, GrowingCall, Receiver, State, UpstreamRequest
+from inferbridge.upstream.api import Call, GrowingCall, Opening, Receiver, State, UpstreamRequest
 from inferbridge.upstream.breaker import Breaker
 from inferbridge.upstream.call import ActiveCall
-from inferbridge.upstream.connecting import CONNECT_SECONDS, Connector, close_transports, dialled
+from inferbridge.upstream.connecting import CONNECT_SECONDS, Connection, Connector, close_transports, dialled
 from inferbridge.upstream.deadlines import Deadlines
 from inferbridge.upstream.frames import ErrorCode
 from inferbridge.upstream.header_blocks import ProtocolViolation, encode_fields, encode_route
@@ -58,6 +58,11 @@ class Http2Call(ActiveCall):
         self.block = b""
         self.connection: Http2Connection | None = None
         self.stream: Stream | None = None
+
+    @property
+    def opening(self) -> Opening | None:
+        """See `ConnectedCall`."""
+        return None if self.connection is None else self.connection.opening
 
     @property
     def repeatable(self) -> bool:
@@ -183,7 +188,7 @@ class GrowingHttp2Call(Http2Call):
             self.drained()
 
 
-class Http2Connection(asyncio.Protocol):
+class Http2Connection(Connection):
     """One connection: moves bytes between a transport and the codec."""
 
     def __init__(self, pool: "Http2Pool", loop: asyncio.AbstractEventLoop, header_bytes: int) -> None:

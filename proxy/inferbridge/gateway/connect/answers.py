@@ -52,7 +52,7 @@ class GrpcAnswer(Responder):
         self._lost: dict[str, None] = {}
         self._on_losses = on_losses
         self._done = False
-        self.cancel: Callable[[], None] = lambda: None
+        self.cancel: Callable[[], None] = _nothing
 
     def head(self, status: int, headers: Headers) -> None:
         """Status and initial metadata."""
@@ -72,8 +72,9 @@ class GrpcAnswer(Responder):
             told = BridgeError(Code.INTERNAL, f"the answer cannot be written as JSON: {error.message}")
             if self.record is not None:
                 self.record.failed(told, "TE")
+            cancel = self.cancel
             self.fail(told)
-            self.cancel()
+            cancel()
         else:
             self._tell(texts)
 
@@ -110,20 +111,23 @@ class GrpcAnswer(Responder):
             known = Code(code) if code in Code else Code.UNKNOWN
             self.fail(BridgeError(known, text), _details(header(fields, _DETAILS)), _metadata(fields))
         else:
-            self._done = True
+            self._over()
             lost: Headers = ((LOST_HEADER, ", ".join(self._lost)),) if self._lost else ()
             self._writer.end(_metadata(self._headers), _metadata(trailers), lost)
 
     def fail(self, error: BridgeError, details: tuple[Detail, ...] = (), metadata: Headers = ()) -> None:
         """End with an error."""
         if not self._done:
-            self._done = True
+            self._over()
             self._writer.fail(StreamEnd(error, details, metadata))
 
     def leave(self) -> None:
         """The client went away."""
-        self._done = True
+        self._over()
         self._writer.leave()
+
+    def _over(self) -> None:
+        self._done, self.cancel = True, _nothing  # the call holds this: leave nothing to the garbage collector
 
     def hold(self) -> None:
         """The runtime has no room for more of a stream."""
@@ -140,6 +144,10 @@ class GrpcAnswer(Responder):
     def abort(self) -> None:
         """The runtime's answer broke off."""
         self.fail(BridgeError(Code.UNAVAILABLE, "the runtime's answer broke off"))
+
+
+def _nothing() -> None:
+    """There is nothing to cancel."""
 
 
 def _metadata(headers: Headers) -> Headers:

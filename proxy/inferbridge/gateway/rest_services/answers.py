@@ -51,7 +51,7 @@ class RestAnswer(Responder):
         self._lost: dict[str, None] = {}
         self._on_losses = on_losses
         self._begun = self._over = self._complete = False
-        self.cancel: Callable[[], None] = lambda: None
+        self.cancel: Callable[[], None] = _nothing
 
     def head(self, status: int, headers: Headers) -> None:
         """Status and headers."""
@@ -70,8 +70,9 @@ class RestAnswer(Responder):
                 messages += self._read(event.name, event.data)
         except BridgeError as error:
             self._send(messages)
+            cancel = self.cancel
             self.fail(error)
-            self.cancel()
+            cancel()
         else:
             self._send(messages)
 
@@ -103,7 +104,7 @@ class RestAnswer(Responder):
             self._say(b"".join(self._body))
         elif not self._events.finish() or not (self._complete or self._done is None):
             raise BridgeError(Code.UNAVAILABLE, "the stream broke off")
-        self._over = True
+        self._close()
         self._begin()
         self._responder.end((("grpc-status", "0"), *self._losses()))
 
@@ -142,7 +143,7 @@ class RestAnswer(Responder):
         """End with an error."""
         if self._over:
             return
-        self._over = True
+        self._close()
         if self.record is not None:
             self.record.failed(error, "TE")
         status = status_trailers(error)
@@ -151,6 +152,17 @@ class RestAnswer(Responder):
         else:
             self._responder.whole(200, (*GRPC_HEADERS, *status), ())
 
+    def leave(self) -> None:
+        """The client went away."""
+        self._close()
+
+    def _close(self) -> None:
+        self._over, self.cancel = True, _nothing  # the call holds this: leave nothing to the garbage collector
+
     def abort(self) -> None:
         """The answer broke off."""
         self.fail(BridgeError(Code.UNAVAILABLE, "the runtime's answer broke off"))
+
+
+def _nothing() -> None:
+    """There is nothing to cancel."""

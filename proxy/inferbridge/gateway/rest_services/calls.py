@@ -92,6 +92,7 @@ class RestServiceCall:
         self._body: list[Buffer] = []
         self._size = 0
         self._call: RequestSink | None = None
+        self._answer: RestAnswer | None = None
         self._over = False
 
     def on_data(self, data: Buffer) -> None:
@@ -116,7 +117,7 @@ class RestServiceCall:
         self._over, self._body = True, []
         service = self._service
         framing = service.rest.framing if service.method.streams else None
-        answer = RestAnswer(
+        answer = self._answer = RestAnswer(
             self._responder,
             service.descriptor.output_type,
             service.dialect,
@@ -138,7 +139,8 @@ class RestServiceCall:
     def on_cancel(self) -> None:
         """The client went away."""
         self._over = True
-        if self._call is not None:
+        if self._call is not None and self._answer is not None:
+            self._answer.leave()
             self._call.on_cancel()
 
     def _fail(self, error: BridgeError) -> None:
