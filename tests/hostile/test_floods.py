@@ -27,8 +27,7 @@ from hostile.test_smuggling_http2 import PREFACE
 
 RESETS = 20_000
 MANY = 5_000
-CPU_SECONDS = 1.5
-"""A bound against disasters that holds on a busy machine; some milliseconds are usual."""
+CPU_SECONDS = 0.3
 GET_BLOCK = headers_frame(1, GET).data
 POST_BLOCK = headers_frame(1, POST, end=False).data
 
@@ -117,6 +116,7 @@ def test_a_flood_ends_the_connection(scene: Scene, kind: str, frames: Callable[[
     with closing(proxy.connect()) as client:
         send_all(client, data)
         answer = read_to_end(client)
+    print("CPU", kind, proxy.cpu() - cpu)
     assert proxy.cpu() - cpu < CPU_SECONDS
     assert proxy.rss() - rss < 16 << 20
     assert goaway_code(answer) == h2.errors.ErrorCodes.ENHANCE_YOUR_CALM
