@@ -245,6 +245,7 @@ class _Started:
             for server in servers:
                 if server.last_exception is not None:
                     raise server.last_exception
+                modes.lengthen_queue(server)
             self._ready([(address[0], address[1]) for server in servers for address in server.listen_addrs])
         except Exception as error:
             self.failure = error
