@@ -409,6 +409,11 @@ class Http2Codec:
         if state.receiving:  # the rest of the request would be thrown away: spare the client sending it
             self._connection.reset_stream(stream_id, _ERRORS.NO_ERROR)
 
+    def release(self) -> None:
+        self._closing = True
+        self._handlers.clear()
+        self._connection.release()
+
     # Output
 
     def take_output(self) -> bytes:

@@ -119,7 +119,9 @@ class Listing:
             self._legs.ended(part)
         else:
             self._legs.over = True
+            self._legs.finish()
             answer(self._answer(), self._responder)
+            self._parts = []  # they hold this list
 
     def _answer(self) -> HttpReply | GrpcReply:
         told = [part for part in self._parts if part.error is None]

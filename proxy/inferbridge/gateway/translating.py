@@ -57,7 +57,7 @@ class Legs:
     """The calls of one batch: starts them in order, a few at a time, and cancels what is left when one fails."""
 
     def __init__(self, start: Start) -> None:
-        self._start = start
+        self._start: Start | None = start
         self._waiting: list[tuple[Leg, Receiver]] = []
         self._running: dict[Receiver, Cancellable] = {}
         self._clock: asyncio.TimerHandle | None = None
@@ -74,10 +74,13 @@ class Legs:
         """Call back after this time, unless all is over before."""
         self._clock = later(seconds, out_of_time)
 
-    def stop_clock(self) -> None:
-        """All have ended in time."""
+    def finish(self) -> None:
+        """The last has its answer, in time."""
         if self._clock is not None:
             self._clock.cancel()
+        # these hold the answer, and the call that it belongs to: leave nothing to the garbage collector
+        self._running.clear()
+        self._start = None
 
     def ended(self, receiver: Receiver) -> None:
         """One has its answer: the next may go."""
@@ -85,7 +88,7 @@ class Legs:
         self._next()
 
     def _next(self) -> None:
-        if self._waiting and not self.over:
+        if self._waiting and self._start is not None:
             leg, receiver = self._waiting.pop()
             call = self._start(leg, receiver)
             if not self.over:
@@ -102,10 +105,10 @@ class Legs:
     def cancel(self) -> None:
         """No more answers are wanted."""
         self.over = True
-        self.stop_clock()
-        running, self._running = self._running, {}
+        running = list(self._running.values())
+        self.finish()
         self._waiting.clear()
-        for call in running.values():
+        for call in running:
             call.cancel()
 
 
@@ -122,14 +125,22 @@ class TranslatedAnswer(ABC):
         self._open = len(crossing.legs)
         self._unfinished = set(range(len(crossing.legs)))
 
-    def begin(self, start: Start) -> Legs:
+    def begin(self, start: Start) -> Cancellable:
         """Send the calls."""
         self.legs = Legs(start)
         if self.crossing.time_limit is not None:
             self.legs.limit(self.crossing.time_limit, lambda: self.guarded(self._out_of_time))
         kind = _StreamedLeg if self.crossing.streamed else _WholeLeg
         self.legs.begin([(leg, kind(self, number, leg)) for number, leg in enumerate(self.crossing.legs)])
-        return self.legs
+        return self
+
+    def cancel(self) -> None:
+        """The client has left."""
+        self.legs.cancel()
+
+    def throttle(self, paused: bool) -> None:
+        """The client does not take the answer, or does again."""
+        self.legs.throttle(paused)
 
     @abstractmethod
     def take_reply(self, number: int, reply: Any) -> None:
@@ -161,7 +172,7 @@ class TranslatedAnswer(ABC):
         if self._open:
             self.legs.ended(receiver)
         else:
-            self.legs.stop_clock()
+            self.legs.finish()
             self.guarded(self.complete)
 
     def guarded(self, step: Callable[[], None]) -> None:
@@ -233,7 +244,8 @@ class StreamedAnswer(TranslatedAnswer):
         self._sink = bridge.sink(crossing, form)
         self._writer = bridge.writer(crossing)
         self._begun = False
-        self._pulse = Pulse(self._beat)
+        self._pulse: Pulse | None = None
+        """While there is something to keep alive."""
 
     def take_reply(self, number: int, reply: Any) -> None:
         """A whole answer is a stream of one delta."""
@@ -262,7 +274,8 @@ class StreamedAnswer(TranslatedAnswer):
         data = b"".join(chunks)
         if data:
             self._begin()
-            self._pulse.heard()
+            if self._pulse is not None:
+                self._pulse.heard()
             self._responder.message(data)
 
     def _begin(self) -> None:
@@ -270,13 +283,21 @@ class StreamedAnswer(TranslatedAnswer):
             self._begun = True
             self._responder.head(self._sink.status, (*self._sink.headers, *lost_headers(self.crossing.context)))
             if self._sink.keep_alive():
+                self._pulse = Pulse(self._beat)
                 self._pulse.start()
 
     def _beat(self) -> None:
-        if self.legs.over:  # the client has left
-            self._pulse.stop()
-        else:
-            self._responder.data(self._sink.keep_alive())
+        self._responder.data(self._sink.keep_alive())
+
+    def _fall_silent(self) -> None:
+        pulse, self._pulse = self._pulse, None
+        if pulse is not None:
+            pulse.stop()
+
+    def cancel(self) -> None:
+        """The client has left."""
+        self._fall_silent()
+        super().cancel()
 
     def complete(self) -> None:
         """Say that all is well."""
@@ -288,7 +309,7 @@ class StreamedAnswer(TranslatedAnswer):
 
     def _end(self, chunks: Iterable[Buffer], trailers: Headers) -> None:
         self.legs.over = True
-        self._pulse.stop()
+        self._fall_silent()
         for chunk in chunks:
             self._responder.data(chunk)
         self._responder.end(trailers)

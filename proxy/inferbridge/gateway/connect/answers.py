@@ -52,7 +52,8 @@ class GrpcAnswer(Responder):
         self._lost: dict[str, None] = {}
         self._on_losses = on_losses
         self._done = False
-        self.cancel: Callable[[], None] = lambda: None
+        self.cancel: Callable[[], None] | None = None
+        """Until there is an end; the call holds this answer."""
 
     def head(self, status: int, headers: Headers) -> None:
         """Status and initial metadata."""
@@ -72,8 +73,10 @@ class GrpcAnswer(Responder):
             told = BridgeError(Code.INTERNAL, f"the answer cannot be written as JSON: {error.message}")
             if self.record is not None:
                 self.record.failed(told, "TE")
+            cancel = self.cancel
             self.fail(told)
-            self.cancel()
+            if cancel is not None:
+                cancel()
         else:
             self._tell(texts)
 
@@ -110,20 +113,23 @@ class GrpcAnswer(Responder):
             known = Code(code) if code in Code else Code.UNKNOWN
             self.fail(BridgeError(known, text), _details(header(fields, _DETAILS)), _metadata(fields))
         else:
-            self._done = True
+            self._finish()
             lost: Headers = ((LOST_HEADER, ", ".join(self._lost)),) if self._lost else ()
             self._writer.end(_metadata(self._headers), _metadata(trailers), lost)
 
     def fail(self, error: BridgeError, details: tuple[Detail, ...] = (), metadata: Headers = ()) -> None:
         """End with an error."""
         if not self._done:
-            self._done = True
+            self._finish()
             self._writer.fail(StreamEnd(error, details, metadata))
 
     def leave(self) -> None:
         """The client went away."""
-        self._done = True
+        self._finish()
         self._writer.leave()
+
+    def _finish(self) -> None:
+        self._done, self.cancel = True, None
 
     def hold(self) -> None:
         """The runtime has no room for more of a stream."""

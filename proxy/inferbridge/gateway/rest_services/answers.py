@@ -51,7 +51,13 @@ class RestAnswer(Responder):
         self._lost: dict[str, None] = {}
         self._on_losses = on_losses
         self._begun = self._over = self._complete = False
-        self.cancel: Callable[[], None] = lambda: None
+        self._cancel: Callable[[], None] | None = None
+        """Until there is an end; the call holds this answer."""
+
+    def is_of(self, cancel: Callable[[], None]) -> None:
+        """Note how to end the call, which has begun and may have been refused already."""
+        if not self._over:
+            self._cancel = cancel
 
     def head(self, status: int, headers: Headers) -> None:
         """Status and headers."""
@@ -70,8 +76,10 @@ class RestAnswer(Responder):
                 messages += self._read(event.name, event.data)
         except BridgeError as error:
             self._send(messages)
+            cancel = self._cancel
             self.fail(error)
-            self.cancel()
+            if cancel is not None:
+                cancel()
         else:
             self._send(messages)
 
@@ -103,7 +111,7 @@ class RestAnswer(Responder):
             self._say(b"".join(self._body))
         elif not self._events.finish() or not (self._complete or self._done is None):
             raise BridgeError(Code.UNAVAILABLE, "the stream broke off")
-        self._over = True
+        self.leave()
         self._begin()
         self._responder.end((("grpc-status", "0"), *self._losses()))
 
@@ -138,11 +146,15 @@ class RestAnswer(Responder):
         names = [*([said] if said else []), *self._lost]
         return ((LOST_HEADER, ", ".join(names)),) if names else ()
 
+    def leave(self) -> None:
+        """The end has come, or the client has gone."""
+        self._over, self._cancel = True, None
+
     def fail(self, error: BridgeError) -> None:
         """End with an error."""
         if self._over:
             return
-        self._over = True
+        self.leave()
         if self.record is not None:
             self.record.failed(error, "TE")
         status = status_trailers(error)

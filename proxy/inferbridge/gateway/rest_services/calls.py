@@ -92,6 +92,7 @@ class RestServiceCall:
         self._body: list[Buffer] = []
         self._size = 0
         self._call: RequestSink | None = None
+        self._answer: RestAnswer | None = None
         self._over = False
 
     def on_data(self, data: Buffer) -> None:
@@ -116,7 +117,7 @@ class RestServiceCall:
         self._over, self._body = True, []
         service = self._service
         framing = service.rest.framing if service.method.streams else None
-        answer = RestAnswer(
+        answer = self._answer = RestAnswer(
             self._responder,
             service.descriptor.output_type,
             service.dialect,
@@ -126,7 +127,7 @@ class RestServiceCall:
             partial(self._lost, service.api, service.endpoint),
         )
         call = self._call = self._open(head, answer)
-        answer.cancel = call.on_cancel
+        answer.is_of(call.on_cancel)
         if body:
             call.on_data(body)
         call.on_end()
@@ -138,6 +139,8 @@ class RestServiceCall:
     def on_cancel(self) -> None:
         """The client went away."""
         self._over = True
+        if self._answer is not None:
+            self._answer.leave()
         if self._call is not None:
             self._call.on_cancel()
 
