@@ -109,6 +109,7 @@ class ResponseReader:
             self._field_bytes += len(data)
             self._check_size()
         if self.complete and self._method == "HEAD":
+            self.excess = self.excess or not data.endswith(b"\n")  # a chunk may have begun that is not to be there
             self._parser = HttpResponseParser(self)  # the old one waits for the body that HEAD leaves out
 
     def _deliver(self) -> None:
@@ -188,6 +189,11 @@ class ResponseReader:
             self.excess = True
         else:
             self._body.append(data)
+
+    def on_chunk_header(self) -> None:
+        """The size of a chunk, or of one that should not be there."""
+        if self.complete:
+            self.excess = True
 
     def on_message_complete(self) -> None:
         """The response is there, trailers included."""
