@@ -74,6 +74,8 @@ class ResponseReader:
         self._head_done = False
         self._informational = False
         self._until_close = False
+        self._last = b""
+        """Of the answer to a HEAD."""
         self._body: list[bytes] = []
         """Pieces of the body in what is being read."""
 
@@ -108,8 +110,14 @@ class ResponseReader:
         if not self._head_done:
             self._field_bytes += len(data)
             self._check_size()
-        if self.complete and self._method == "HEAD":
-            self.excess = self.excess or not data.endswith(b"\n")  # a chunk may have begun that is not to be there
+        if self._method == "HEAD":
+            self._end_head(data)
+
+    def _end_head(self, data: bytes) -> None:
+        """Nothing stands behind a head without a body, not even the size of a chunk, which nobody tells us of."""
+        self._last = (self._last + data)[-4:]
+        if self.complete:
+            self.excess = self.excess or self._last != b"\r\n\r\n"
             self._parser = HttpResponseParser(self)  # the old one waits for the body that HEAD leaves out
 
     def _deliver(self) -> None:
@@ -189,11 +197,6 @@ class ResponseReader:
             self.excess = True
         else:
             self._body.append(data)
-
-    def on_chunk_header(self) -> None:
-        """The size of a chunk, or of one that should not be there."""
-        if self.complete:
-            self.excess = True
 
     def on_message_complete(self) -> None:
         """The response is there, trailers included."""
