@@ -1,11 +1,13 @@
-"""The tutorial, followed to the letter: its files written, its commands run, its outputs compared."""
+"""The tutorial, followed to the letter but for its ports: files written, commands run, outputs compared."""
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -16,6 +18,7 @@ from packaging_sources import ROOT, SOURCE_ROOTS
 
 TUTORIAL = ROOT / "specs" / "adding-a-runtime.md"
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PORT = re.compile(r"(?<=127\.0\.0\.1:)\d+\b")
 SECONDS = 60
 END = "the-command-has-ended"
 
@@ -27,6 +30,15 @@ class Step:
     text: str
     output: str = ""
     file: str = ""
+
+
+def on_free_ports(markdown: str) -> str:
+    """The tutorial with other ports than those it names, since two tests on one machine may be following it."""
+    named = sorted(set(PORT.findall(markdown)))
+    with ExitStack() as stack:
+        held = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in named]
+        free = {port: str(server.getsockname()[1]) for port, server in zip(named, held, strict=True)}
+    return re.sub(rf"\b({'|'.join(named)})\b", lambda found: free[found[0]], markdown)
 
 
 def steps(markdown: str) -> Iterator[Step]:
@@ -108,7 +120,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 def test_the_tutorial_works(shell: Shell, tmp_path: Path) -> None:
     """Whoever does what the tutorial says sees what it shows, from an empty folder to curl through the proxy."""
     count = 0
-    for step in steps(TUTORIAL.read_text()):
+    for step in steps(on_free_ports(TUTORIAL.read_text())):
         count += 1
         if step.file:
             place = tmp_path / "empty" / step.file

@@ -39,6 +39,7 @@ from inferbridge.gateway.inject import Link
 from inferbridge.gateway.layer import ClosingLayer, GatewayLayer
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.own_authority import OwnAuthority
+from inferbridge.gateway.release import release
 from inferbridge.gateway.sniff import TLS_HANDSHAKE
 from inferbridge.gateway.tls_layer import ListenerTlsLayer
 from inferbridge.gateway.watch import Watch
@@ -122,10 +123,12 @@ class GatewayAddon:
             _log.warning("connection from %s closed: %s:%d is no upstream's address", client.peername, *address)
 
     def client_disconnected(self, client: Client) -> None:
-        """Forget the connection."""
+        """Forget the connection, and all that it held."""
         self._watch.remove(client.id)
-        self._open.pop(client.id, None)
         self._wanted.pop(client.id, None)
+        if (connection := self._open.pop(client.id, None)) is not None:
+            connection.release()
+        release(_proxyserver().connections[client.id])
 
     def next_layer(self, next_layer: NextLayer) -> None:
         """Decide what handles a connection, whatever anybody else has decided."""
@@ -245,6 +248,7 @@ class _Started:
             for server in servers:
                 if server.last_exception is not None:
                     raise server.last_exception
+                modes.lengthen_queue(server)
             self._ready([(address[0], address[1]) for server in servers for address in server.listen_addrs])
         except Exception as error:
             self.failure = error

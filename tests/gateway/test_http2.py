@@ -1,6 +1,7 @@
 """The HTTP/2 codec: what it accepts, what it refuses and how, flow control both ways, and its limits."""
 
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import h2.config
@@ -17,6 +18,7 @@ from gateway.http2_client import REQUEST, Client, data_frame, headers_frame, res
 from inferbridge.gateway.events import Event, ProtocolRefused, RequestCancelled, RequestData, RequestEnd, RequestOpened
 from inferbridge.gateway.http1_head import Peer
 from inferbridge.gateway.http2 import Http2Codec
+from inferbridge.gateway.http2_abuse import Meter
 from inferbridge.gateway.http2_head import RequestHeads
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.sniff import PREFACE
@@ -347,31 +349,60 @@ def test_request_reset_in_the_same_breath() -> None:
     subject.exchange()
 
 
-def test_rapid_reset() -> None:
-    """A client that resets most of its calls is told to calm down."""
+class Clock:
+    """Says what it is told."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of codecs that are made from now on."""
+    made = Clock()
+    monkeypatch.setattr("inferbridge.gateway.http2.Meter", partial(Meter, now=made))
+    return made
+
+
+def cancelled_calls(subject: Client, count: int) -> None:
+    """Calls that the client resets as soon as they are open, until it is sent away."""
+    for _ in range(count):
+        if not subject.codec.closing:
+            subject.h2.reset_stream(subject.send(end=False), CODES.CANCEL)
+            subject.exchange()
+
+
+def test_rapid_reset(clock: Clock) -> None:
+    """A client that resets more than two hundred calls at once is told to calm down."""
     subject = client()
     subject.exchange()
-    for _ in range(100):
-        subject.h2.reset_stream(subject.send(end=False), CODES.CANCEL)
-        subject.exchange()
+    cancelled_calls(subject, 200)
     assert not subject.codec.closing
-    subject.h2.reset_stream(subject.send(end=False), CODES.CANCEL)
-    subject.exchange()
+    cancelled_calls(subject, 1)
     assert subject.codec.closing
     assert subject.goaway_code() == CODES.ENHANCE_YOUR_CALM
 
 
-def test_some_resets_are_fine() -> None:
-    """A client that cancels every third call is served for ever."""
+def test_resets_that_the_server_is_made_to_send_count_as_well(clock: Clock) -> None:
+    """A client that has two hundred calls reset for a mistake, at once, is told to calm down."""
     subject = client()
-    for index in range(400):
-        stream = subject.send(end=False)
-        subject.exchange()
-        if index % 3:
-            answer(subject, stream)
-        else:
-            subject.h2.reset_stream(stream, CODES.CANCEL)
-        subject.exchange()
+    for stream in range(1, 401, 2):
+        subject.raw(headers_frame(stream, HEAD), data_frame(stream, b"x"))
+    assert not subject.codec.closing
+    subject.raw(headers_frame(401, HEAD), data_frame(401, b"x"))
+    assert subject.codec.closing
+    assert subject.goaway_code() == CODES.ENHANCE_YOUR_CALM
+
+
+def test_a_client_that_cancels_everything_in_its_own_time_is_served(clock: Clock) -> None:
+    """Code completion cancels most calls, by the next key: fifty a second, for minutes, are no attack."""
+    subject = client()
+    subject.exchange()
+    for _ in range(100):
+        cancelled_calls(subject, 50)
+        clock.now += 1
     assert not subject.codec.closing
 
 

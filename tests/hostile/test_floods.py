@@ -20,6 +20,7 @@ from hyperframe.frame import (
 )
 
 from gateway.http2_client import headers_frame, reset_frame
+from hostile.calls import best
 from hostile.conftest import Scene
 from hostile.http2_cases import GET, POST
 from hostile.proxy import read_to_end, send_all
@@ -27,8 +28,7 @@ from hostile.test_smuggling_http2 import PREFACE
 
 RESETS = 20_000
 MANY = 5_000
-CPU_SECONDS = 1.5
-"""A bound against disasters that holds on a busy machine; some milliseconds are usual."""
+CPU_SECONDS = 0.3
 GET_BLOCK = headers_frame(1, GET).data
 POST_BLOCK = headers_frame(1, POST, end=False).data
 
@@ -113,14 +113,19 @@ def test_a_flood_ends_the_connection(scene: Scene, kind: str, frames: Callable[[
     data = PREFACE + b"".join(frame.serialize() for frame in frames())
     proxy = scene.proxy
     sample = f'inferbridge_h2_abuse_total{{kind="{kind}"}}'
-    counted, cpu, rss = proxy.count(sample), proxy.cpu(), proxy.rss()
-    with closing(proxy.connect()) as client:
-        send_all(client, data)
-        answer = read_to_end(client)
-    assert proxy.cpu() - cpu < CPU_SECONDS
-    assert proxy.rss() - rss < 16 << 20
-    assert goaway_code(answer) == h2.errors.ErrorCodes.ENHANCE_YOUR_CALM
-    assert proxy.count(sample) == counted + 1
+
+    def cost() -> float:
+        counted, rss, cpu = proxy.count(sample), proxy.rss(), proxy.cpu()
+        with closing(proxy.connect()) as client:
+            send_all(client, data)
+            answer = read_to_end(client)
+        used = proxy.cpu() - cpu
+        assert proxy.rss() - rss < 16 << 20
+        assert goaway_code(answer) == h2.errors.ErrorCodes.ENHANCE_YOUR_CALM
+        assert proxy.count(sample) == counted + 1
+        return used
+
+    assert best(CPU_SECONDS, cost, attempts=3) <= CPU_SECONDS
 
 
 def test_others_are_served_meanwhile(scene: Scene) -> None:

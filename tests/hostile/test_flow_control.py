@@ -48,11 +48,14 @@ def settled(value: Callable[[], int]) -> int:
 
 @contextmanager
 def http2_fountain(total: int) -> Iterator[tuple[Sent, int]]:
-    """A gRPC runtime whose every answer has so many bytes; it sends what the windows admit."""
+    """A gRPC runtime whose every answer, of a thousand at once, has so many bytes; it sends what windows admit."""
     sent = Sent()
 
     def serve(client: socket.socket) -> None:
         connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
+        connection.local_settings = h2.settings.Settings(
+            client=False, initial_values={h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: 1000}
+        )
         connection.initiate_connection()
         left: dict[int, int] = {}
         while True:

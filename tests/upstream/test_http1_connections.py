@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from inferbridge.bridge.values import Buffer, Headers
@@ -140,6 +140,8 @@ def test_a_response_that_breaks_off_is_not_complete(response: Told, cuts: list[i
 
 
 @settings(max_examples=100, deadline=None)
+@example(Told("HEAD", 200, "chunked", (), False, False, False), b"A")
+@example(Told("HEAD", 200, "chunked", (), False, False, False), b"A\r\n")
 @given(RESPONSES, st.binary(min_size=1, max_size=40).filter(lambda noise: noise[:1] != b"0"))  # no empty chunked body
 def test_what_nobody_asked_for_is_never_taken_for_an_answer(response: Told, noise: bytes) -> None:
     """Bytes behind a complete response, in the same read or the next, reach nobody, and the connection is given up."""

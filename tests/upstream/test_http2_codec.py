@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from inferbridge.upstream import frames
 from inferbridge.upstream.frames import ErrorCode, frame_header
 from inferbridge.upstream.header_blocks import ProtocolViolation, encode_fields
-from inferbridge.upstream.http2_codec import CONNECTION_WINDOW, STREAM_WINDOW, Http2Codec
+from inferbridge.upstream.http2_codec import CONNECTION_WINDOW, MAX_STREAM_WINDOW, STREAM_WINDOW, Http2Codec
 from upstream.h2_peer import BLOCK, HEAD, TRAILERS, Link, StreamRecorder
 
 ANSWER = [("head", 200, (("content-type", "application/grpc"),)), ("end", (("grpc-status", "0"), ("grpc-message", "")))]
@@ -184,9 +184,8 @@ def test_our_windows_are_granted_again() -> None:
     link = Link()
     stream, recorder = link.open()
     link.peer.send_headers(stream.id, HEAD)
-    piece = bytes(1 << 20)
-    for _ in range(100):
-        link.peer.send_data(stream.id, piece)
+    for _ in range(800):
+        link.peer.send_data(stream.id, bytes(STREAM_WINDOW // 2 + 1))
         link.exchange()
         recorder.body = b""
     assert link.peer.local_flow_control_window(stream.id) > 1 << 20
@@ -222,12 +221,45 @@ def test_small_frames_use_up_the_windows_and_are_granted_again() -> None:
     link.codec.receive(_messages(*[bytes(4096)] * (half // 4096)))
     assert not link.codec.output
     link.codec.receive(_messages(b"a"))
-    assert b"".join(link.codec.output) == frames.window_update(1, half + 1)
+    assert b"".join(link.codec.output) == frames.window_update(1, STREAM_WINDOW + half + 1)
     assert len(recorder.body) == half + 1
     link.codec.streams[1].receive_window = 10
     with pytest.raises(ProtocolViolation) as caught:
         link.codec.receive(_messages(b"12345", b"678901"))
     assert caught.value.code is ErrorCode.FLOW_CONTROL_ERROR
+
+
+def _taken(link: Link) -> int:
+    """Bytes that a runtime may send on stream 1 before it has to wait, all of which it sends."""
+    sent = 0
+    while link.codec.streams[1].receive_window >= 4096:
+        before = link.codec.streams[1].receive_window
+        link.codec.receive(_messages(bytes(4096)))
+        sent += 4096
+        if link.codec.streams[1].receive_window > before:
+            break
+    return sent
+
+
+def test_the_window_of_a_stream_grows_as_it_is_taken() -> None:
+    """It doubles with each grant up to its maximum; after a pause it is small again, and nothing is taken back."""
+    link, _ = _answering()
+    windows = []
+    for _ in range(5):
+        _taken(link)
+        windows.append(link.codec.streams[1].receive_window)
+    assert windows == [2 * STREAM_WINDOW, 4 * STREAM_WINDOW, *[MAX_STREAM_WINDOW] * 3]
+    link.codec.pause(link.codec.streams[1], True)
+    assert _taken(link) == MAX_STREAM_WINDOW
+    link.codec.pause(link.codec.streams[1], False)
+    assert link.codec.streams[1].receive_window == 2 * STREAM_WINDOW
+
+
+def test_a_paused_stream_holds_no_more_than_its_first_window() -> None:
+    """What a client that takes nothing makes us hold is what the runtime may send at first."""
+    link, (recorder,) = _answering()
+    link.codec.pause(link.codec.streams[1], True)
+    assert _taken(link) == len(recorder.body) == STREAM_WINDOW
 
 
 def test_data_of_a_cancelled_stream_is_granted_again() -> None:
@@ -502,13 +534,13 @@ def test_trailers_after_a_large_body_come_last() -> None:
     link = Link()
     stream, recorder = link.open()
     link.peer.send_headers(stream.id, HEAD)
-    body = bytes(range(256)) * 8192
-    for start in range(0, len(body), 1 << 20):
-        link.peer.send_data(stream.id, body[start : start + (1 << 20)])
+    body = bytes(range(256)) * (STREAM_WINDOW // 256)
+    for start in range(0, len(body), 65_536):
+        link.peer.send_data(stream.id, body[start : start + 65_536])
     link.peer.send_headers(stream.id, TRAILERS, end_stream=True)
     sent = link.peer.data_to_send()
-    for start in range(0, len(sent), 65_536):
-        link.codec.receive(sent[start : start + 65_536])
+    for start in range(0, len(sent), 10_000):
+        link.codec.receive(sent[start : start + 10_000])
     assert recorder.body == body
     assert recorder.log == ANSWER
 

@@ -23,7 +23,7 @@ from inferbridge.upstream.http2_codec import Http2Codec, Stream
 from upstream.h2_peer import BLOCK, HEAD, TRAILERS
 
 HEADER_BYTES = 65_536
-WINDOWS = {"STREAM_WINDOW": 70_000, "CONNECTION_WINDOW": 100_000}
+WINDOWS = {"STREAM_WINDOW": 70_000, "MAX_STREAM_WINDOW": 90_000, "CONNECTION_WINDOW": 100_000}
 """Small enough to be used up."""
 SIZES = st.one_of(st.integers(0, 40), st.sampled_from([4096, 4097, 16_384, 65_535, 100_000]))
 PIECES = st.one_of(st.integers(1, 30), st.just(1 << 20))

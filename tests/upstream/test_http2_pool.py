@@ -135,11 +135,12 @@ async def test_a_growing_request_can_be_written_before_there_is_a_connection(ope
     assert rooms in ([], [True])
 
 
-@pytest.mark.parametrize(("begun", "tries"), [(True, 1), (False, 2)])
-async def test_a_growing_request_is_sent_again_only_while_nothing_of_it_is_gone(
-    opened: OpenPool, begun: bool, tries: int
+@pytest.mark.parametrize(("size", "tries"), [(0, 2), (1, 2), (100, 2), (101, 1)])
+async def test_a_growing_request_is_sent_again_while_all_of_it_is_kept(
+    opened: OpenPool, monkeypatch: pytest.MonkeyPatch, size: int, tries: int
 ) -> None:
-    """A server that refuses a stream gets it again, unless some of a body that was not kept has left."""
+    """A server that refuses a stream gets it again, whole and in order, unless more of it has left than is kept."""
+    monkeypatch.setattr("inferbridge.upstream.http2._KEPT_BYTES", 100)
     again = asyncio.Event()
 
     def refuse_first(peer: Peer, stream_id: int) -> None:
@@ -151,14 +152,16 @@ async def test_a_growing_request_is_sent_again_only_while_nothing_of_it_is_gone(
     async with h2_server() as server:
         server.on_head = refuse_first
         recorder, call = _begin(opened(server.url))
-        if begun:
-            call.write(b"some")
-        else:
+        call.write(b"a" * size)
+        if tries > 1:
             await asyncio.wait_for(again.wait(), 10)
+            call.write(b"b")
             call.finish()
         await recorder.done()
         assert len(server.requests) == tries
-        assert (recorder.error is not None) is begun
+        assert (recorder.error is None) is (tries > 1)
+        if tries > 1:
+            assert server.peers[0].bodies[server.requests[-1][1]] == b"a" * size + b"b"
 
 
 async def test_the_deadline_cancels_at_the_server(opened: OpenPool) -> None:

@@ -70,3 +70,6 @@ class ServerCodec(Protocol):
 
     def take_output(self) -> bytes:
         """The bytes to send now; empties the codec's output."""
+
+    def release(self) -> None:
+        """The connection is closed: leave nothing that holds itself to the garbage collector. The last call."""

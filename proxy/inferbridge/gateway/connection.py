@@ -191,13 +191,6 @@ class ClientConnection:
         """Bytes of output so far."""
         self._drains = False
         self._leaves = False
-        self._handlers: dict[type[Event], Callable[[Any], None]] = {
-            RequestOpened: self._on_opened,
-            RequestData: self._on_data,
-            RequestEnd: self._on_end,
-            RequestCancelled: self._on_cancelled,
-            ProtocolRefused: self._on_refused,
-        }
         self._codec: ServerCodec | None = self._http2() if alpn == b"h2" else None
 
     def _http2(self) -> Http2Codec:
@@ -298,13 +291,21 @@ class ClientConnection:
 
     def _handle(self, events: Sequence[Event]) -> None:
         for event in events:
-            self._handlers[type(event)](event)
+            _HANDLERS[type(event)](self, event)
 
     def lost(self) -> None:
         """The client is gone: cancel every call. Never raises."""
         self._gone = True
         for call in list(self._calls.values()):
             self._cancel(call)
+
+    def release(self) -> None:
+        """The connection is closed, and nobody will ask again: leave nothing to the garbage collector."""
+        self.lost()
+        self.wake = self.flush = _nobody
+        codec, self._codec = self._codec, None
+        if codec is not None:
+            codec.release()
 
     def _break(self) -> None:
         """Called while an exception is handled that nothing else could answer."""
@@ -529,6 +530,19 @@ class ClientConnection:
             self.codec.end(call.stream)
         except Exception:
             self._break()
+
+
+_HANDLERS: dict[type[Event], Callable[[ClientConnection, Any], None]] = {
+    RequestOpened: ClientConnection._on_opened,
+    RequestData: ClientConnection._on_data,
+    RequestEnd: ClientConnection._on_end,
+    RequestCancelled: ClientConnection._on_cancelled,
+    ProtocolRefused: ClientConnection._on_refused,
+}
+
+
+def _nobody() -> None:
+    """Takes no turn any more."""
 
 
 def _is_slow(call: _Call) -> bool:

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from inferbridge.auth.authenticator import REFUSALS, CannotAuthenticate, Chain, Question, Unauthenticated
 from inferbridge.auth.failures import Failures, TooMany
-from inferbridge.auth.identity import ANONYMOUS, Identity, Presented
+from inferbridge.auth.identity import ANONYMOUS, Identity, Presented, Token
 from inferbridge.auth.presented import Reader, without_secrets
 from inferbridge.auth.rules import Forbidden
 from inferbridge.bridge.errors import BridgeError, Code
@@ -55,13 +55,11 @@ class Access:
 
 
 class _Caller:
-    """What was made of one head."""
+    """What was made of one head, which holds it: so it does not know its head."""
 
-    __slots__ = ("admitted", "head", "presented", "wrong")
+    __slots__ = ("admitted", "presented", "wrong")
 
-    def __init__(self, head: RequestHead, presented: Presented, wrong: BridgeError | None) -> None:
-        self.head = head
-        """As it came."""
+    def __init__(self, presented: Presented, wrong: BridgeError | None) -> None:
         self.presented = presented
         self.wrong = wrong
         """Why the head shows no credential that could be looked at."""
@@ -91,10 +89,10 @@ class Guard:
                 raise caller.wrong.with_traceback(None)  # raised for each call with this head
             found = self._access.chain.authenticate(caller.presented)
             if isinstance(found, Question):
-                return self._ask(caller, found, responder)
+                return self._ask(head, caller, found, responder)
         except BridgeError as error:
-            return self.turn_away(caller, responder, error)
-        return self.admit(caller, found, responder)
+            return self.turn_away(head, caller, responder, error)
+        return self.admit(head, caller, found, responder)
 
     def refuse(self, error: BridgeError, head: RequestHead | None, responder: Responder) -> None:
         """Answer a request that could not be accepted."""
@@ -112,20 +110,19 @@ class Guard:
             presented = reader.read(head.headers, head.certificate)
         except BridgeError as error:
             wrong = error
-        return _Caller(head, presented, wrong)
+        return _Caller(presented, wrong)
 
-    def admit(self, caller: _Caller, identity: Identity, responder: Responder) -> RequestSink:
+    def admit(self, head: RequestHead, caller: _Caller, identity: Identity, responder: Responder) -> RequestSink:
         """Let a call go on as that of `identity`."""
         self._access.counters.auth(identity.method, "allowed", "")
         if responder.record is not None:
             responder.record.identity, responder.record.admitted = identity, clock()
         admitted = caller.admitted
         if admitted is None or admitted.identity is not identity:
-            admitted = caller.admitted = self._stripped(caller, identity)
+            admitted = caller.admitted = self._stripped(head, caller.presented.token, identity)
         return self._application.open(admitted, responder)
 
-    def _stripped(self, caller: _Caller, identity: Identity) -> RequestHead:
-        head, token = caller.head, caller.presented.token
+    def _stripped(self, head: RequestHead, token: Token | None, identity: Identity) -> RequestHead:
         return RequestHead(
             head.method,
             without_secrets(head.target),
@@ -140,28 +137,28 @@ class Guard:
             head.destination,
         )
 
-    def _ask(self, caller: _Caller, found: Question, responder: Responder) -> RequestSink:
-        host, failures = _host(caller.head), self._access.failures
+    def _ask(self, head: RequestHead, caller: _Caller, found: Question, responder: Responder) -> RequestSink:
+        host, failures = _host(head), self._access.failures
         if failures.exceeded(host):
             found.withdraw()
             raise TooMany(failures.seconds_left(host), found.method)
-        waiting = _Waiting(self, caller, responder, self._access.body_bytes)
+        waiting = _Waiting(self, head, caller, responder, self._access.body_bytes)
         waiting.begin(found)
         return waiting
 
-    def turn_away(self, caller: _Caller, responder: Responder, error: BridgeError) -> RequestSink:
+    def turn_away(self, head: RequestHead, caller: _Caller, responder: Responder, error: BridgeError) -> RequestSink:
         """Answer what is not let in, unless what it calls is public."""
-        if self._access.public and not self._access.public.isdisjoint(self._application.purposes(caller.head)):
-            return self.admit(caller, ANONYMOUS, responder)
-        told = self._told(caller, error)
+        if self._access.public and not self._access.public.isdisjoint(self._application.purposes(head)):
+            return self.admit(head, caller, ANONYMOUS, responder)
+        told = self._told(head, error)
         if responder.record is not None:
             responder.record.failed(told, "UAEX")
-        self._application.refuse(told, caller.head, responder)
+        self._application.refuse(told, head, responder)
         return RefusedCall()
 
-    def _told(self, caller: _Caller, error: BridgeError) -> BridgeError:
+    def _told(self, head: RequestHead, error: BridgeError) -> BridgeError:
         """The error as the client gets it; log and counter have the reason."""
-        host, counters = _host(caller.head), self._access.counters
+        host, counters = _host(head), self._access.counters
         match error:
             case CannotAuthenticate():
                 counters.auth(error.method, "error", "")
@@ -205,8 +202,9 @@ def _host(head: RequestHead) -> str:
 class _Waiting:
     """Holds a call back while somebody is asked who calls."""
 
-    def __init__(self, guard: Guard, caller: _Caller, responder: Responder, limit: int) -> None:
+    def __init__(self, guard: Guard, head: RequestHead, caller: _Caller, responder: Responder, limit: int) -> None:
         self._guard = guard
+        self._head = head
         self._caller = caller
         self._responder = responder
         self._limit = limit
@@ -226,13 +224,13 @@ class _Waiting:
     def _answered(self, question: asyncio.Future[Identity]) -> None:
         if question.cancelled():
             return
-        guard, caller, responder = self._guard, self._caller, self._responder
+        guard, head, caller, responder = self._guard, self._head, self._caller, self._responder
         try:
             try:
-                sink = guard.admit(caller, question.result(), responder)
+                sink = guard.admit(head, caller, question.result(), responder)
             except REFUSALS as error:
                 error.method = self._method
-                sink = guard.turn_away(caller, responder, error)
+                sink = guard.turn_away(head, caller, responder, error)
             self._go_on(sink)
         except BridgeError as error:
             self._fail(error)
@@ -258,7 +256,7 @@ class _Waiting:
             sink.on_cancel()
         if self._responder.record is not None:
             self._responder.record.failed(error)
-        self._guard.refuse(error, self._caller.head, self._responder)
+        self._guard.refuse(error, self._head, self._responder)
 
     def on_data(self, data: Buffer) -> None:
         """A piece of the body."""

@@ -301,6 +301,9 @@ class Http1Codec:
         """TCP does the flow control."""
         return []
 
+    def release(self) -> None:
+        """Nothing here holds itself."""
+
     # Output
 
     def take_output(self) -> bytes:

@@ -38,8 +38,6 @@ from inferbridge.gateway.http2_head import HeadTooLarge, RawFields, RequestHeads
 from inferbridge.gateway.limits import Limits
 from inferbridge.upstream.frames import DATA, GOAWAY, LAST_STREAM_ID, frame_header
 
-_RESET_WINDOW = 200
-"""Calls over which premature resets are counted; when more than half of them are, the client is told to calm down."""
 _DEFAULT_WINDOW = 65535
 _HIGH_WATER = 64 << 10
 """Bytes of an answer that wait for the client's window when its source is told to wait, too."""
@@ -110,7 +108,6 @@ class Http2Codec:
         """No call is accepted any more."""
         self._touched: dict[int, None] = {}
         """Streams that may have something to send, in order."""
-        self._premature: deque[bool] = deque(maxlen=_RESET_WINDOW)
         self._connection = _connection(limits, self._meter)
         self._pressed: list[tuple[int, bool]] = []
         self._output: list[Buffer] = []
@@ -188,13 +185,18 @@ class Http2Codec:
 
     def _refuse_stream(self, stream_id: int, events: list[Event]) -> None:
         """One call too many; a client may open some before it knows the limit, and not go on with it."""
+        if self._spend("streams", events):
+            with suppress(h2.exceptions.ProtocolError):  # the client has reset it in the same breath
+                self._connection.reset_stream(stream_id, _ERRORS.REFUSED_STREAM)
+
+    def _spend(self, kind: Kind, events: list[Event]) -> bool:
+        """Whether the client may still cause one of these; if not, it is sent away."""
         try:
-            self._meter.spend("streams")
-            self._connection.reset_stream(stream_id, _ERRORS.REFUSED_STREAM)
-        except Abuse as error:
-            self._calm(error.kind, events)
-        except h2.exceptions.ProtocolError:
-            return  # the client has reset it in the same breath
+            self._meter.spend(kind)
+        except Abuse:
+            self._calm(kind, events)
+            return False
+        return True
 
     def _on_data(self, event: h2.events.DataReceived, events: list[Event]) -> None:
         stream = self._streams.get(event.stream_id)
@@ -232,12 +234,10 @@ class Http2Codec:
             events.append(ProtocolRefused(stream_id, invalid(why), stream.head))
 
     def _on_reset(self, event: h2.events.StreamReset, events: list[Event]) -> None:
-        if self._streams.pop(event.stream_id, None) is None:
-            return
-        events.append(RequestCancelled(event.stream_id))
-        self._premature.append(True)
-        if sum(self._premature) > _RESET_WINDOW // 2:
-            self._calm("reset", events)
+        if self._streams.pop(event.stream_id, None) is not None:
+            events.append(RequestCancelled(event.stream_id))
+        if not event.remote_reset:  # one that h2 was made to send; the client's own are counted as they are read
+            self._spend("reset", events)
 
     def _on_goaway(self, event: h2.events.ConnectionTerminated, events: list[Event]) -> None:
         """The client opens no further calls; those in flight go on if it left in peace."""
@@ -406,9 +406,13 @@ class Http2Codec:
 
     def _finished(self, stream_id: int, state: _Stream) -> None:
         del self._streams[stream_id]
-        self._premature.append(False)
         if state.receiving:  # the rest of the request would be thrown away: spare the client sending it
             self._connection.reset_stream(stream_id, _ERRORS.NO_ERROR)
+
+    def release(self) -> None:
+        self._closing = True
+        self._handlers.clear()
+        self._connection.release()
 
     # Output
 

@@ -147,3 +147,7 @@ class MeteredConnection(h2.connection.H2Connection):
         self.frames += 1
         self._meter.frame(frame)
         return super()._receive_frame(frame)
+
+    def release(self) -> None:
+        """The library's connection holds itself, by the table of what reads its frames."""
+        self._frame_dispatch_table.clear()

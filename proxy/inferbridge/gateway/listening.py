@@ -80,7 +80,7 @@ class _Connection(asyncio.Protocol):
         """The connection is gone."""
         self._timer.cancel()
         self._all.discard(self)
-        self._client.lost()
+        self._client.release()
 
     def close(self) -> None:
         """End the connection after what was written."""

@@ -8,6 +8,7 @@ the names of the classes, so this module must be imported before the option is s
 """
 
 import asyncio
+import os
 import socket
 from typing import Literal
 
@@ -22,6 +23,7 @@ from mitmproxy.proxy.mode_specs import ProxyMode
 
 SHARED, TRANSPARENT = "shared", "transparent"
 _BACKLOG = 1024
+"""Connections that may wait to be accepted; beyond it clients try again after a second, and then after three."""
 type Server = asyncio.Server | mitmproxy_rs.udp.UdpServer | mitmproxy_rs.wireguard.WireGuardServer
 
 
@@ -52,7 +54,15 @@ class InferbridgeInstance(AsyncioServerInstance[InferbridgeMode]):
         """Open the sockets; a shared port is chosen already, or each process would have its own."""
         if SHARED not in self.mode.special:
             return await super().listen(host, port)
-        return [await asyncio.start_server(self.handle_stream, host, port, reuse_port=True, backlog=_BACKLOG)]
+        return [await asyncio.start_server(self.handle_stream, host, port, reuse_port=True)]
+
+
+def lengthen_queue(server: object) -> None:
+    """Let more connections wait than mitmproxy does, for which a hundred at once are too many."""
+    for listener in getattr(server, "_servers", ()):
+        for listens in getattr(listener, "sockets", ()):
+            with socket.socket(fileno=os.dup(listens.fileno())) as same:
+                same.listen(_BACKLOG)
 
 
 def mode(host: str, port: int, *, shared: bool = False, transparent: bool = False) -> str:

@@ -37,7 +37,9 @@ def prepare(settings: Settings) -> None:
     allocator.tune()
     gc.collect()
     gc.freeze()  # what was loaded stays; collections look only at what calls make
-    gc.set_threshold(20_000, *gc.get_threshold()[1:])  # and most calls leave no cycles, so there is little to find
+    gc.set_threshold(
+        20_000, *gc.get_threshold()[1:]
+    )  # calls and connections leave no cycles, so there is little to find
 
 
 class Proxy:

@@ -133,9 +133,7 @@ class GrowingBalancedCall(BalancedCall):
     def _begin(self, pool: AddressPool, before: Call | None) -> Call:
         assert isinstance(pool, DuplexPool)
         call = pool.begin(self.request, self, self._drained, self.left)
-        # a call that may move on has sent nothing of its body, so all of it is still there
-        kept = before.waiting if isinstance(before, GrowingHttp2Call) else self._early
-        for piece in kept:
+        for piece in before.body if isinstance(before, GrowingHttp2Call) else self._early:
             call.write(piece)
         self._early = []
         if self._complete:

@@ -74,6 +74,8 @@ class ResponseReader:
         self._head_done = False
         self._informational = False
         self._until_close = False
+        self._last = b""
+        """Of the answer to a HEAD."""
         self._body: list[bytes] = []
         """Pieces of the body in what is being read."""
 
@@ -108,10 +110,17 @@ class ResponseReader:
         if not self._head_done:
             self._field_bytes += len(data)
             self._check_size()
+        if self._method == "HEAD":
+            self._end_head(data)
         if self.complete:
             self._sink = None  # the connection may be idle for long
-            if self._method == "HEAD":
-                self._parser = HttpResponseParser(self)  # the old one waits for the body that HEAD leaves out
+
+    def _end_head(self, data: bytes) -> None:
+        """Nothing stands behind a head without a body, not even the size of a chunk, which nobody tells us of."""
+        self._last = (self._last + data)[-4:]
+        if self.complete:
+            self.excess = self.excess or self._last != b"\r\n\r\n"
+            self._parser = HttpResponseParser(self)  # the old one waits for the body that HEAD leaves out
 
     def _deliver(self) -> None:
         """Pass on what has come of the body; small chunks together, as the events of a stream come."""

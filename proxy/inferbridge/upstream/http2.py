@@ -6,7 +6,8 @@ GOAWAY a connection finishes what it has and the next call opens another. A conn
 once another is open, so that new calls get to choose among a runtime's replicas again.
 
 What is sent again is decided in `retries`. After a refused stream all calls wait for a moment, and the refused ones go
-first. A request that grows is not kept, so it is sent again only while nothing of its body has gone out.
+first. Of a request that grows the beginning is kept until there is an answer, so that it can be sent again like others
+unless more than that has gone out.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from random import uniform
 from typing import Final
 
 from inferbridge.bridge.errors import BridgeError, Code
-from inferbridge.bridge.values import Buffer, Headers
+from inferbridge.bridge.values import Buffer, Headers, size
 from inferbridge.gateway.limits import UPSTREAM_AGE_SECONDS, Limits
 from inferbridge.upstream.address import Address, describe
 from inferbridge.upstream.api import Call, GrowingCall, Opening, Receiver, State, UpstreamRequest
@@ -37,6 +38,7 @@ from inferbridge.upstream.tls import TlsSettings
 MAX_WAITING: Final = 1024
 _REFUSED_SECONDS: Final = (0.01, 0.1)
 _JOIN_BYTES: Final = 1 << 16
+_KEPT_BYTES: Final = 1 << 16
 
 # The table of the gRPC specification ("HTTP2 Transport Mapping, Errors"); what is not in it is INTERNAL.
 _RESET_CODES: Final[dict[int, Code]] = {
@@ -134,7 +136,7 @@ class Http2Call(ActiveCall):
 class GrowingHttp2Call(Http2Call):
     """One call whose request grows; what comes before there is a stream waits in `chunks`."""
 
-    __slots__ = ("begun", "complete", "drained", "waiting")
+    __slots__ = ("complete", "drained", "kept", "room", "waiting")
 
     def __init__(
         self, pool: "Http2Pool", request: UpstreamRequest, receiver: Receiver, drained: Callable[[], None]
@@ -143,23 +145,35 @@ class GrowingHttp2Call(Http2Call):
         self.drained = drained
         self.waiting: list[Buffer] = []
         self.complete = False
-        self.begun = False
-        """Some of the body has gone out."""
+        self.kept: list[Buffer] | None = []
+        """All of the body that has gone out; None: too much, or no longer needed."""
+        self.room = _KEPT_BYTES
 
     @property
     def repeatable(self) -> bool:
-        """As long as nothing of the body has gone out."""
-        return not self.begun and super().repeatable
+        """As long as all of the body is still there."""
+        return self.kept is not None and super().repeatable
+
+    @property
+    def body(self) -> list[Buffer]:
+        """All of it, if the call is repeatable."""
+        return [*(self.kept or ()), *self.waiting]
 
     def open_on(self, codec: Http2Codec) -> Stream:
         """Send the head, and what has come of the body."""
         stream = self.stream = codec.open_growing(self.block, self)
+        if self.kept:
+            self.kept, self.waiting, self.room = [], self.body, _KEPT_BYTES
         self._send(codec, stream)
         return stream
 
     def _send(self, codec: Http2Codec, stream: Stream) -> None:
         chunks, self.waiting = self.waiting, []
-        self.begun = self.begun or bool(chunks) or self.complete
+        if self.kept is not None:
+            self.kept += chunks
+            self.room -= size(chunks)
+            if self.room < 0:
+                self.kept = None
         codec.send(stream, chunks)
         if self.complete:
             codec.finish(stream)
@@ -181,6 +195,11 @@ class GrowingHttp2Call(Http2Call):
         if self.connection is not None and self.stream is not None:
             self._send(self.connection.codec, self.stream)
             self.connection.flush_soon()
+
+    def on_head(self, status: int, headers: Headers) -> None:
+        """The head of the answer."""
+        self.kept = None
+        super().on_head(status, headers)
 
     def on_drained(self) -> None:
         """The runtime has room again."""

@@ -12,8 +12,9 @@ and frames for streams that are gone are read for their side effects only (heade
 Requests are whole when they are opened (`open`), or grow (`open_growing`, `send`, `finish`); what the peer's windows do
 not admit yet waits in `Stream.pending`.
 
-Windows towards us are large and are granted again as soon as data has been delivered, so that they bound what is on
-the way, not what a receiver does with it. DATA is delivered as it arrives, without waiting for the rest of its frame;
+Windows towards us are granted again as soon as data has been delivered, unless the stream is paused: they bound what is
+on the way, and what is held for a client that does not take it. Those of streams begin small for its sake, and grow as
+long as all is taken. DATA is delivered as it arrives, without waiting for the rest of its frame;
 small frames of one stream that arrive together, as the messages of a stream do, are delivered as one piece.
 Every violation of the protocol by the peer raises `ProtocolViolation`, after which the connection must be closed.
 """
@@ -27,7 +28,9 @@ from inferbridge.upstream import frames
 from inferbridge.upstream.frames import ErrorCode, frame_header
 from inferbridge.upstream.header_blocks import BlockDecoder, FieldBlock, ProtocolViolation
 
-STREAM_WINDOW: Final = 2 << 20
+STREAM_WINDOW: Final = 256 << 10
+"""At first, and after a pause: what a client that takes nothing makes us hold of its answer."""
+MAX_STREAM_WINDOW: Final = 2 << 20
 CONNECTION_WINDOW: Final = 64 << 20
 FRAME_SIZE: Final = 1 << 20
 _CONTROL_FRAME_SIZE: Final = 1 << 14
@@ -73,13 +76,14 @@ class Stream:
         "pending",
         "receive_window",
         "send_window",
+        "window",
     )
 
     def __init__(self, stream_id: int, handler: StreamHandler, send_window: int) -> None:
         self.id = stream_id
         self.handler = handler
         self.send_window = send_window
-        self.receive_window = STREAM_WINDOW
+        self.receive_window = self.window = STREAM_WINDOW
         self.pending: deque[memoryview] | None = None
         self.growing = False
         """More of the request is to come."""
@@ -202,6 +206,7 @@ class Http2Codec:
     def pause(self, stream: Stream, paused: bool) -> None:
         """Let the peer send no more than its window holds, or go on."""
         stream.paused = paused
+        stream.window = STREAM_WINDOW
         self._grant(stream)
 
     def close(self, code: int = ErrorCode.NO_ERROR, reason: str = "") -> None:
@@ -347,15 +352,16 @@ class Http2Codec:
             raise ProtocolViolation(ErrorCode.FLOW_CONTROL_ERROR, "more DATA than granted")
 
     def _grant(self, stream: Stream | None) -> None:
-        """Grant again what was used up, once it is half of a window."""
+        """Grant again what was used up, once it is half of a window; that of a stream grows as it is taken."""
         if self._receive_window < CONNECTION_WINDOW // 2:
             self.output.append(frames.window_update(0, CONNECTION_WINDOW - self._receive_window))
             self._receive_window = CONNECTION_WINDOW
         if stream is None or stream.paused:
             return
-        if stream.receive_window < STREAM_WINDOW // 2 and stream.id in self.streams:
-            self.output.append(frames.window_update(stream.id, STREAM_WINDOW - stream.receive_window))
-            stream.receive_window = STREAM_WINDOW
+        if stream.receive_window < stream.window // 2 and stream.id in self.streams:
+            stream.window = min(2 * stream.window, MAX_STREAM_WINDOW)
+            self.output.append(frames.window_update(stream.id, stream.window - stream.receive_window))
+            stream.receive_window = stream.window
 
     def _begin_data(self, data: bytes, position: int, length: int, flags: int, stream_id: int) -> int:
         if self._block is not None or not self.ready:
