@@ -24,7 +24,7 @@ help:
 	@echo 'make soak                ten minutes of mixed load; does all come back to where it was? (SOAK_SECONDS=600)'
 	@echo 'make soak-memory         ten minutes of streams that are shown and captured: is their memory bounded? (SOAK_SECONDS=600)'
 	@echo 'make docs                write docs/faults.md'
-	@echo 'make screenshots         the pictures of README.md; needs a Chromium'
+	@echo 'make screenshots         the pictures of README.md and docs/inspecting.md; needs a Chromium'
 	@echo 'make clean               remove all that was made'
 
 setup:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auth.key_files import HASH, ID, KEY, PLAIN, PLAIN_ENTRY, PLAIN_HASH, SECRET, entry
+from documents import blocks, section
 from inferbridge.auth import key_form
 from inferbridge.auth.identity import Grant
 from inferbridge.auth.key_edit import entry_text
@@ -21,7 +22,6 @@ from inferbridge.auth.key_file import (
     show_expiry,
     writable_by_others,
 )
-from packaging_sources import ROOT
 
 
 def problems(text: str) -> list[str]:
@@ -169,10 +169,10 @@ def test_ends_are_shown_as_they_are_written() -> None:
     assert parse_expiry(show_expiry(1_800_000_000)) == 1_800_000_000
 
 
-def test_the_file_in_the_readme_is_one() -> None:
-    """README's example reads, once its digests are written out."""
-    example = (ROOT / "README.md").read_text().partition("```yaml\nkeys:\n")[2].partition("```")[0]
+def test_the_documented_file_is_one() -> None:
+    """The example in docs/access.md reads, once its digests are written out."""
+    (example,) = blocks(section("access.md", "Keys"), "yaml")
     whole = re.sub(r"sha256:([0-9a-f]{4})…", lambda found: f"sha256:{found[1] * 16}", example)
-    own, plain = read_keys(f"keys:\n{whole}".encode(), "README.md")
+    own, plain = read_keys(whole.encode(), "access.md")
     assert (own.form, own.name, own.grant) == ("ib", "search", Grant(models=("llama-*",)))
     assert (plain.form, plain.key_id) == ("plain", "batch")

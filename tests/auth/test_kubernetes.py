@@ -12,6 +12,7 @@ import trustme
 import yaml
 
 from auth.api_server import ACCESS, CLIENT, FLAN, GROUPS, TOKENS, ApiServer, account, api_server, jwt, respond
+from documents import blocks, section
 from inferbridge.auth.authenticator import CannotAuthenticate, Unauthenticated
 from inferbridge.auth.identity import ClientCertificate, Identity, Presented, Token
 from inferbridge.auth.kubernetes import KubernetesAuthenticator
@@ -487,17 +488,16 @@ async def test_posture(make: Make, api: ApiServer) -> None:
     assert "get inferenceservices.serving.kserve.io 'flan'" in some
 
 
-def readme(*words: str) -> str:
-    """The YAML in README's section about Kubernetes that has all these words."""
-    text = (Path(__file__).parents[2] / "README.md").read_text().partition("\n### Kubernetes and OpenShift AI\n")[2]
-    blocks = [part.partition("```")[0] for part in text.split("```yaml\n")[1:]]
-    return next(block for block in blocks if all(word in block for word in words))
+def documented(*words: str) -> str:
+    """The YAML in the section about Kubernetes of docs/access.md that has all these words."""
+    written = blocks(section("access.md", "Kubernetes and OpenShift AI"), "yaml")
+    return next(block for block in written if all(word in block for word in words))
 
 
 def test_the_documented_configuration(tmp_path: Path) -> None:
-    """The configuration in README loads, and asks what the platform asks."""
+    """The configuration in docs/access.md loads, and asks what the platform asks."""
     (tmp_path / "server.pem").write_text("")
-    text = readme("authenticators:", "kubernetes:").replace("/etc/tls/private/", "")
+    text = documented("authenticators:", "kubernetes:").replace("/etc/tls/private/", "")
     (tmp_path / "inferbridge.yaml").write_text(text)
     settings = load_settings(tmp_path / "inferbridge.yaml", {}, Flags(), {"vllm-nvidia": {"rest", "grpc"}})
     assert settings.auth is not None
@@ -505,8 +505,8 @@ def test_the_documented_configuration(tmp_path: Path) -> None:
 
 
 def test_the_documented_roles() -> None:
-    """The roles in README let the gateway ask, and let its callers do what is asked about."""
-    binding, role, _ = yaml.safe_load_all(readme("ClusterRoleBinding"))
+    """The roles in docs/access.md let the gateway ask, and let its callers do what is asked about."""
+    binding, role, _ = yaml.safe_load_all(documented("ClusterRoleBinding"))
     assert binding["roleRef"]["name"] == "system:auth-delegator"
     (rule,) = role["rules"]
     named = {"group": "apiGroups", "resource": "resources", "name": "resourceNames", "verb": "verbs"}

@@ -1,6 +1,7 @@
-"""Makes the pictures of README.md: `make screenshots`, or `python -m browser` with the PYTHONPATH of the tests.
+"""Makes the pictures of README.md and docs/inspecting.md: `make screenshots`.
 
-Each is a page of mitmweb on live traffic, of at most 150 KB. Needs a Chromium.
+`python -m browser` with the PYTHONPATH of the tests does the same. Each is a page of mitmweb on live traffic, of
+at most 150 KB. Needs a Chromium.
 """
 
 import asyncio

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from config.test_load import load, problems
+from documents import blocks, section
 from inferbridge.auth.settings import Callers
 from inferbridge.capture.settings import CaptureSettings, CloudEventsSink, Fields, FileSink, StdoutSink
 
@@ -53,10 +54,9 @@ capture:
     )
 
 
-def test_the_example_of_the_readme_loads(tmp_path: Path) -> None:
-    """What README shows of capture is a configuration."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    example = readme.partition("\n## Payload capture\n")[2].partition("```yaml\n")[2].partition("```")[0]
+def test_the_documented_example_loads(tmp_path: Path) -> None:
+    """What docs/capture.md shows is a configuration."""
+    (example,) = blocks(section("capture.md", "Payload capture"), "yaml")
     found = load(tmp_path, UPSTREAMS + example).capture
     assert (found.enabled, found.on_demand, len(found.sinks)) == (True, (Callers(subjects=("ann",)),), 2)
 

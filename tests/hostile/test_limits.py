@@ -183,7 +183,7 @@ def test_early_401(tmp_path: Path) -> None:
 
 
 def test_the_limits_that_hold_unless_set() -> None:
-    """The defaults are those that README promises."""
+    """The defaults are those that docs/security.md promises."""
     limits = Limits()
     assert (limits.header_bytes, limits.header_fields, limits.target_bytes) == (64 * KIB, 100, 8 * KIB)
     assert (limits.body_bytes, limits.message_bytes, limits.reply_bytes) == (32 * MIB, 4 * MIB, 256 * MIB)

@@ -8,6 +8,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families as text_families
 
+from documents import DOCS, read
 from inferbridge.bridge.errors import Code
 from inferbridge.gateway.record import CallRecord
 from inferbridge.observe import calls, metrics
@@ -15,7 +16,6 @@ from inferbridge.observe.metrics import AUTH, METRICS, Metrics, markdown_table
 from inferbridge.observe.series import OTHER, Metric
 from inferbridge.observe.versions import Versions, spec_hash, versions
 from inferbridge.upstream.api import Call, Receiver, State, UpstreamRequest
-from packaging_sources import ROOT
 
 SAMPLES = {"histogram": ("_bucket", "_count", "_sum")}
 VERSIONS = Versions("1.2.3", "3.13.1", "12.2.1", "0123456789abcdef")
@@ -211,11 +211,11 @@ def test_proxies_in_one_process_do_not_share_numbers() -> None:
     assert b'operation="generate"' not in Metrics(VERSIONS).text()
 
 
-def test_the_readme_lists_the_metrics() -> None:
-    """README's table is that of the code; when they differ, this prints what README must say."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    block = readme.partition("<!-- metrics -->\n")[2].partition("<!-- /metrics -->\n")[0]
-    assert block == markdown_table(), f"between the marks of README.md must stand:\n{markdown_table()}"
+def test_the_metrics_are_documented() -> None:
+    """The table of docs/observing.md is that of the code; when they differ, this prints what it must say."""
+    page = read(DOCS / "observing.md")
+    block = page.partition("<!-- metrics -->\n")[2].partition("<!-- /metrics -->\n")[0]
+    assert block == markdown_table(), f"between the marks of docs/observing.md must stand:\n{markdown_table()}"
 
 
 def test_every_metric_of_the_module_is_in_the_table() -> None:

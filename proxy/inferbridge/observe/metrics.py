@@ -268,7 +268,7 @@ class _Plain(Collector):
 
 
 def markdown_table() -> str:
-    """The table of all metrics, as README has it."""
+    """The table of all metrics, as docs/observing.md has it."""
     rows = [
         f"| `{one.name}` | {one.kind} | {', '.join(f'`{name}`' for name in one.labels)} | {one.help} |"
         for one in METRICS
