@@ -12,8 +12,10 @@ from inferbridge.gateway.events import Event, ProtocolRefused, RequestCancelled,
 from inferbridge.gateway.http2 import Http2Codec
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.sniff import PREFACE
-from inferbridge.upstream import frames
-from inferbridge.upstream.header_blocks import ProtocolViolation, encode_fields, encode_route
+from inferbridge.http2 import frames
+from inferbridge.http2.frames import ProtocolViolation
+from inferbridge.http2.literals import encode_fields
+from inferbridge.upstream.header_blocks import encode_route
 from inferbridge.upstream.http2_codec import Http2Codec as UpstreamCodec
 
 _BLOCK = encode_route("http", "a:1", "POST", "/pkg.Service/Method") + encode_fields([(b"content-type", b"x")])

@@ -16,16 +16,15 @@ ALLOWED = {
         "typing_extensions",  # in what betterproto2 makes of google.protobuf
     ),
     "inferbridge.bridge": ("inferbridge.bridge", "google.protobuf", "jinja2", "msgspec", "numpy", "orjson", "simdjson"),
+    "inferbridge.http2": ("inferbridge.http2", "inferbridge.bridge.values"),
     "inferbridge.upstream": (
         "inferbridge.upstream",
         "inferbridge.secret",
         "inferbridge.bridge",
         "inferbridge.gateway.limits",
-        "inferbridge.secret",
-        "h2",
+        "inferbridge.http2",
         "hpack",
         "httptools",
-        "hyperframe",
         "msgspec",
     ),
     "inferbridge.config": (

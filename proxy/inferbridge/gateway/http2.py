@@ -36,7 +36,7 @@ from inferbridge.gateway.http1_head import Peer
 from inferbridge.gateway.http2_abuse import Abuse, Kind, Meter, MeteredConnection
 from inferbridge.gateway.http2_head import HeadTooLarge, RawFields, RequestHeads
 from inferbridge.gateway.limits import Limits
-from inferbridge.upstream.frames import DATA, GOAWAY, LAST_STREAM_ID, frame_header
+from inferbridge.http2.frames import DATA, GOAWAY, LAST_STREAM_ID, frame_header
 
 _RESET_WINDOW = 200
 """Calls over which premature resets are counted; when more than half of them are, the client is told to calm down."""
