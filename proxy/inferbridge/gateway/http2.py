@@ -219,6 +219,7 @@ class Http2Codec:
             return
         if not ends:
             raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, "trailers do not end the stream")
+        announced_length(fields)
         if not stream.refused and any(name[:1] == b":" for name, _ in fields):
             self._refuse_rest(stream, "pseudo-header in trailers")
         if stream.id in self._streams:

@@ -151,15 +151,17 @@ class FrameReader:
             raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, "CONTINUATION of nothing, or a push by a client")
         else:
             self._meter.frame(kind)
-            if kind < frames.PUSH_PROMISE or kind == frames.GOAWAY:
-                self._hand_on(flags, _parsed(frame))
+            if kind == frames.SETTINGS and flags & frames.ACK and not stream_id:
+                _expect_length(frame, frames.HEADER_BYTES)
+            elif kind < frames.PUSH_PROMISE or kind == frames.GOAWAY:
+                self._hand_on(_parsed(frame))
             # what is unknown is ignored
 
     def _read_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
         self._meter.frame(frames.PING)
-        _expect_length(payload, 8)
         if stream_id:
             raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, "PING on a stream")
+        _expect_length(payload, 8)
         if not flags & frames.ACK:
             self._handler.on_ping(payload)
 
@@ -200,10 +202,9 @@ class FrameReader:
         if len(self._pieces) > _CONTINUATIONS or sum(map(len, self._pieces)) > self._header_bytes:
             raise Abuse("continuation")
 
-    def _hand_on(self, flags: int, frame: Frame) -> None:
+    def _hand_on(self, frame: Frame) -> None:
         if isinstance(frame, SettingsFrame):
-            if not flags & frames.ACK:
-                self._handler.on_settings(frame.settings)
+            self._handler.on_settings(frame.settings)
         elif isinstance(frame, GoAwayFrame):
             self._handler.on_goaway(frame.error_code)
         elif isinstance(frame, PriorityFrame):
