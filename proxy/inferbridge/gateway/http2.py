@@ -151,6 +151,7 @@ class Http2Codec:
             self._check_not_idle(stream_id)
             if stream_id not in self._resets:
                 raise ProtocolViolation(ErrorCode.STREAM_CLOSED, f"HEADERS for stream {stream_id}, which is over")
+            self._meter.spend("streams")  # one is trailers that were on their way, many cost what new streams do
             self._sender.reset(stream_id, ErrorCode.STREAM_CLOSED)
 
     def _check_not_idle(self, stream_id: int) -> None:
