@@ -1,6 +1,5 @@
 """HTTP/2 from both sides: whatever the peer sends, calls end once and nothing but the declared errors gets out."""
 
-from collections.abc import Callable
 from typing import Any
 
 from fuzz.cutting import cut
@@ -9,11 +8,14 @@ from inferbridge.bridge.values import Buffer, Headers
 from inferbridge.gateway.codec import ServerCodec
 from inferbridge.gateway.connection import ClientConnection
 from inferbridge.gateway.events import Event, ProtocolRefused, RequestCancelled, RequestData, RequestEnd, RequestOpened
-from inferbridge.gateway.http2 import Http2Codec
+from inferbridge.gateway.http2 import ClientLeft, Http2Codec
+from inferbridge.gateway.http2_reader import FrameReader
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.sniff import PREFACE
-from inferbridge.upstream import frames
-from inferbridge.upstream.header_blocks import ProtocolViolation, encode_fields, encode_route
+from inferbridge.http2 import frames
+from inferbridge.http2.frames import ProtocolViolation
+from inferbridge.http2.literals import encode_fields
+from inferbridge.upstream.header_blocks import encode_route
 from inferbridge.upstream.http2_codec import Http2Codec as UpstreamCodec
 
 _BLOCK = encode_route("http", "a:1", "POST", "/pkg.Service/Method") + encode_fields([(b"content-type", b"x")])
@@ -83,23 +85,25 @@ def _answer(codec: ServerCodec, event: Event) -> None:
 
 
 def _watch(codec: Http2Codec) -> None:
-    """Let the bugs of our own handlers out, which end a connection quietly in production."""
-    for kind, handler in list(codec._handlers.items()):
-        codec._handlers[kind] = _loud(handler)
+    """Let our own bugs out, which end only a connection in production."""
+    codec._reader = _LoudReader(codec, codec._meter, 2 * Limits().header_bytes)
 
 
 class Bug(BaseException):
     """Gets past `except Exception`."""
 
 
-def _loud(handler: Callable[[Any, list[Event]], None]) -> Callable[[Any, list[Event]], None]:
-    def handle(event: Any, events: list[Event]) -> None:
+class _LoudReader(FrameReader):
+    """Tells bugs from what the client did wrong."""
+
+    def feed(self, data: bytes) -> None:
+        """Read what came."""
         try:
-            handler(event, events)
+            super().feed(data)
+        except (ProtocolViolation, ClientLeft):
+            raise
         except Exception as error:
             raise Bug from error
-
-    return handle
 
 
 def _check_frames(out: bytes) -> None:

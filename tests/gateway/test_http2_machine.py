@@ -276,8 +276,7 @@ class Http2Machine(RuleBasedStateMachine):
         """Every byte that has come was granted again, or will be: the connection's window has not shrunk."""
         codec = self.connection.codec
         assert isinstance(codec, Http2Codec)
-        window = codec._connection._inbound_flow_control_window_manager
-        assert window.current_window_size + window._bytes_processed == window.max_window_size
+        assert codec._window.balanced
 
     def _serves_another(self) -> None:
         self.ask(True, False, False)

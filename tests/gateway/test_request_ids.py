@@ -25,9 +25,10 @@ from inferbridge.gateway import build
 from inferbridge.gateway.application import RequestHead
 from inferbridge.gateway.connect.calls import ConnectGateway
 from inferbridge.gateway.connect.methods import methods_of
+from inferbridge.gateway.fields import REQUEST_ID
 from inferbridge.gateway.guard import Access, Guard
 from inferbridge.gateway.limits import Limits
-from inferbridge.gateway.recording import REQUEST_ID, Recorder, ids
+from inferbridge.gateway.recording import Recorder, ids
 from inferbridge.gateway.service import GatewayService
 from inferbridge.gateway.targets import Target
 from inferbridge.protos import methods

@@ -16,16 +16,15 @@ ALLOWED = {
         "typing_extensions",  # in what betterproto2 makes of google.protobuf
     ),
     "inferbridge.bridge": ("inferbridge.bridge", "google.protobuf", "jinja2", "msgspec", "numpy", "orjson", "simdjson"),
+    "inferbridge.http2": ("inferbridge.http2", "inferbridge.bridge.values"),
     "inferbridge.upstream": (
         "inferbridge.upstream",
         "inferbridge.secret",
         "inferbridge.bridge",
         "inferbridge.gateway.limits",
-        "inferbridge.secret",
-        "h2",
+        "inferbridge.http2",
         "hpack",
         "httptools",
-        "hyperframe",
         "msgspec",
     ),
     "inferbridge.config": (
@@ -46,8 +45,8 @@ ALLOWED = {
 """What a package may import beside the standard library."""
 
 FORBIDDEN = {
-    "inferbridge_codegen": ("mitmproxy", "h2", "httptools", "inferbridge.gateway", "inferbridge.upstream",
-                            "inferbridge.config", "inferbridge.demo", "inferbridge.addon"),
+    "inferbridge_codegen": ("mitmproxy", "hpack", "hyperframe", "httptools", "inferbridge.gateway",
+                            "inferbridge.upstream", "inferbridge.config", "inferbridge.demo", "inferbridge.addon"),
     "inferbridge.gateway": ("inferbridge_codegen", "inferbridge.demo", "inferbridge.cli", "inferbridge.observe",
                             "inferbridge.flows", "inferbridge.inspect"),
     "inferbridge.observe": ("inferbridge_codegen", "inferbridge.config", "inferbridge.addon", "mitmproxy"),
@@ -61,7 +60,7 @@ FORBIDDEN = {
     "inferbridge.recorded": ("inferbridge.gateway", "inferbridge.config", "inferbridge.addon", "inferbridge.cli",
                              "inferbridge.calling", "inferbridge.demo"),
     "inferbridge.demo": ("inferbridge_codegen", "grpc", "grpc_tools", "inferbridge.cli"),
-    "inferbridge": ("grpc", "grpc_tools"),
+    "inferbridge": ("grpc", "grpc_tools", "h2"),
 }  # fmt: skip
 """What a package must not import, whatever else it may."""
 
@@ -102,7 +101,8 @@ def test_the_extra_stays_behind_the_proxy() -> None:
         "inferbridge.observe",
         "inferbridge.recorded.exchanges",
     )
-    extra = [one for one in IMPORTS if within(one.imported, "mitmproxy", "h2", "httptools", "prometheus_client")]
+    installed = ("mitmproxy", "hpack", "hyperframe", "httptools", "prometheus_client")
+    extra = [one for one in IMPORTS if within(one.imported, *installed)]
     found = [one for one in extra if not within(one.importer, *needing)]
     assert extra
     assert not found, wrong(found)

@@ -48,7 +48,7 @@ _SMALL = (
     "a small call is bytecode from end to end: head, key and rates, route, JSON, protobuf, HTTP/2 frames and the "
     "record of the call each take a share."
 )
-_HTTP2 = "what strangers send over HTTP/2 is read and answered by h2, the well-kept parser, which is Python throughout."
+_HTTP2 = "as the row of a small call; HTTP/2 on both sides is Python throughout, and so is what lies between."
 ROWS = (
     Row("V2 JSON to gRPC, 16 FP32", "rest-proxy 96, grpc-gateway 158", 130, 95, _SMALL, 145),
     Row(
@@ -82,8 +82,7 @@ ROWS = (
 REACH_COPIES, AIM_COPIES = 3, 2
 BULK_REASON = (
     "40 MB: of REST to gRPC close to half is the kernel's, which a copy of NumPy's has none of; the proxy joins the "
-    "pieces of a body once, and cuts it into frames. From a gRPC client five sixths are the proxy's own: h2 reads each "
-    "frame of 16 KiB in Python."
+    "pieces of a body once, and cuts it into frames. A gRPC client sends frames of 16 KiB, each read in Python."
 )
 MEMORY_REASON = (
     "Idle memory: imports, of which mitmproxy's are 50 MB, ours 25, numpy 18, Python itself 10 and cryptography 10 "

@@ -8,7 +8,8 @@ from h2.events import DataReceived, Event, RequestReceived
 from h2.settings import SettingCodes, Settings
 
 from inferbridge.bridge.values import Chunks, Headers
-from inferbridge.upstream.header_blocks import encode_fields, encode_route
+from inferbridge.http2.literals import encode_fields
+from inferbridge.upstream.header_blocks import encode_route
 from inferbridge.upstream.http2_codec import Http2Codec, Stream
 
 BLOCK = encode_route("http", "peer:1", "POST", "/pkg.Service/Method") + encode_fields(

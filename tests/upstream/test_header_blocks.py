@@ -4,7 +4,8 @@ from hpack import Decoder, Encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inferbridge.upstream.header_blocks import BlockDecoder, encode_fields
+from inferbridge.http2.literals import encode_fields
+from inferbridge.upstream.header_blocks import BlockDecoder
 
 _names = st.sampled_from(["content-type", "grpc-status", "x-a", "server", "date", "x-some-longer-name"])
 _values = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=300)

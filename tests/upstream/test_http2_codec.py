@@ -10,9 +10,9 @@ from h2.settings import SettingCodes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inferbridge.upstream import frames
-from inferbridge.upstream.frames import ErrorCode, frame_header
-from inferbridge.upstream.header_blocks import ProtocolViolation, encode_fields
+from inferbridge.http2 import frames
+from inferbridge.http2.frames import ErrorCode, ProtocolViolation, frame_header
+from inferbridge.http2.literals import encode_fields
 from inferbridge.upstream.http2_codec import CONNECTION_WINDOW, MAX_STREAM_WINDOW, STREAM_WINDOW, Http2Codec
 from upstream.h2_peer import BLOCK, HEAD, TRAILERS, Link, StreamRecorder
 

@@ -13,10 +13,11 @@ from h2.errors import ErrorCodes
 
 from inferbridge.bridge.errors import Code
 from inferbridge.gateway.limits import Limits
-from inferbridge.upstream import frames, http2
+from inferbridge.http2 import frames
+from inferbridge.http2.frames import frame_header
+from inferbridge.upstream import http2
 from inferbridge.upstream.address import parse_address
 from inferbridge.upstream.api import Call, DuplexPool, GrowingCall, Pool, UpstreamRequest
-from inferbridge.upstream.frames import frame_header
 from inferbridge.upstream.http2 import Http2Pool
 from upstream.conftest import OpenPool
 from upstream.grpc_server import BIG, framed, grpc_request, grpc_server

@@ -12,6 +12,8 @@ from inferbridge.bridge.errors import BridgeError, Code, invalid
 from inferbridge.bridge.values import HOP_BY_HOP, Headers
 from inferbridge.gateway.limits import Limits
 
+REQUEST_ID = "x-request-id"
+"""The id of a call, the last field of an answer that has one."""
 CONSUMED = HOP_BY_HOP | {"host", "expect"}
 """Fields the codecs act on; the application does not see them."""
 

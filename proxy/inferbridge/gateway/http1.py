@@ -28,7 +28,6 @@ _BODILESS = frozenset({204, 304})
 _HEADS: dict[tuple[int, Headers], bytes] = {}
 """Encoded heads by status and fields: most answers have the same few."""
 _HEADS_KEPT = 256
-_OF_THE_CALL = "x-request-id"
 _HEAD_BYTES = 1024
 
 
@@ -349,7 +348,7 @@ def _known_head(status: int, headers: Headers) -> bytes | None:
 
     The id of a call is written apart: no other answer has the same.
     """
-    if headers and headers[-1][0] == _OF_THE_CALL:
+    if headers and headers[-1][0] == fields.REQUEST_ID:
         known = _known_head(status, headers[:-1])
         return known and known + _lines(fields.outgoing(headers[-1:]))
     key = (status, headers)

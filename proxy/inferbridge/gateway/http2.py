@@ -1,94 +1,65 @@
-"""HTTP/2 seen from the server: many calls at once over one connection, on the h2 library.
+"""HTTP/2 seen from the server: many calls at once over one connection.
 
-A call lives in `_streams` from its HEADERS until both sides have ended it or one has reset it. Its two halves are
-independent: `receiving` falls with END_STREAM from the client, `ending` rises with `end` from the application.
-Nothing is written before the output is taken, so an answer that is complete by then ends with its last frame. What
-the client's windows do not admit yet waits in `queue` and leaves, in order, as WINDOW_UPDATE and SETTINGS open them.
+`FrameReader` reads the frames and `Sender` writes them; between them lie the states of the streams (RFC 9113 §5.1).
+A stream of the table below is in `_streams` while it is open; of those that are over, only the ones that were reset
+lately are remembered, because the client may not know of it yet.
+
+    frame          │ idle          │ open           │ request ended  │ over, by reset │ over, otherwise
+    ───────────────┼───────────────┼────────────────┼────────────────┼────────────────┼─────────────────
+    HEADERS        │ open¹         │ trailers²      │ reset³         │ RST_STREAM³    │ GOAWAY³
+    DATA           │ GOAWAY        │ body           │ reset³         │ RST_STREAM³    │ RST_STREAM³
+    END_STREAM     │ ·             │ request ended  │ ·              │ ·              │ ·
+    RST_STREAM     │ GOAWAY        │ over           │ over           │ ·              │ ·
+    WINDOW_UPDATE  │ GOAWAY        │ answer goes on │ answer goes on │ ·              │ ·
+    answer's end   │               │ over⁴          │ over           │                │
+
+    1 whose id is odd and higher than any before, otherwise GOAWAY; over, with REFUSED_STREAM, if there are too many
+    2 which must have END_STREAM, otherwise GOAWAY
+    3 with STREAM_CLOSED; DATA counts toward the window of the connection all the same
+    4 with RST_STREAM (NO_ERROR), which spares the client sending the rest
 
 Errors come in three sizes: a malformed or oversized request is answered on its stream; a call beyond the limit is
 refused with RST_STREAM, and nobody hears of it; a broken connection cancels its calls and ends in GOAWAY. So does one
-whose client sends more than a client in good faith (`http2_abuse`).
+whose client sends more than a client in good faith (`http2_abuse`). Of the read that breaks a connection nothing has
+any effect but that.
 
 A server that stops says so in two steps (RFC 9113 §6.8): GOAWAY with the highest stream there can be, upon which the
-client opens no more calls, then, when those that were on their way have come, GOAWAY with the last one served. h2 would
-take either for the end of everything, so both are written past it.
+client opens no more calls, then, when those that were on their way have come, GOAWAY with the last one served.
 """
 
-from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Any
-
-import h2.config
-import h2.connection
-import h2.errors
-import h2.events
-import h2.exceptions
-import h2.settings
-import h2.stream
+import logging
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from inferbridge.bridge.errors import BridgeError, invalid
-from inferbridge.bridge.values import Buffer, Chunks, Headers, header
-from inferbridge.gateway import fields
-from inferbridge.gateway.application import RequestHead
+from inferbridge.bridge.values import Buffer, Chunks, Headers
 from inferbridge.gateway.events import Event, ProtocolRefused, RequestCancelled, RequestData, RequestEnd, RequestOpened
 from inferbridge.gateway.http1_head import Peer
-from inferbridge.gateway.http2_abuse import Abuse, Kind, Meter, MeteredConnection
-from inferbridge.gateway.http2_head import HeadTooLarge, RawFields, RequestHeads
+from inferbridge.gateway.http2_abuse import Abuse, Kind, Meter
+from inferbridge.gateway.http2_blocks import CONTINUE, BlockDecoder, RawFields, head_block
+from inferbridge.gateway.http2_head import HeadTooLarge, RequestHeads, announced_length
+from inferbridge.gateway.http2_reader import FrameReader
+from inferbridge.gateway.http2_sending import Sender, Stream
+from inferbridge.gateway.http2_window import ReceiveWindow
 from inferbridge.gateway.limits import Limits
-from inferbridge.upstream.frames import DATA, GOAWAY, LAST_STREAM_ID, frame_header
+from inferbridge.http2 import frames
+from inferbridge.http2.frames import ErrorCode, ProtocolViolation
 
-_DEFAULT_WINDOW = 65535
-_HIGH_WATER = 64 << 10
+_log = logging.getLogger(__name__)
+
+_RESETS_KEPT: Final = 1000
+"""Streams that were reset lately."""
+_HIGH_WATER: Final = 64 << 10
 """Bytes of an answer that wait for the client's window when its source is told to wait, too."""
-_LOW_WATER = 32 << 10
-_SETTINGS = h2.settings.SettingCodes
-_ERRORS = h2.errors.ErrorCodes
+_LOW_WATER: Final = 32 << 10
 
 
-class _Stream:
-    """One call."""
-
-    __slots__ = (
-        "bodiless",
-        "ending",
-        "expects",
-        "full",
-        "head",
-        "missing",
-        "queue",
-        "queued",
-        "ready_head",
-        "receiving",
-        "refused",
-        "status",
-        "trailers",
-    )
-
-    def __init__(self, raw: RawFields, head: RequestHead | None, *, refused: bool = False) -> None:
-        self.head = head
-        self.missing: int | None = None
-        """Bytes of body still to come, where content-length says."""
-        self.bodiless = (b":method", b"HEAD") in raw
-        """The answer has no body, whatever the application sends."""
-        self.expects = (b"expect", b"100-continue") in raw
-        self.refused = refused
-        """The rest of the request is of no interest."""
-        self.receiving = True
-        self.status = 0
-        """0 until the application sends a head."""
-        self.ready_head: list[tuple[bytes, bytes]] | None = None
-        """Not yet written."""
-        self.queue: deque[Buffer] = deque()
-        self.queued = 0
-        self.full = False
-        """More is queued than need be."""
-        self.ending = False
-        self.trailers: list[tuple[bytes, bytes]] = []
+class ClientLeft(Exception):
+    """GOAWAY with an error: the client reads no answers."""
 
 
 class Http2Codec:
-    """`ServerCodec` for HTTP/2."""
+    """`ServerCodec` for HTTP/2, and `FrameHandler` of its own reader."""
 
     unread = b""
 
@@ -97,31 +68,31 @@ class Http2Codec:
     ) -> None:
         """`on_abuse` is told why a client was sent away."""
         self._limits = limits
-        self._heads = RequestHeads(limits, peer or Peer())
+        self._peer = peer or Peer()
+        self._heads = RequestHeads(limits, self._peer)
         self._on_abuse = on_abuse
         self._meter = Meter(limits.streams)
-        self._streams: dict[int, _Stream] = {}
+        self._reader = FrameReader(self, self._meter, 2 * limits.header_bytes)
+        # Twice the limit, in the RFC's count of 32 bytes more a field: what is only a little too large is answered.
+        self._blocks = BlockDecoder(2 * limits.header_bytes + 32 * limits.header_fields)
+        self._window = ReceiveWindow(max(limits.connection_window, frames.DEFAULT_WINDOW))
+        self._sender = Sender(self._meter)
+        self._sender.output.append(_greeting(limits))
+        self._streams: dict[int, Stream] = {}
+        self._highest = 0
+        """The last stream that the client has opened."""
+        self._resets: dict[int, None] = {}
+        """Streams that were reset lately, by either side."""
+        self._events: list[Event] = []
+        """Of the current read."""
+        self._touched: dict[int, None] = {}
+        """Streams that may have something to send, in order."""
+        self._pressed: list[tuple[int, bool]] = []
         self._closing = False
         self._client_leaves = False
         self._drains = False
         self._leaves = False
         """No call is accepted any more."""
-        self._touched: dict[int, None] = {}
-        """Streams that may have something to send, in order."""
-        self._connection = _connection(limits, self._meter)
-        self._pressed: list[tuple[int, bool]] = []
-        self._output: list[Buffer] = []
-        """What goes out before that which waits in `_connection`."""
-        self._handlers: dict[type[h2.events.Event], Callable[[Any, list[Event]], None]] = {
-            h2.events.RequestReceived: self._on_request,
-            h2.events.DataReceived: self._on_data,
-            h2.events.TrailersReceived: self._on_trailers,
-            h2.events.StreamEnded: self._on_end,
-            h2.events.StreamReset: self._on_reset,
-            h2.events.WindowUpdated: self._on_window,
-            h2.events.RemoteSettingsChanged: self._on_settings,
-            h2.events.ConnectionTerminated: self._on_goaway,
-        }
 
     @property
     def closing(self) -> bool:
@@ -133,141 +104,216 @@ class Http2Codec:
         events: list[Event] = []
         if not data or self._closing:
             return events
+        self._events = events
         self._meter.turn()
+        before = self._highest
         try:
-            for event in self._connection.receive_data(data):
-                handler = self._handlers.get(type(event))
-                if handler is not None and not self._closing:
-                    handler(event, events)
-        except h2.exceptions.ProtocolError as error:
-            self._break(events)  # h2 has put its GOAWAY into the output
-            self._blame(error)
-        except Exception:  # a parser's bug must not cost more than this connection
-            with suppress(h2.exceptions.H2Error):
-                self._connection.close_connection(_ERRORS.PROTOCOL_ERROR)
-            self._break(events)
+            self._reader.feed(data)
+        except ClientLeft:
+            self._break()
+        except ProtocolViolation as violation:
+            self._break_off(violation.code, before)
+            if isinstance(violation, Abuse):
+                self._on_abuse(violation.kind)
+        except Exception:  # a bug must not cost more than this connection
+            _log.exception("HTTP/2 connection from %s closed after an internal error", self._peer.address)
+            self._break_off(ErrorCode.INTERNAL_ERROR, before)
+        self._events = []
         return events
 
-    def _blame(self, error: h2.exceptions.ProtocolError) -> None:
-        if isinstance(error, Abuse):
-            self._on_abuse(error.kind)
-        elif isinstance(error, h2.exceptions.DenialOfServiceError):
-            self._on_abuse("header_list")
+    def _break_off(self, code: ErrorCode, before: int) -> None:
+        """Undo what this read began, cancel all that was there before it, and say goodbye."""
+        self._streams = {key: stream for key, stream in self._streams.items() if key <= before}
+        self._events[:] = [
+            event for event in self._events if isinstance(event, RequestCancelled) and event.stream <= before
+        ]
+        self._sender.output.append(frames.goaway(code, last_stream=self._highest))
+        self._break()
 
-    def _calm(self, kind: Kind, events: list[Event]) -> None:
-        """Send a client away that asks for more than it wants to have."""
-        self._connection.close_connection(_ERRORS.ENHANCE_YOUR_CALM)
-        self._break(events)
-        self._on_abuse(kind)
-
-    def _break(self, events: list[Event]) -> None:
+    def _break(self) -> None:
         self._closing = True
-        events.extend(RequestCancelled(stream_id) for stream_id in self._streams)
+        self._events.extend(RequestCancelled(stream_id) for stream_id in self._streams)
         self._streams.clear()
         self._touched.clear()
 
-    def _on_request(self, event: h2.events.RequestReceived, events: list[Event]) -> None:
-        stream_id = event.stream_id
+    def on_block(self, stream_id: int, block: bytes, ends: bool) -> None:
+        fields = self._blocks.decode(block)  # always, for it may change what the next ones mean
+        if stream_id > self._highest and stream_id & 1:
+            self._highest = stream_id
+            self._open(stream_id, fields, ends)
+        elif (stream := self._streams.get(stream_id)) is not None:
+            self._receive_trailers(stream, fields, ends)
+        else:
+            self._check_not_idle(stream_id)
+            if stream_id not in self._resets:
+                raise ProtocolViolation(ErrorCode.STREAM_CLOSED, f"HEADERS for stream {stream_id}, which is over")
+            self._meter.spend("streams")  # one is trailers that were on their way, many cost what new streams do
+            self._sender.reset(stream_id, ErrorCode.STREAM_CLOSED)
+
+    def _check_not_idle(self, stream_id: int) -> None:
+        if stream_id > self._highest or not stream_id & 1:
+            raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, f"frame for stream {stream_id}, which is idle")
+
+    def _open(self, stream_id: int, fields: RawFields, ends: bool) -> None:
         if self._leaves or len(self._streams) >= self._limits.streams:
-            self._refuse_stream(stream_id, events)
+            # a client may open some before it knows the limit, and not go on with it
+            self._meter.spend("streams")
+            self._reset(stream_id, ErrorCode.REFUSED_STREAM)
             return
+        stream = Stream(stream_id, self._limits.stream_window, self._sender.initial_window)
         try:
-            head = self._heads.read(event.headers)
+            request = self._heads.read(fields)
         except BridgeError as error:
-            known = error.head if isinstance(error, HeadTooLarge) else None
-            self._streams[stream_id] = _Stream(event.headers, known, refused=True)
-            events.append(ProtocolRefused(stream_id, error, known))
+            stream.head = error.head if isinstance(error, HeadTooLarge) else None
+            stream.refused, stream.missing = True, announced_length(fields)
+            stream.bodiless = (b":method", b"HEAD") in fields
+            self._events.append(ProtocolRefused(stream_id, error, stream.head))
+        else:
+            stream.head, stream.missing, stream.expects = request.head, request.length, request.expects_continue
+            stream.bodiless = request.head.method == "HEAD"
+            self._events.append(RequestOpened(stream_id, request.head))
+        self._streams[stream_id] = stream
+        if ends:
+            self._receive_end(stream)
+
+    def on_data(self, stream_id: int, data: Buffer, credit: int, ends: bool) -> None:
+        self._window.take(credit)
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            self._check_not_idle(stream_id)
+            self._acknowledge(None, credit)
+            self._sender.reset(stream_id, ErrorCode.STREAM_CLOSED)
             return
-        stream = self._streams[stream_id] = _Stream(event.headers, head)
-        length = header(head.headers, "content-length")
-        stream.missing = None if length is None else int(length)  # h2 has refused what is no number, or differs
-        events.append(RequestOpened(stream_id, head))
+        if not stream.receiving:
+            self._acknowledge(None, credit)
+            self._spoil(stream_id, ErrorCode.STREAM_CLOSED)
+            return
+        stream.request_window.take(credit)
+        if stream.missing is not None:
+            stream.missing -= len(data)
+            if stream.missing < 0 or (ends and stream.missing):
+                raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, "the body is not as long as its content-length")
+        if len(data) and not stream.refused:
+            self._events.append(RequestData(stream_id, data, credit))
+        elif credit:
+            self._acknowledge(stream, credit)
+        if ends:
+            self._receive_end(stream)
 
-    def _refuse_stream(self, stream_id: int, events: list[Event]) -> None:
-        """One call too many; a client may open some before it knows the limit, and not go on with it."""
-        if self._spend("streams", events):
-            with suppress(h2.exceptions.ProtocolError):  # the client has reset it in the same breath
-                self._connection.reset_stream(stream_id, _ERRORS.REFUSED_STREAM)
+    def _receive_end(self, stream: Stream) -> None:
+        stream.receiving = False
+        if stream.refused:
+            return
+        if stream.missing:  # DATA was looked at, not HEADERS or trailers that end the stream
+            self._refuse_rest(stream, "the body is not as long as its content-length")
+        else:
+            self._events.append(RequestEnd(stream.id))
 
-    def _spend(self, kind: Kind, events: list[Event]) -> bool:
-        """Whether the client may still cause one of these; if not, it is sent away."""
-        try:
-            self._meter.spend(kind)
-        except Abuse:
-            self._calm(kind, events)
-            return False
-        return True
-
-    def _on_data(self, event: h2.events.DataReceived, events: list[Event]) -> None:
-        stream = self._streams.get(event.stream_id)
-        if stream is not None and not stream.refused and event.data:
-            if stream.missing is not None:
-                stream.missing -= len(event.data)
-            events.append(RequestData(event.stream_id, event.data, event.flow_controlled_length))
-        elif event.flow_controlled_length:
-            self._connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-
-    def _on_end(self, event: h2.events.StreamEnded, events: list[Event]) -> None:
-        stream = self._streams.get(event.stream_id)
-        if stream is not None:
-            stream.receiving = False
-            if stream.refused:
-                return
-            if stream.missing:  # h2 looks only at DATA frames, not where HEADERS or trailers end the stream
-                self._refuse_rest(event.stream_id, stream, "the body is not as long as its content-length", events)
-            else:
-                events.append(RequestEnd(event.stream_id))
-
-    def _on_trailers(self, event: h2.events.TrailersReceived, events: list[Event]) -> None:
+    def _receive_trailers(self, stream: Stream, fields: RawFields, ends: bool) -> None:
         """Nobody reads them; but what looks like a second head makes the request malformed (RFC 9113 §8.1)."""
-        stream = self._streams.get(event.stream_id)
-        if stream is not None and not stream.refused and any(name[:1] == b":" for name, _ in event.headers):
-            self._refuse_rest(event.stream_id, stream, "pseudo-header in trailers", events)
+        if not stream.receiving:
+            self._spoil(stream.id, ErrorCode.STREAM_CLOSED)
+            return
+        if not ends:
+            raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, "trailers do not end the stream")
+        announced_length(fields)
+        if not stream.refused and any(name[:1] == b":" for name, _ in fields):
+            self._refuse_rest(stream, "pseudo-header in trailers")
+        if stream.id in self._streams:
+            self._receive_end(stream)
 
-    def _refuse_rest(self, stream_id: int, stream: _Stream, why: str, events: list[Event]) -> None:
+    def _refuse_rest(self, stream: Stream, why: str) -> None:
         """What came after an acceptable head spoils the request."""
         if stream.status:  # answered already, at least in part
-            self.reset(stream_id)
-            events.append(RequestCancelled(stream_id))
+            self.reset(stream.id)
+            self._events.append(RequestCancelled(stream.id))
         else:
             stream.refused = True
-            events.append(ProtocolRefused(stream_id, invalid(why), stream.head))
+            self._events.append(ProtocolRefused(stream.id, invalid(why), stream.head))
 
-    def _on_reset(self, event: h2.events.StreamReset, events: list[Event]) -> None:
-        if self._streams.pop(event.stream_id, None) is not None:
-            events.append(RequestCancelled(event.stream_id))
-        if not event.remote_reset:  # one that h2 was made to send; the client's own are counted as they are read
-            self._spend("reset", events)
+    def on_reset(self, stream_id: int) -> None:
+        self._check_not_idle(stream_id)
+        if stream_id in self._streams:
+            self._cancel(stream_id)
 
-    def _on_goaway(self, event: h2.events.ConnectionTerminated, events: list[Event]) -> None:
-        """The client opens no further calls; those in flight go on if it left in peace."""
-        if event.error_code != _ERRORS.NO_ERROR:
-            self._break(events)
+    def _spoil(self, stream_id: int, code: ErrorCode) -> None:
+        """The client made an error that costs it the stream; made on purpose, it is as good as a reset."""
+        self._meter.spend("reset")
+        self._sender.reset(stream_id, code)
+        self._cancel(stream_id)
+
+    def _cancel(self, stream_id: int) -> None:
+        del self._streams[stream_id]
+        self._remember_reset(stream_id)
+        self._events.append(RequestCancelled(stream_id))
+
+    def _reset(self, stream_id: int, code: ErrorCode) -> None:
+        self._sender.reset(stream_id, code)
+        self._remember_reset(stream_id)
+
+    def _remember_reset(self, stream_id: int) -> None:
+        self._resets[stream_id] = None
+        if len(self._resets) > _RESETS_KEPT:
+            del self._resets[next(iter(self._resets))]
+
+    def on_window(self, stream_id: int, increment: int) -> None:
+        if not stream_id:
+            self._sender.open_window(increment)
+            self._touch_waiting()
             return
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            self._check_not_idle(stream_id)
+            return
+        stream.send_window += increment
+        if stream.send_window > frames.MAX_WINDOW:
+            self._spoil(stream_id, ErrorCode.FLOW_CONTROL_ERROR)
+        elif stream.queue:
+            self._touched[stream_id] = None
+
+    def _touch_waiting(self) -> None:
+        self._touched.update({stream.id: None for stream in self._streams.values() if stream.queue})
+
+    def on_settings(self, settings: Mapping[int, int]) -> None:
+        for key, value in settings.items():
+            self._sender.apply(key, value, self._streams)
+        self._sender.output.append(frames.SETTINGS_ACK)
+        self._touch_waiting()
+
+    def on_ping(self, payload: bytes) -> None:
+        self._sender.output.append(frames.ping_ack(payload))
+
+    def on_goaway(self, code: int) -> None:
+        """The client opens no further calls; those in flight go on if it left in peace (RFC 9113 §6.8)."""
+        if code:
+            raise ClientLeft
         self._client_leaves = True
-        # h2 takes a GOAWAY for the end of everything; RFC 9113 §6.8 lets open streams finish.
-        self._connection.state_machine.state = h2.connection.ConnectionState.SERVER_OPEN
 
     @property
     def awaits_head(self) -> int | None:
-        connection = self._connection
-        return connection.frames if connection.blocks.partial or not connection.frames else None
+        reader = self._reader
+        return reader.frames if reader.partial or not reader.frames else None
 
     def give_up(self, error: BridgeError) -> list[Event]:
         events: list[Event] = []
-        self._connection.close_connection(_ERRORS.ENHANCE_YOUR_CALM)
-        self._break(events)
+        self._events = events
+        self._break_off(ErrorCode.ENHANCE_YOUR_CALM, self._highest)
         return events
 
     def proceed(self, stream: int) -> None:
         state = self._streams.get(stream)
         if state is not None and state.expects and state.receiving and not state.status:
             state.expects = False
-            self._connection.send_headers(stream, [(b":status", b"100")])
+            self._sender.interim(stream, CONTINUE)
 
     def acknowledge(self, stream: int, credit: int) -> None:
         if credit and not self._closing:
-            self._connection.acknowledge_received_data(credit, stream)
+            self._acknowledge(self._streams.get(stream), credit)
+
+    def _acknowledge(self, stream: Stream | None, credit: int) -> None:
+        self._sender.grant(0, self._window.give(credit))
+        if stream is not None and stream.receiving:
+            self._sender.grant(stream.id, stream.request_window.give(credit))
 
     # Answer side
 
@@ -279,11 +325,9 @@ class Http2Codec:
             raise ValueError("the answer has a head already")
         if not 200 <= status <= 999:
             raise ValueError(f"{status} is not a final status")
-        ready = fields.outgoing(headers)
-        fields.declared_length(ready)
+        state.head_block = head_block(status, headers)
         state.status = status
         state.bodiless = state.bodiless or status in (204, 304)
-        state.ready_head = [(b":status", b"%d" % status), *_encoded(ready)]
         self._touched[stream] = None
 
     def send_data(self, stream: int, data: Buffer) -> None:
@@ -305,7 +349,7 @@ class Http2Codec:
             return
         if not state.status:
             raise ValueError("end before head")
-        state.trailers = _encoded(fields.outgoing(trailers))
+        state.trailers = head_block(0, trailers)
         state.ending = True
         self._touched[stream] = None
 
@@ -317,7 +361,7 @@ class Http2Codec:
 
     def reset(self, stream: int) -> None:
         if self._streams.pop(stream, None) is not None:
-            self._connection.reset_stream(stream, _ERRORS.INTERNAL_ERROR)
+            self._reset(stream, ErrorCode.INTERNAL_ERROR)
 
     @property
     def waiting(self) -> int:
@@ -326,151 +370,61 @@ class Http2Codec:
     def drain(self) -> None:
         if not self._drains and not self._closing:
             self._drains = True
-            self._go_away(LAST_STREAM_ID)
+            self._go_away(frames.LAST_STREAM_ID)
 
     def leave(self) -> None:
         if not self._leaves and not self._closing:
             self._drains = self._leaves = True
-            self._go_away(self._connection.highest_inbound_stream_id)
+            self._go_away(self._highest)
 
     def _go_away(self, last_stream: int) -> None:
-        payload = last_stream.to_bytes(4) + _ERRORS.NO_ERROR.to_bytes(4)
-        self._output += (self._connection.data_to_send(), frame_header(len(payload), GOAWAY, 0, 0), payload)
+        self._sender.output.append(frames.goaway(ErrorCode.NO_ERROR, last_stream=last_stream))
 
     def queued(self, stream: int) -> int:
         state = self._streams.get(stream)
         return state.queued if state is not None else 0
 
-    def _on_window(self, event: h2.events.WindowUpdated, events: list[Event]) -> None:
-        self._touched.update(dict.fromkeys([event.stream_id] if event.stream_id else self._streams))
-
-    def _on_settings(self, event: h2.events.RemoteSettingsChanged, events: list[Event]) -> None:
-        self._touched.update(dict.fromkeys(self._streams))
-
-    def _flush(self, stream_id: int, state: _Stream) -> None:
-        """Send what the windows admit, and the end once nothing waits."""
-        if state.ready_head is not None:
-            ends_here = state.ending and not state.queue and not state.trailers
-            self._connection.send_headers(stream_id, state.ready_head, end_stream=ends_here)
-            state.ready_head = None
-            if ends_here:
-                self._finished(stream_id, state)
-                return
-        ended = self._send_queue(stream_id, state)
-        if state.ending and not state.queue:
-            if state.trailers:
-                self._connection.send_headers(stream_id, state.trailers, end_stream=True)
-            elif not ended:
-                self._connection.end_stream(stream_id)
-            self._finished(stream_id, state)
-        elif state.full or state.queued > _HIGH_WATER:
-            self._press(stream_id, state)
-
-    def _press(self, stream_id: int, state: _Stream) -> None:
-        full = state.queued > (_LOW_WATER if state.full else _HIGH_WATER)
-        if full != state.full:
-            state.full = full
-            self._pressed.append((stream_id, full))
-
     def take_pressed(self) -> list[tuple[int, bool]]:
         pressed, self._pressed = self._pressed, []
         return pressed
 
-    def _send_queue(self, stream_id: int, state: _Stream) -> bool:
-        """Send as much of the queue as the windows admit; True if the last frame ended the stream."""
-        connection = self._connection
-        stream = connection.streams[stream_id]
-        while state.queue:
-            windows = (connection.outbound_flow_control_window, stream.outbound_flow_control_window)
-            room = min(*windows, connection.max_outbound_frame_size)
-            if room <= 0:
-                break
-            data = _taken(state.queue, room)
-            state.queued -= len(data)
-            if state.ending and not state.queue and not state.trailers:
-                connection.send_data(stream_id, memoryview(data), end_stream=True)
-                return True
-            self._write_data(stream, data)
-        return False
-
-    def _write_data(self, stream: h2.stream.H2Stream, data: Buffer) -> None:
-        """Send DATA that does not end its stream.
-
-        In h2 no state but the windows changes by it, and its way there costs as much as the translation of a message.
-        """
-        size = len(data)
-        self._connection.outbound_flow_control_window -= size
-        stream.outbound_flow_control_window -= size
-        self._meter.sent += 1
-        self._output += (self._connection.data_to_send(), frame_header(size, DATA, 0, stream.stream_id), data)
-
-    def _finished(self, stream_id: int, state: _Stream) -> None:
-        del self._streams[stream_id]
-        if state.receiving:  # the rest of the request would be thrown away: spare the client sending it
-            self._connection.reset_stream(stream_id, _ERRORS.NO_ERROR)
-
     def release(self) -> None:
         self._closing = True
-        self._handlers.clear()
-        self._connection.release()
+        self._reader.release()
 
     # Output
 
     def take_output(self) -> bytes:
         touched, self._touched = self._touched, {}
         for stream_id in touched:
-            state = self._streams.get(stream_id)
-            if state is not None and state.status:
-                self._flush(stream_id, state)
-        if not self._output:
-            return self._connection.data_to_send()
-        output = b"".join((*self._output, self._connection.data_to_send()))
-        self._output.clear()
-        return output
+            stream = self._streams.get(stream_id)
+            if stream is not None and stream.status:
+                self._flush(stream)
+        return self._sender.take_output()
+
+    def _flush(self, stream: Stream) -> None:
+        if self._sender.flush(stream):
+            del self._streams[stream.id]
+            if stream.receiving:  # the rest of the request would be thrown away: spare the client sending it
+                self._reset(stream.id, ErrorCode.NO_ERROR)
+        elif stream.full or stream.queued > _HIGH_WATER:
+            self._press(stream)
+
+    def _press(self, stream: Stream) -> None:
+        full = stream.queued > (_LOW_WATER if stream.full else _HIGH_WATER)
+        if full != stream.full:
+            stream.full = full
+            self._pressed.append((stream.id, full))
 
 
-def _taken(queue: deque[Buffer], room: int) -> Buffer:
-    """The next bytes of a queue, `room` at most; small pieces together, for a frame costs more than a copy."""
-    first = queue.popleft()
-    if len(first) > room:
-        queue.appendleft(memoryview(first)[room:])
-        return memoryview(first)[:room]
-    pieces, size = [first], len(first)
-    while queue and size + len(queue[0]) <= room:
-        pieces.append(queue.popleft())
-        size += len(pieces[-1])
-    return b"".join(pieces) if len(pieces) > 1 else first
-
-
-def _connection(limits: Limits, meter: Meter) -> MeteredConnection:
-    """A connection that has sent its settings.
-
-    MAX_CONCURRENT_STREAMS goes in a second SETTINGS frame: h2 holds the client to it only from its ACK on, so a
-    client that opens more calls before it has read the limit gets REFUSED_STREAM and not GOAWAY.
-    """
-    configuration = h2.config.H2Configuration(
-        client_side=False,
-        validate_inbound_headers=False,
-        normalize_inbound_headers=False,
-        validate_outbound_headers=False,
-        normalize_outbound_headers=False,
+def _greeting(limits: Limits) -> bytes:
+    """SETTINGS, and the rest of the window."""
+    settings = frames.settings(
+        {
+            frames.MAX_CONCURRENT_STREAMS: limits.streams,
+            frames.INITIAL_WINDOW_SIZE: limits.stream_window,
+            frames.MAX_HEADER_LIST_SIZE: limits.header_bytes,
+        }
     )
-    connection = MeteredConnection(configuration, 2 * limits.header_bytes, meter)
-    connection.local_settings = h2.settings.Settings(
-        client=False,
-        initial_values={
-            _SETTINGS.INITIAL_WINDOW_SIZE: limits.stream_window,
-            _SETTINGS.MAX_HEADER_LIST_SIZE: limits.header_bytes,
-        },
-    )
-    # Twice the limit, in the RFC's count of 32 bytes more a field: what is only a little too large is answered.
-    connection.decoder.max_header_list_size = 2 * limits.header_bytes + 32 * limits.header_fields
-    connection.initiate_connection()
-    connection.update_settings({_SETTINGS.MAX_CONCURRENT_STREAMS: limits.streams})
-    if limits.connection_window > _DEFAULT_WINDOW:
-        connection.increment_flow_control_window(limits.connection_window - _DEFAULT_WINDOW)
-    return connection
-
-
-def _encoded(pairs: list[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
-    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in pairs]
+    more = limits.connection_window - frames.DEFAULT_WINDOW
+    return settings + frames.window_update(0, more) if more > 0 else settings

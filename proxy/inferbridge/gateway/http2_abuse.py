@@ -4,27 +4,16 @@ Each kind has a bucket of tokens, filled at a rate up to a burst. The clock is r
 ordinary clients send costs a subtraction. PING and WINDOW_UPDATE are what clients answer DATA with (bandwidth probes,
 credit), so that each DATA frame that was sent earns some of both.
 
-The frames are counted one by one as the library reads them, not afterwards: a read of the socket holds thousands.
-What exceeds its bucket ends the connection with GOAWAY (ENHANCE_YOUR_CALM).
+The frames are counted one by one as they are read, before anything is made of them: a read of the socket holds
+thousands. What exceeds its bucket ends the connection with GOAWAY (ENHANCE_YOUR_CALM).
 """
 
 from collections.abc import Callable
 from time import monotonic
-from typing import Any, Literal
+from typing import Literal
 
-import h2.connection
-import h2.errors
-import h2.exceptions
-import h2.frame_buffer
-from hyperframe.frame import (
-    DataFrame,
-    Frame,
-    HeadersFrame,
-    PingFrame,
-    RstStreamFrame,
-    SettingsFrame,
-    WindowUpdateFrame,
-)
+from inferbridge.http2 import frames
+from inferbridge.http2.frames import ErrorCode, ProtocolViolation
 
 type Kind = Literal[
     "reset", "ping", "settings", "empty_data", "window_update", "streams", "continuation", "header_list", "other"
@@ -42,17 +31,19 @@ _BUCKETS: dict[Kind, tuple[float, float]] = {
 """Burst, and frames a second. `streams` are those refused for being too many, `other` is PRIORITY and unknown types."""
 _EARNED: dict[Kind, float] = {"ping": 1, "window_update": 10}
 """By each DATA frame that was sent."""
-_CONTINUATIONS = 20
-"""Frames that one header block may be cut into."""
+_KINDS: dict[int, Kind] = {
+    frames.RST_STREAM: "reset",
+    frames.PING: "ping",
+    frames.SETTINGS: "settings",
+    frames.WINDOW_UPDATE: "window_update",
+}
 
 
-class Abuse(h2.exceptions.ProtocolError):
+class Abuse(ProtocolViolation):
     """More frames of one kind than a client in good faith sends."""
 
-    error_code = h2.errors.ErrorCodes.ENHANCE_YOUR_CALM
-
     def __init__(self, kind: Kind) -> None:
-        super().__init__(f"too many frames: {kind}")
+        super().__init__(ErrorCode.ENHANCE_YOUR_CALM, f"too many frames: {kind}")
         self.kind = kind
 
 
@@ -93,61 +84,11 @@ class Meter:
         if self._opened > self._streams + _BUCKETS["streams"][0]:
             raise Abuse("streams")
 
-    def frame(self, frame: Frame) -> None:
-        """One frame, whatever it is."""
-        kind = type(frame)
-        if isinstance(frame, DataFrame):
-            if not frame.data and "END_STREAM" not in frame.flags:
-                self.spend("empty_data")
-        elif kind is HeadersFrame:
-            self.opened()
-        elif kind is WindowUpdateFrame:
-            self.spend("window_update")
-        elif kind is RstStreamFrame:
-            self.spend("reset")
-        elif kind is PingFrame:
-            self.spend("ping")
-        elif kind is SettingsFrame:
-            self.spend("settings")
-        else:
-            self.spend("other")
+    def data(self, size: int, ends: bool) -> None:
+        """A DATA frame: one that says nothing is worth nothing."""
+        if not size and not ends:
+            self.spend("empty_data")
 
-
-class _HeaderBlocks(h2.frame_buffer.FrameBuffer):
-    """Bounds the pieces of a header block as they come; the library puts them together before anybody sees them."""
-
-    def __init__(self, header_bytes: int) -> None:
-        super().__init__(server=True)
-        self._header_bytes = header_bytes
-
-    @property
-    def partial(self) -> bool:
-        """A frame, a header block or the preface has begun and is not complete."""
-        return bool(self._data or self._headers_buffer or self._preamble_len)
-
-    def _update_header_buffer(self, f: Frame | None) -> Frame | None:
-        frame = super()._update_header_buffer(f)
-        pieces = self._headers_buffer
-        if pieces and (len(pieces) > _CONTINUATIONS or sum(len(piece.data) for piece in pieces) > self._header_bytes):
-            raise Abuse("continuation")
-        return frame
-
-
-class MeteredConnection(h2.connection.H2Connection):
-    """The library's connection, whose frames are counted as they are read."""
-
-    def __init__(self, config: Any, header_bytes: int, meter: Meter) -> None:
-        super().__init__(config)
-        self.incoming_buffer = self.blocks = _HeaderBlocks(header_bytes)
-        self.frames = 0
-        """Frames that were complete."""
-        self._meter = meter
-
-    def _receive_frame(self, frame: Frame) -> Any:
-        self.frames += 1
-        self._meter.frame(frame)
-        return super()._receive_frame(frame)
-
-    def release(self) -> None:
-        """The library's connection holds itself, by the table of what reads its frames."""
-        self._frame_dispatch_table.clear()
+    def frame(self, kind: int) -> None:
+        """A frame of any type but DATA, HEADERS and CONTINUATION."""
+        self.spend(_KINDS.get(kind, "other"))

@@ -1,19 +1,22 @@
-"""From the decoded fields of an HTTP/2 request to a `RequestHead` (RFC 9113 §8.1–8.3).
+"""From the decoded fields of an HTTP/2 request to what is to be known of it (RFC 9113 §8.1–8.3).
 
-The h2 library's own checks are off: they end the connection where the RFC ends one stream, and cost more than all
-the rest of a request. Everything they check is checked here.
+A malformed head is a matter of its stream. A content-length that says nothing, or two things, ends the connection:
+where such a body ends, the client and whoever stands between may see differently.
 """
 
-from collections.abc import Sequence
+import re
+
+from msgspec import Struct
 
 from inferbridge.bridge.errors import BridgeError, Code, invalid
 from inferbridge.gateway import fields
 from inferbridge.gateway.application import RequestHead
 from inferbridge.gateway.http1_head import Peer
+from inferbridge.gateway.http2_blocks import RawFields
 from inferbridge.gateway.limits import Limits
+from inferbridge.http2.frames import ErrorCode, ProtocolViolation
 
-type RawFields = Sequence[tuple[bytes, bytes]]
-
+_LENGTH = re.compile(rb"[0-9]{1,4000}")
 _PSEUDO = frozenset({":method", ":scheme", ":authority", ":path"})
 _SINGLE = frozenset({"host", "content-length"})
 _KNOWN_BYTES, _MOST_KNOWN = 4096, 8
@@ -47,25 +50,45 @@ def request_head(raw: RawFields, limits: Limits, peer: Peer) -> RequestHead:
     return head
 
 
+class Http2Request(Struct, frozen=True):
+    """What there is to know of a request before its body."""
+
+    head: RequestHead
+    length: int | None
+    """Of the body, where content-length says."""
+    expects_continue: bool
+
+
 class RequestHeads:
     """Reads the heads of one connection. One that the client sends again is the same object, as over HTTP/1.1."""
 
     def __init__(self, limits: Limits, peer: Peer) -> None:
         self._limits = limits
         self._peer = peer
-        self._known: dict[tuple[tuple[bytes, bytes], ...], RequestHead] = {}
+        self._known: dict[RawFields, Http2Request] = {}
 
-    def read(self, raw: RawFields) -> RequestHead:
-        """As `request_head`."""
-        key = tuple(raw)
-        head = self._known.get(key)
-        if head is None:
+    def read(self, raw: RawFields) -> Http2Request:
+        """The request; BridgeError as `request_head`, ProtocolViolation as `announced_length`."""
+        request = self._known.get(raw)
+        if request is None:
+            length = announced_length(raw)
             head = request_head(raw, self._limits, self._peer)
-            if sum(len(name) + len(value) for name, value in key) <= _KNOWN_BYTES:
+            request = Http2Request(head, length, (b"expect", b"100-continue") in raw)
+            if sum(len(name) + len(value) for name, value in raw) <= _KNOWN_BYTES:
                 if len(self._known) >= _MOST_KNOWN:
                     self._known.clear()
-                self._known[key] = head
-        return head
+                self._known[raw] = request
+        return request
+
+
+def announced_length(raw: RawFields) -> int | None:
+    """The content-length; ProtocolViolation for what is no number, and for two that differ."""
+    values = [value for name, value in raw if name == b"content-length"]
+    if not values:
+        return None
+    if not all(map(_LENGTH.fullmatch, values)) or len(set(map(int, values))) > 1:
+        raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, "illegal content-length")
+    return int(values[0])
 
 
 class HeadTooLarge(BridgeError):

@@ -32,6 +32,7 @@ from inferbridge.bridge.values import Buffer, Chunks, Headers, header
 from inferbridge.gateway.answers import is_grpc
 from inferbridge.gateway.application import Application, RequestHead, RequestSink, Responder, press
 from inferbridge.gateway.counting import Counter, kind_of, octets
+from inferbridge.gateway.fields import REQUEST_ID
 from inferbridge.gateway.pace import Pace
 from inferbridge.gateway.record import CallRecord, Flag, Parent, bounded, clock
 from inferbridge.gateway.transcript import Transcript
@@ -39,7 +40,6 @@ from inferbridge.upstream.api import Receiver
 
 _log = logging.getLogger(__name__)
 
-REQUEST_ID = "x-request-id"
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _TRACE = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
 _TRACEPARENT_LENGTH = 55

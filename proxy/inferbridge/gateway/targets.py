@@ -15,8 +15,9 @@ from inferbridge.bridge.matching import half_of, serving
 from inferbridge.bridge.registry import Api, Endpoint
 from inferbridge.bridge.routes import Match
 from inferbridge.bridge.values import Headers, header
+from inferbridge.gateway.fields import REQUEST_ID
 from inferbridge.gateway.record import CallRecord, clock
-from inferbridge.gateway.recording import REQUEST_ID, RecordedReceiver
+from inferbridge.gateway.recording import RecordedReceiver
 from inferbridge.gateway.traced import traced
 from inferbridge.gateway.transcript import Runtime, TranscribedAsk, TranscribedReceiver, TranscribedUpload
 from inferbridge.secret import Secret

@@ -16,9 +16,9 @@ from typing import Final
 from hpack import Decoder, HPACKError, OversizedHeaderListError
 
 from inferbridge.bridge.values import HOP_BY_HOP, Headers
-from inferbridge.upstream.frames import ErrorCode
+from inferbridge.http2.frames import ErrorCode, ProtocolViolation
+from inferbridge.http2.literals import encode_fields, hpack_integer, hpack_string
 
-_SECRET: Final = frozenset({b"authorization", b"proxy-authorization", b"cookie", b"x-api-key"})
 _METHOD_POST: Final = b"\x83"
 _SCHEMES: Final = {"http": b"\x86", "https": b"\x87"}
 _INDEX_AUTHORITY: Final = 1
@@ -29,52 +29,17 @@ _CACHE_ENTRIES: Final = 1024
 _CACHE_BLOCK_BYTES: Final = 2048
 
 
-class ProtocolViolation(Exception):
-    """The peer broke HTTP/2; the connection cannot go on."""
-
-    def __init__(self, code: ErrorCode, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-def _integer(value: int, prefix_bits: int, pattern: int) -> bytes:
-    """An HPACK integer (section 5.1) under the bits of `pattern`."""
-    limit = (1 << prefix_bits) - 1
-    if value < limit:
-        return bytes([pattern | value])
-    out = bytearray([pattern | limit])
-    value -= limit
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-_LENGTHS = tuple(_integer(length, 7, 0) for length in range(128))
-
-
-def _string(value: bytes) -> bytes:
-    size = len(value)
-    return (_LENGTHS[size] if size < 128 else _integer(size, 7, 0)) + value
-
-
-def encode_fields(fields: list[tuple[bytes, bytes]]) -> bytes:
-    """Fields as literals with literal names; secrets are marked never to be indexed by anyone on the way."""
-    return b"".join(
-        [(b"\x10" if name in _SECRET else b"\x00") + _string(name) + _string(value) for name, value in fields]
-    )
-
-
 def encode_route(scheme: str, authority: str, method: str, path: str) -> bytes:
     """The pseudo-header fields, and `te: trailers`, which gRPC requires of a request."""
-    verb = _METHOD_POST if method == "POST" else _integer(_INDEX_METHOD, 4, 0) + _string(method.encode("ascii"))
+    verb = (
+        _METHOD_POST if method == "POST" else hpack_integer(_INDEX_METHOD, 4, 0) + hpack_string(method.encode("ascii"))
+    )
     return b"".join(
         (
             verb,
             _SCHEMES[scheme],
-            _integer(_INDEX_PATH, 4, 0) + _string(path.encode("ascii")),
-            _integer(_INDEX_AUTHORITY, 4, 0) + _string(authority.encode("ascii")),
+            hpack_integer(_INDEX_PATH, 4, 0) + hpack_string(path.encode("ascii")),
+            hpack_integer(_INDEX_AUTHORITY, 4, 0) + hpack_string(authority.encode("ascii")),
             encode_fields([(b"te", b"trailers")]),
         )
     )

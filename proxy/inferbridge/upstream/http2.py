@@ -21,14 +21,15 @@ from typing import Final
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.values import Buffer, Headers, size
 from inferbridge.gateway.limits import UPSTREAM_AGE_SECONDS, Limits
+from inferbridge.http2.frames import ErrorCode, ProtocolViolation
+from inferbridge.http2.literals import encode_fields
 from inferbridge.upstream.address import Address, describe
 from inferbridge.upstream.api import Call, GrowingCall, Opening, Receiver, State, UpstreamRequest
 from inferbridge.upstream.breaker import Breaker
 from inferbridge.upstream.call import ActiveCall
 from inferbridge.upstream.connecting import CONNECT_SECONDS, Connection, Connector, close_transports, dialled
 from inferbridge.upstream.deadlines import Deadlines
-from inferbridge.upstream.frames import ErrorCode
-from inferbridge.upstream.header_blocks import ProtocolViolation, encode_fields, encode_route
+from inferbridge.upstream.header_blocks import encode_route
 from inferbridge.upstream.headers import EncodedHead
 from inferbridge.upstream.http2_codec import Http2Codec, Stream
 from inferbridge.upstream.pinging import Watch

@@ -24,9 +24,10 @@ from struct import iter_unpack
 from typing import Final, Protocol
 
 from inferbridge.bridge.values import Buffer, Chunks, Headers, size
-from inferbridge.upstream import frames
-from inferbridge.upstream.frames import ErrorCode, frame_header
-from inferbridge.upstream.header_blocks import BlockDecoder, FieldBlock, ProtocolViolation
+from inferbridge.http2 import frames
+from inferbridge.http2.frames import ErrorCode, ProtocolViolation, frame_header
+from inferbridge.http2.pending import take
+from inferbridge.upstream.header_blocks import BlockDecoder, FieldBlock
 
 STREAM_WINDOW: Final = 256 << 10
 """At first, and after a pause: what a client that takes nothing makes us hold of its answer."""
@@ -84,7 +85,7 @@ class Stream:
         self.handler = handler
         self.send_window = send_window
         self.receive_window = self.window = STREAM_WINDOW
-        self.pending: deque[memoryview] | None = None
+        self.pending: deque[Buffer] | None = None
         self.growing = False
         """More of the request is to come."""
         self.head_seen = False
@@ -158,7 +159,7 @@ class Http2Codec:
             self.output.append(frame_header(total, frames.DATA, frames.END_STREAM, stream_id))
             self.output += chunks
         else:
-            stream.pending = deque(memoryview(chunk) for chunk in chunks if len(chunk))
+            stream.pending = deque(chunk for chunk in chunks if len(chunk))
             self._blocked[stream_id] = stream
             self._send_blocked()
         return stream
@@ -180,7 +181,7 @@ class Http2Codec:
 
     def send(self, stream: Stream, chunks: Chunks) -> None:
         """More of a growing request (not to be changed until it has left)."""
-        pieces = [memoryview(chunk) for chunk in chunks if len(chunk)]
+        pieces = [chunk for chunk in chunks if len(chunk)]
         if not pieces or stream.id not in self.streams:
             return
         stream.pending = stream.pending or deque()
@@ -233,17 +234,7 @@ class Http2Codec:
         pending = stream.pending
         assert pending
         room = min(self._send_window, stream.send_window, self._max_frame_size)
-        pieces: list[Buffer] = []
-        taken = 0
-        while pending and taken < room:
-            piece = pending[0]
-            if len(piece) > room - taken:
-                pending[0] = piece[room - taken :]
-                piece = piece[: room - taken]
-            else:
-                pending.popleft()
-            pieces.append(piece)
-            taken += len(piece)
+        pieces, taken = take(pending, room)
         self._send_window -= taken
         stream.send_window -= taken
         if not pending:

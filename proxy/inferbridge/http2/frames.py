@@ -1,4 +1,4 @@
-"""HTTP/2 frames (RFC 9113 section 4 and 6): numbers, and bytes for those a client sends."""
+"""HTTP/2 frames (RFC 9113 section 4 and 6): numbers, and bytes for those we send."""
 
 from enum import IntEnum
 from struct import Struct
@@ -31,6 +31,7 @@ MAX_CONCURRENT_STREAMS: Final = 0x3
 INITIAL_WINDOW_SIZE: Final = 0x4
 MAX_FRAME_SIZE: Final = 0x5
 MAX_HEADER_LIST_SIZE: Final = 0x6
+ENABLE_CONNECT_PROTOCOL: Final = 0x8
 
 DEFAULT_WINDOW: Final = 65_535
 MAX_WINDOW: Final = 2**31 - 1
@@ -56,6 +57,14 @@ class ErrorCode(IntEnum):
     ENHANCE_YOUR_CALM = 0xB
     INADEQUATE_SECURITY = 0xC
     HTTP_1_1_REQUIRED = 0xD
+
+
+class ProtocolViolation(Exception):
+    """The peer broke HTTP/2; the connection cannot go on."""
+
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 def error_name(code: int) -> str:
@@ -107,10 +116,10 @@ def ping_ack(payload: bytes) -> bytes:
     return frame_header(8, PING, ACK, 0) + payload
 
 
-def goaway(code: int, reason: str = "") -> bytes:
+def goaway(code: int, reason: str = "", last_stream: int = 0) -> bytes:
     """A GOAWAY frame; a client has processed no stream of the server's."""
     debug = reason.encode("utf-8", "replace")[:256]
-    return frame_header(8 + len(debug), GOAWAY, 0, 0) + _word(0) + _word(code) + debug
+    return frame_header(8 + len(debug), GOAWAY, 0, 0) + _word(last_stream) + _word(code) + debug
 
 
 def headers(stream_id: int, block: bytes, end_stream: bool, max_frame_size: int) -> bytes:
