@@ -1,5 +1,7 @@
 """Times and tokens of a call whose runtime keeps to a script, on a clock that the test moves: all of them exact."""
 
+import sys
+
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -8,6 +10,7 @@ from gateway.test_service import GRPC, Client
 from gateway.test_translating import OK, Upstream, message
 from inferbridge.bridge.context import Policy, Setting
 from inferbridge.bridge.values import Headers
+from inferbridge.gateway import record
 from inferbridge.gateway.application import RequestHead, RequestSink
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.pulse import Pulse
@@ -45,8 +48,10 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Whatever times a call goes by it."""
     made = Clock()
-    for name in ("recording", "targets", "guard", "traced"):
-        monkeypatch.setattr(f"inferbridge.gateway.{name}.clock", made)
+    real = record.clock
+    for module in list(sys.modules.values()):
+        if module.__name__.startswith("inferbridge.") and getattr(module, "clock", None) is real:
+            monkeypatch.setattr(module, "clock", made)
     monkeypatch.setattr(Pulse, "start", lambda self: None)
     return made
 
@@ -72,8 +77,8 @@ class Played:
 
     def value(self, name: str, **labels: str) -> float | None:
         """Of a series."""
-        found: float | None = self.registry.get_sample_value(name, labels)
-        return found
+        value: float | None = self.registry.get_sample_value(name, labels)
+        return value
 
 
 def test_a_stream_is_timed_to_the_millisecond(clock: Clock) -> None:
@@ -95,10 +100,10 @@ def test_a_stream_is_timed_to_the_millisecond(clock: Clock) -> None:
         receiver.on_data(said)
     clock.at(0.260)
     receiver.on_end(OK)
-    record, line = played.record, line_of(played.record)
-    assert record.ttft == pytest.approx(0.150)
-    assert record.upstream_seconds == pytest.approx(0.240)
-    assert record.overhead == pytest.approx(0.0)
+    found, line = played.record, line_of(played.record)
+    assert found.ttft == pytest.approx(0.150)
+    assert found.upstream_seconds == pytest.approx(0.240)
+    assert found.overhead == pytest.approx(0.0)
     assert (line.ttft_ms, line.duration_ms, line.upstream_ms, line.overhead_ms) == pytest.approx((150, 260, 240, 0))
     assert (line.tokens_in, line.tokens_out) == (4, 3)
     assert played.value("inferbridge_ttft_seconds_sum", model="m") == pytest.approx(0.150)
@@ -122,12 +127,12 @@ def test_the_overhead_is_what_the_runtime_and_the_client_did_not_take(clock: Clo
     for number in range(1, 6):
         receiver.on_data(message(text="x", generated_token_count=number, stop_reason=2 if number == 5 else 0))
     receiver.on_end(OK)
-    record = played.record
-    assert record.upstream_seconds is not None
-    expected = record.ended - record.received - record.upstream_seconds
+    found = played.record
+    assert found.upstream_seconds is not None
+    expected = found.ended - found.received - found.upstream_seconds
     assert expected > 0.0015
-    assert record.overhead == pytest.approx(expected)
-    assert line_of(record).overhead_ms == pytest.approx(1000 * expected)
+    assert found.overhead == pytest.approx(expected)
+    assert line_of(found).overhead_ms == pytest.approx(1000 * expected)
     total = sum(
         played.value("inferbridge_overhead_seconds_sum", direction="rest-grpc", operation="generate", phase=phase) or 0
         for phase in ("auth", "map", "encode")

@@ -20,7 +20,7 @@ from time import perf_counter
 from inferbridge.bridge.errors import BridgeError
 from inferbridge.bridge.values import Buffer, Headers
 from inferbridge.secret import HIDDEN, shown_target, shown_value
-from inferbridge.upstream.api import Call, ConnectedCall, GrowingCall, Opening, Receiver, UpstreamRequest
+from inferbridge.upstream.api import Call, GrowingCall, Opening, Receiver, UpstreamRequest, opening_of
 
 DEFAULT_LIMIT = 1 << 20
 """Bytes of each message."""
@@ -265,8 +265,7 @@ class TranscribedReceiver:
         """Status and headers."""
         self._leg.told.head(status, headers, self._transcript.hidden)
         call, self.call = self.call, None  # they hold each other
-        if isinstance(call, ConnectedCall):
-            self._leg.opening = call.opening
+        self._leg.opening = opening_of(call)
         self._receiver.on_head(status, headers)
         self._transcript.changed()
 

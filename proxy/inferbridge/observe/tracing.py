@@ -26,6 +26,8 @@ from inferbridge.observe.conventions import Attributes
 
 _SAMPLED, _RANDOM = 1, 2
 """Bits of a `traceparent`'s flags; the second says that the trace's id is random, and is its first sender's to say."""
+_UNUSED = Generation()
+"""Of all calls that are not sampled: nothing is noted of them."""
 _UNSET, _ERROR = Status(StatusCode.UNSET), Status(StatusCode.ERROR)
 
 
@@ -57,7 +59,7 @@ class CallTrace:
         self.state = state
         self.parent = parent
         self.sampled = bool(flags & _SAMPLED)
-        self.generation = Generation()
+        self.generation = Generation() if self.sampled else _UNUSED
 
     def child(self) -> str:
         """As in `Trace`."""

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from inferbridge.bridge.errors import BridgeError
 from inferbridge.bridge.values import Buffer, Headers
-from inferbridge.upstream.api import Call, ConnectedCall, DuplexPool, GrowingCall, Opening, Receiver, UpstreamRequest
+from inferbridge.upstream.api import Call, DuplexPool, GrowingCall, Opening, Receiver, UpstreamRequest, opening_of
 from inferbridge.upstream.choosing import AddressPool, Member
 from inferbridge.upstream.http2 import GrowingHttp2Call
 from inferbridge.upstream.retries import Lost, Reason
@@ -62,8 +62,8 @@ class BalancedCall:
 
     @property
     def opening(self) -> Opening | None:
-        """See `ConnectedCall`."""
-        return self._inner.opening if isinstance(self._inner, ConnectedCall) else None
+        """See `opening_of`."""
+        return opening_of(self._inner)
 
     def cancel(self) -> None:
         """Stop it, see `Call.cancel`."""

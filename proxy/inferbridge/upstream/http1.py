@@ -59,7 +59,7 @@ class Http1Call(ActiveCall):
 
     @property
     def opening(self) -> Opening | None:
-        """See `ConnectedCall`."""
+        """See `opening_of`."""
         return None if self.connection is None else self.connection.opening
 
     def abandon(self) -> None:

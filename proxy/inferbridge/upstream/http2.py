@@ -64,7 +64,7 @@ class Http2Call(ActiveCall):
 
     @property
     def opening(self) -> Opening | None:
-        """See `ConnectedCall`."""
+        """See `opening_of`."""
         return None if self.connection is None else self.connection.opening
 
     @property
