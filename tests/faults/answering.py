@@ -8,19 +8,18 @@ it: the runtime by its last byte or the end of the connection, the gateway by re
 
 import asyncio
 import contextlib
-import json
 import socket
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 
 import h2.errors
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import DataReceived, RequestReceived, StreamEnded, StreamReset
-from h2.exceptions import ProtocolError
+from h2.exceptions import ProtocolError, StreamClosedError
 
-from inferbridge_generated.tgis import wire
+from faults import speech
+from faults.speech import Speech
 
 HTML = b"<html><body>a page</body></html>"
 PREFIX_BYTES = 5
@@ -29,17 +28,23 @@ PREFIX_BYTES = 5
 class Answering(ABC):
     """The answer to one request."""
 
-    mime: str
-
-    def __init__(self, transport: asyncio.Transport, streams: bool) -> None:
+    def __init__(self, transport: asyncio.Transport, says: Speech) -> None:
         self.transport = transport
-        self.streams = streams
+        self.says = says
+        self.streams = says.streams
         self.over = asyncio.Event()
+        self.reads = True
+        """The rest of the request is taken as it comes."""
+        self.asked = asyncio.Event()
+        """All of the request is here."""
 
-    @property
     @abstractmethod
-    def messages(self) -> Sequence[bytes]:
-        """What a good answer says, framed: two messages of a stream (and its mark of success), or one."""
+    def read_on(self) -> None:
+        """Take the rest of a request that was left lying."""
+
+    @abstractmethod
+    def refuse(self) -> None:
+        """Say that the request is too large, and read no more of it."""
 
     @abstractmethod
     def head(self, status: int = 200, mime: str = "", *fields: tuple[str, str]) -> None:
@@ -60,13 +65,13 @@ class Answering(ABC):
     @property
     def last(self) -> bytes:
         """The message that faults are within."""
-        return self.messages[1 if self.streams else 0]
+        return self.says.messages[-1]
 
     def begin(self) -> None:
         """The head, and the first message of a stream."""
         self.head()
         if self.streams:
-            self.data(self.messages[0])
+            self.data(self.says.messages[0])
 
     def well(self) -> None:
         """A good answer."""
@@ -93,14 +98,19 @@ class Answering(ABC):
 
 
 class RestAnswering(Answering):
-    """That of vLLM, in HTTP/1.1."""
+    """That of vLLM or Triton, in HTTP/1.1."""
 
-    @property
-    def messages(self) -> Sequence[bytes]:
-        """Completions of OpenAI's API."""
-        if self.streams:
-            return [b"data: %s\n\n" % _completion(text, reason) for text, reason in (("Hel", None), ("lo", "stop"))]
-        return [_completion("Hello", "stop")]
+    def read_on(self) -> None:
+        """Let the transport deliver again."""
+        self.reads = True
+        self.transport.resume_reading()
+
+    def refuse(self) -> None:
+        """413, in words of V2, and the end of the connection."""
+        text = b'{"error":"the request is too large"}'
+        head = b"HTTP/1.1 413 Too Large\r\ncontent-type: application/json\r\ncontent-length: %d\r\n" % len(text)
+        self.raw(head + b"connection: close\r\n\r\n" + text)
+        self.over.set()
 
     def head(self, status: int = 200, mime: str = "", *fields: tuple[str, str]) -> None:
         """In chunks, since nobody knows yet how much follows."""
@@ -120,35 +130,50 @@ class RestAnswering(Answering):
 
     def end(self, *, good: bool = True) -> None:
         """The last chunk, after [DONE] in a stream."""
-        if self.streams and good:
-            self.data(b"data: [DONE]\n\n")
+        if self.says.mark and good:
+            self.data(self.says.mark)
         self.raw(b"0\r\n\r\n")
         self.over.set()
 
 
-def _completion(text: str, reason: str | None) -> bytes:
-    choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": reason}
-    said = {"id": "1", "object": "text_completion", "created": 1, "model": "m", "choices": [choice]}
-    usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
-    return json.dumps({**said, **({"usage": usage} if text == "Hello" else {})}).encode()
-
-
 class GrpcAnswering(Answering):
-    """That of TGIS, in HTTP/2."""
+    """That of TGIS or Triton, in HTTP/2."""
 
-    def __init__(self, transport: asyncio.Transport, streams: bool, connection: H2Connection, stream: int) -> None:
-        super().__init__(transport, streams)
+    def __init__(self, transport: asyncio.Transport, says: Speech, connection: H2Connection, stream: int) -> None:
+        super().__init__(transport, says)
         self.h2 = connection
         self.stream = stream
+        self.unread = 0
+        """Bytes whose window is not granted again yet; that of the connection is, for the sake of other calls."""
 
-    @property
-    def messages(self) -> Sequence[bytes]:
-        """Responses of fmaas."""
-        if self.streams:
-            texts = (("Hel", 1, 0), ("lo", 2, 2))
-            return [_framed(wire.encode_GenerationResponse(_response(*each))) for each in texts]
-        batch = wire.BatchedGenerationResponse(responses=[_response("Hello", 2, 2)])
-        return [_framed(wire.encode_BatchedGenerationResponse(batch))]
+    def read_on(self) -> None:
+        """Grant the windows again."""
+        self.reads = True
+        self._grant()
+
+    def taken(self, size: int) -> None:
+        """So many bytes of the request more are here."""
+        self.h2.increment_flow_control_window(size)
+        self.unread += size
+        if self.reads:
+            self._grant()
+
+    def _grant(self) -> None:
+        if self.unread:
+            with contextlib.suppress(StreamClosedError):  # the last bytes need none
+                self.h2.increment_flow_control_window(self.unread, self.stream)
+            self.unread = 0
+            self.flush()
+
+    def refuse(self) -> None:
+        """RESOURCE_EXHAUSTED alone, and the end of the stream for both sides."""
+        fields = [("grpc-status", "8"), ("grpc-message", "the request is too large")]
+        self.h2.send_headers(
+            self.stream, [(":status", "200"), ("content-type", "application/grpc"), *fields], end_stream=True
+        )
+        self.h2.reset_stream(self.stream, h2.errors.ErrorCodes.NO_ERROR)
+        self.flush()
+        self.over.set()
 
     def head(self, status: int = 200, mime: str = "", *fields: tuple[str, str]) -> None:
         """HEADERS."""
@@ -191,15 +216,6 @@ class GrpcAnswering(Answering):
         self.raw(self.h2.data_to_send())
 
 
-def _response(text: str, count: int, reason: int) -> wire.GenerationResponse:
-    return wire.GenerationResponse(text=text, generated_token_count=count, stop_reason=reason)
-
-
-def _framed(chunks: Sequence[bytes | bytearray | memoryview]) -> bytes:
-    message = b"".join(map(bytes, chunks))
-    return b"\0" + len(message).to_bytes(4) + message
-
-
 class Connection(asyncio.Protocol, ABC):
     """One connection of the gateway, as a runtime sees it."""
 
@@ -228,18 +244,32 @@ class RestConnection(Connection):
         self._data = b""
 
     def data_received(self, data: bytes) -> None:
-        """Answer requests that are complete."""
+        """Answer requests that are complete, or that the runtime does not wait for."""
         self._data += data
         head, found, body = self._data.partition(b"\r\n\r\n")
-        fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
-        if found and len(body) >= int(fields[b"content-length"]):
+        if not found:
+            return
+        line, *lines = head.split(b"\r\n")
+        fields = dict(each.lower().split(b": ", 1) for each in lines)
+        if len(body) >= int(fields[b"content-length"]):
             self._data = b""
-            answer = self.answers[0] = RestAnswering(self.transport, b'"stream":true' in body.replace(b" ", b""))
-            self.runtime.asked(body, answer)
+            self._answer(line, body).asked.set()
+        elif self.runtime.is_hasty(body):
+            self._data = b""
+            self.transport.pause_reading()
+            self._answer(line, body, reads=False)
+
+    def _answer(self, line: bytes, body: bytes, *, reads: bool = True) -> Answering:
+        answer = self.answers[0] = RestAnswering(self.transport, speech.rest(line, body))
+        answer.reads = reads
+        self.runtime.asked(body, answer)
+        return answer
 
 
 class GrpcConnection(Connection):
     """In HTTP/2."""
+
+    answers: dict[int, GrpcAnswering]  # type: ignore[assignment]  # all of them are
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send SETTINGS."""
@@ -255,23 +285,35 @@ class GrpcConnection(Connection):
             self.transport.write(self._h2.data_to_send())
 
     def data_received(self, data: bytes) -> None:
-        """Answer requests that are complete."""
+        """Answer requests that are complete, or that the runtime does not wait for."""
         with contextlib.suppress(ProtocolError):  # after frames that h2 knows nothing of
             for event in self._h2.receive_data(data):
                 if isinstance(event, RequestReceived):
                     self._paths[event.stream_id] = str(dict(event.headers)[":path"])
                 elif isinstance(event, DataReceived):
-                    self._bodies[event.stream_id] = self._bodies.get(event.stream_id, b"") + event.data
-                elif isinstance(event, StreamReset):
+                    self._take(event.stream_id, event.data, event.flow_controlled_length)
+                elif isinstance(event, StreamReset) and event.stream_id in self.answers:
                     self.answers[event.stream_id].over.set()
                 elif isinstance(event, StreamEnded):
-                    self._ask(event.stream_id)
+                    self._answer(event.stream_id).asked.set()
         self._flush()
 
-    def _ask(self, stream: int) -> None:
-        streams = self._paths[stream].endswith("Stream")
-        answer = self.answers[stream] = GrpcAnswering(self.transport, streams, self._h2, stream)
-        self.runtime.asked(self._bodies[stream], answer)
+    def _take(self, stream: int, data: bytes, size: int) -> None:
+        body = self._bodies[stream] = self._bodies.get(stream, b"") + data
+        if stream not in self.answers and self.runtime.is_hasty(body):
+            self._answer(stream, reads=False)
+        if stream in self.answers and size:
+            self.answers[stream].taken(size)
+        elif size:
+            self._h2.acknowledge_received_data(size, stream)
+
+    def _answer(self, stream: int, *, reads: bool = True) -> GrpcAnswering:
+        if stream not in self.answers:
+            says = speech.grpc(self._paths[stream])
+            answer = self.answers[stream] = GrpcAnswering(self.transport, says, self._h2, stream)
+            answer.reads = reads
+            self.runtime.asked(self._bodies[stream], answer)
+        return self.answers[stream]
 
 
 class Behaves(ABC):
@@ -282,5 +324,9 @@ class Behaves(ABC):
         """There is a connection."""
 
     @abstractmethod
+    def is_hasty(self, body: bytes) -> bool:
+        """Whether it does something about a request before all of that is here."""
+
+    @abstractmethod
     def asked(self, body: bytes, answer: Answering) -> None:
-        """A request is complete."""
+        """A request is complete, or as much of it as it takes."""

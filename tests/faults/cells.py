@@ -3,11 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 import pytest
 
-from faults.clients import KINDS, Kind, Seen
+from faults.clients import KINDS, LARGE, TENSOR_KINDS, Kind, Seen
 from faults.conftest import TRANSPORTS, Scene
 from faults.faults import FAULTS, Fault, Wire
 from faults.runtime import WAITING, WELL, prompt
@@ -30,15 +29,29 @@ PARTNERS = {"h1": "h2c", "h1 TLS": "h2 TLS", "h2c": "h1", "h2 TLS": "h1 TLS"}
 """Where a call is that shares nothing with the one that fails but the gateway."""
 
 
-def cells(*, slow: bool) -> list[object]:
-    """All of them, those that nothing but the deadline ends or the others, as parameters of a test."""
+def cells(*, slow: bool, hasty: bool = False) -> list[object]:
+    """All of them, those that nothing but the deadline ends or the others, as parameters of a test.
+
+    `hasty` are those that strike while the request is being sent, which is only to be seen of large ones.
+    """
     return [
         pytest.param(fault, transport, kind, id=f"{fault.name}-{transport}-{kind}")
         for fault in FAULTS.values()
         for transport in TRANSPORTS
-        for kind in KINDS
-        if fault.slow is slow and WIRES[transport] in fault.wires
+        for kind in kinds(fault)
+        if (fault.slow, fault.hasty) == (slow, hasty) and WIRES[transport] in fault.wires
     ]
+
+
+def kinds(fault: Fault) -> tuple[Kind, ...]:
+    """Clients before which there is the fault: those of tensors have large requests."""
+    return TENSOR_KINDS if fault.hasty else KINDS
+
+
+def sent(fault: Fault, wire: Wire, kind: Kind) -> int:
+    """How often the runtime gets the request."""
+    grows = wire == "grpc" and kind == "ModelStreamInfer"
+    return fault.sent_growing if grows and fault.sent_growing is not None else fault.sent
 
 
 async def check(scene: Scene, fault: Fault, transport: str, kind: Kind) -> float:
@@ -48,17 +61,19 @@ async def check(scene: Scene, fault: Fault, transport: str, kind: Kind) -> float
     """
     runtime, client = scene.runtimes[transport], scene.client
     runtime.forget()
-    async with _going_on(scene, fault, transport):
+    async with _going_on(scene, fault, transport, kind):
         await runtime.stand(fault.name)
         began = asyncio.get_running_loop().time()
-        seen = await client.call(kind, transport, prompt(fault.name))
+        filling = "x" * (16 * LARGE) if fault.hasty else ""
+        seen = await client.call(kind, transport, prompt(fault.name) + filling)
         took = asyncio.get_running_loop().time() - began
         await runtime.heal()
     assert seen.outcome == EXPECTED[fault.name][runtime.wire, kind], seen
     assert seen.outcome in NO_ERROR or (seen.message and "internal error" not in seen.message), seen
-    assert len(runtime.spoilt) == fault.sent
+    assert len(runtime.spoilt) == sent(fault, runtime.wire, kind)
     async with asyncio.timeout(SOON):
         for answer in runtime.spoilt:
+            answer.read_on()  # who does not read hears of nothing
             await answer.over.wait()
     after = await client.call(kind, transport, prompt(WELL))
     assert (after.outcome in GOOD, after.text) == (True, "Hello"), after
@@ -66,17 +81,20 @@ async def check(scene: Scene, fault: Fault, transport: str, kind: Kind) -> float
 
 
 @asynccontextmanager
-async def _going_on(scene: Scene, fault: Fault, transport: str) -> AsyncIterator[None]:
+async def _going_on(scene: Scene, fault: Fault, transport: str, kind: Kind) -> AsyncIterator[None]:
     """Another call is under way for the time of the block, and ends well."""
+    beside: Kind = "ModelInfer" if kind in TENSOR_KINDS else "GenerateStream"
+    """Of the same upstream."""
     if fault.slow:
-        other = asyncio.create_task(_meanwhile(scene, transport))
+        other = asyncio.create_task(_meanwhile(scene, transport, beside))
     else:
         apart = fault.at_door or (fault.whole_connection and WIRES[transport] == "grpc")
         model = PARTNERS[transport] if apart else transport
-        client, runtime = replace(scene.client, first=asyncio.Event()), scene.runtimes[model]
+        runtime = scene.runtimes[model]
         runtime.go_on.clear()
-        other = asyncio.create_task(client.call("GenerateStream", model, prompt(WAITING)))
-        await asyncio.wait_for(client.first.wait(), SOON)
+        runtime.waiting.clear()
+        other = asyncio.create_task(scene.client.call(beside, model, prompt(WAITING)))
+        await asyncio.wait_for(runtime.waiting.wait(), SOON)
     yield
     if fault.slow:
         assert other.done()
@@ -86,7 +104,7 @@ async def _going_on(scene: Scene, fault: Fault, transport: str) -> AsyncIterator
     assert (seen.outcome, seen.text) == ("OK", "Hello"), seen
 
 
-async def _meanwhile(scene: Scene, transport: str) -> Seen:
+async def _meanwhile(scene: Scene, transport: str, kind: Kind) -> Seen:
     """A call that begins while another stalls, which it does not wait for."""
     await scene.runtimes[transport].spoiling.wait()
-    return await scene.client.call("GenerateStream", transport, prompt(WELL))
+    return await scene.client.call(kind, transport, prompt(WELL))

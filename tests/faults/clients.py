@@ -3,7 +3,7 @@
     REST, one answer      200 | 503 | 200 cut                             status; `cut` is a body without its end
     REST, events          done | 503 | events, 503 | no event, 503 | cut  after the comma the error event
     gRPC, one answer      OK | UNAVAILABLE
-    gRPC, stream          OK | UNAVAILABLE | messages, UNAVAILABLE
+    gRPC, stream          OK | UNAVAILABLE | messages, UNAVAILABLE | messages, told
 
 An answer with the runtime's own bytes that is no answer of the API is `as sent`.
 """
@@ -11,19 +11,28 @@ An answer with the runtime's own bytes that is no answer of the API is `as sent`
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import grpc.aio
 import h11
 
 from faults.answering import HTML
+from faults.growing import grow
+from faults.speech import bytes_tensor
 from inferbridge.bridge.wire import WireError
+from inferbridge_generated.open_inference import wire as v2
 from inferbridge_generated.tgis import wire
 
+LARGE = 1 << 16
+"""Bytes of a prompt beyond which windows and sockets do not take a request at once."""
+GROWTH = 20
+"""Large messages that come after the first, one by one."""
 TIMEOUT = 15
 """Seconds after which a call has hung."""
-type Kind = Literal["completion", "completion events", "Generate", "GenerateStream"]
+type Kind = Literal[
+    "completion", "completion events", "Generate", "GenerateStream", "infer", "ModelInfer", "ModelStreamInfer"
+]
 
 
 @dataclass
@@ -43,13 +52,19 @@ class Client:
 
     port: int
     channel: grpc.aio.Channel
-    first: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the first message of a stream has come."""
+    seconds: float
+    """Until the deadline of a call whose deadline is its client's to set."""
 
-    async def call(self, kind: Kind, model: str, prompt: str) -> Seen:
-        """One call; TimeoutError when it hangs."""
+    async def call(self, kind: Kind, transport: str, prompt: str) -> Seen:
+        """One call to the runtime on a transport; TimeoutError when it hangs."""
+        model = tensor_model(transport) if kind in TENSOR_KINDS else transport
         async with asyncio.timeout(TIMEOUT):
             return await _CALLS[kind](self, model, prompt)
+
+
+def tensor_model(transport: str) -> str:
+    """The model of the runtime for tensors, as one for text has the name of its transport."""
+    return f"{transport.replace(' ', '-').lower()}-tensors"
 
 
 @dataclass
@@ -60,13 +75,17 @@ class _Answer:
     whole: bool = False
 
 
-async def _post(client: Client, model: str, prompt: str, stream: bool) -> _Answer:
-    body = json.dumps({"model": model, "prompt": prompt, "stream": stream, "max_tokens": 5}).encode()
+async def _complete(client: Client, model: str, prompt: str, stream: bool) -> _Answer:
+    asked = {"model": model, "prompt": prompt, "stream": stream, "max_tokens": 5}
+    return await _post(client, "/v1/completions", json.dumps(asked).encode())
+
+
+async def _post(client: Client, path: str, body: bytes) -> _Answer:
     fields = [("host", "a"), ("content-type", "application/json"), ("content-length", str(len(body)))]
     connection, answer = h11.Connection(h11.CLIENT), _Answer()
     reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
     try:
-        request = h11.Request(method="POST", target="/v1/completions", headers=fields)
+        request = h11.Request(method="POST", target=path, headers=fields)
         for sent in (request, h11.Data(body), h11.EndOfMessage()):
             writer.write(connection.send(sent) or b"")
         while not answer.whole:
@@ -74,7 +93,7 @@ async def _post(client: Client, model: str, prompt: str, stream: bool) -> _Answe
             if event is h11.NEED_DATA:
                 connection.receive_data(await reader.read(1 << 16))
             else:
-                _note(event, answer, client)
+                _note(event, answer)
     except (h11.RemoteProtocolError, ConnectionResetError):
         pass  # a cut
     finally:
@@ -82,13 +101,12 @@ async def _post(client: Client, model: str, prompt: str, stream: bool) -> _Answe
     return answer
 
 
-def _note(event: Any, answer: _Answer, client: Client) -> None:
+def _note(event: Any, answer: _Answer) -> None:
     if isinstance(event, h11.Response):
         answer.status = event.status_code
         answer.mime = dict(event.headers).get(b"content-type", b"").decode()
     elif isinstance(event, h11.Data):
         answer.body += bytes(event.data)
-        client.first.set()
     else:
         answer.whole = isinstance(event, h11.EndOfMessage)
 
@@ -103,7 +121,7 @@ def _error(said: Any, status: int | None = None) -> str:
 
 
 async def _completion(client: Client, model: str, prompt: str) -> Seen:
-    answer = await _post(client, model, prompt, False)
+    answer = await _complete(client, model, prompt, False)
     if not answer.whole:
         return Seen(f"{answer.status} cut".removeprefix("0 "))
     if answer.body == HTML:
@@ -117,7 +135,7 @@ async def _completion(client: Client, model: str, prompt: str) -> Seen:
 
 
 async def _events(client: Client, model: str, prompt: str) -> Seen:
-    answer = await _post(client, model, prompt, True)
+    answer = await _complete(client, model, prompt, True)
     if answer.body == HTML:
         return Seen(f"{answer.status} as sent")
     if answer.status != 200 and answer.whole:
@@ -172,10 +190,67 @@ async def _generate_stream(client: Client, model: str, prompt: str) -> Seen:
             except WireError:
                 return Seen("OK as sent", text)
             messages = "messages, " if text else ""
-            client.first.set()
     except grpc.aio.AioRpcError as error:
         return Seen(f"{messages}{error.code().name}", text, error.details() or "")
     return Seen("OK", text)
+
+
+async def _infer(client: Client, model: str, prompt: str) -> Seen:
+    tensor = {"name": "prompt", "datatype": "BYTES", "shape": [1], "data": [prompt]}
+    answer = await _post(client, f"/v2/models/{model}/infer", json.dumps({"inputs": [tensor]}).encode())
+    if not answer.whole:
+        return Seen(f"{answer.status} cut".removeprefix("0 "))
+    if answer.body == HTML:
+        return Seen(f"{answer.status} as sent")
+    if answer.status != 200:
+        said = json.loads(answer.body)
+        assert set(said) == {"error"}, said
+        return Seen(str(answer.status), message=str(said["error"]))
+    try:
+        return Seen("200", json.loads(answer.body)["outputs"][0]["data"][0])
+    except ValueError:
+        return Seen("200 as sent")
+
+
+def _inference(model: str, prompt: str) -> bytes:
+    tensor = v2.ModelInferRequest_InferInputTensor(name="prompt", datatype="BYTES", shape=[1])
+    asked = v2.ModelInferRequest(model_name=model, inputs=[tensor], raw_input_contents=[bytes_tensor(prompt)])
+    return b"".join(map(bytes, v2.encode_ModelInferRequest(asked)))
+
+
+def _text(response: v2.ModelInferResponse) -> str:
+    return "".join(bytes(raw[4:]).decode() for raw in response.raw_output_contents)
+
+
+async def _model_infer(client: Client, model: str, prompt: str) -> Seen:
+    call = client.channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")(_inference(model, prompt))
+    try:
+        message = await call
+        return Seen("OK as sent") if message is None else Seen("OK", _text(v2.decode_ModelInferResponse(message, [])))
+    except grpc.aio.AioRpcError as error:
+        return Seen(error.code().name, message=error.details() or "")
+    except WireError:
+        return Seen("OK as sent")
+
+
+async def _model_stream_infer(client: Client, model: str, prompt: str) -> Seen:
+    """A large request to a runtime of streams grows."""
+    requests = [_inference(model, prompt)]
+    if model.startswith("h2") and len(prompt) > LARGE:
+        requests += [_inference(model, "x" * LARGE)] * GROWTH
+    grown = await grow(client.port, "/inference.GRPCInferenceService/ModelStreamInfer", requests, client.seconds)
+    text = ""
+    for message in grown.messages:
+        try:
+            said = v2.decode_ModelStreamInferResponse(message, [])
+        except WireError:
+            return Seen("OK as sent", text)
+        if said.error_message:
+            assert grown.status == 0, grown
+            return Seen("messages, told" if text else "told", text, said.error_message)
+        text += _text(said.infer_response or v2.ModelInferResponse())
+    outcome = next(code.name for code in grpc.StatusCode if code.value[0] == grown.status)
+    return Seen(f"messages, {outcome}" if text and grown.status else outcome, text, grown.message)
 
 
 _CALLS: dict[Kind, Callable[[Client, str, str], Awaitable[Seen]]] = {
@@ -183,5 +258,9 @@ _CALLS: dict[Kind, Callable[[Client, str, str], Awaitable[Seen]]] = {
     "completion events": _events,
     "Generate": _generate,
     "GenerateStream": _generate_stream,
+    "infer": _infer,
+    "ModelInfer": _model_infer,
+    "ModelStreamInfer": _model_stream_infer,
 }
 KINDS: tuple[Kind, ...] = tuple(_CALLS)
+TEXT_KINDS, TENSOR_KINDS = KINDS[:4], KINDS[4:]

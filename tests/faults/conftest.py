@@ -10,7 +10,7 @@ import grpc.aio
 import pytest
 import pytest_asyncio
 
-from faults.clients import Client
+from faults.clients import Client, tensor_model
 from faults.faults import LIMIT, MESSAGE_LIMIT
 from faults.runtime import Runtime
 from gateway.serving import serving
@@ -38,9 +38,9 @@ def _tls(certificates: Certificates, transport: str) -> ssl.SSLContext | None:
     return context
 
 
-def _config(runtimes: dict[str, Runtime], authority: str, seconds: float) -> bytes:
+def _config(runtimes: dict[str, Runtime], authority: str, seconds: float, message_limit: int) -> bytes:
     lines = [
-        f"limits: {{reply_size: {LIMIT}B, message_size: {MESSAGE_LIMIT}B, call_timeout: {seconds}s}}",
+        f"limits: {{reply_size: {LIMIT}B, message_size: {message_limit}B, call_timeout: {seconds}s}}",
         "upstreams:",
     ]
     for transport, runtime in runtimes.items():
@@ -49,11 +49,13 @@ def _config(runtimes: dict[str, Runtime], authority: str, seconds: float) -> byt
         url = f"{_SCHEMES[transport]}://localhost:{runtime.port}"
         name = transport.replace(" ", "-").lower()
         lines.append(f"  - {{name: {name}, runtime: {kind}, url: '{url}', models: ['{transport}']{tls}}}")
+        tensors = tensor_model(transport)
+        lines.append(f"  - {{name: {tensors}, runtime: triton, url: '{url}', models: ['{tensors}']{tls}}}")
     return "\n".join(lines).encode()
 
 
 @asynccontextmanager
-async def _client(text: bytes, confdir: Path) -> AsyncIterator[Client]:
+async def _client(text: bytes, confdir: Path, seconds: float) -> AsyncIterator[Client]:
     settings = build.settings(Path("inferbridge.yaml"), text=text)
     application = build.application(settings)
     options = (("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1))
@@ -61,15 +63,19 @@ async def _client(text: bytes, confdir: Path) -> AsyncIterator[Client]:
         serving(application, confdir, limits=settings.limits) as port,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel,
     ):
-        yield Client(port, channel)
+        yield Client(port, channel, seconds)
     await application.close()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
-    """Running for a module, whose DEADLINE are the seconds that a runtime has: mitmproxy runs once in a process."""
+    """Running for a module, whose DEADLINE are the seconds that a runtime has: mitmproxy runs once in a process.
+
+    MESSAGES of the module are the bytes that a message may have, if not as many as the table says.
+    """
     folder = tmp_path_factory.mktemp("faults")
     certificates = make_certificates(folder)
+    messages = getattr(request.module, "MESSAGES", MESSAGE_LIMIT)
     async with AsyncExitStack() as stack:
         runtimes = {
             transport: Runtime("rest" if transport.startswith("h1") else "grpc", _tls(certificates, transport))
@@ -78,5 +84,5 @@ async def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
         for runtime in runtimes.values():
             await runtime.listen()
             stack.push_async_callback(runtime.close)
-        text = _config(runtimes, certificates.path("ca.crt"), request.module.DEADLINE)
-        yield Scene(runtimes, await stack.enter_async_context(_client(text, folder)))
+        text = _config(runtimes, certificates.path("ca.crt"), request.module.DEADLINE, messages)
+        yield Scene(runtimes, await stack.enter_async_context(_client(text, folder, request.module.DEADLINE)))

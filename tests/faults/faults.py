@@ -32,23 +32,29 @@ class Fault:
     """Of the listener: no request arrives."""
     whole_connection: bool = False
     """Other calls of the same HTTP/2 connection are lost with it."""
+    hasty: bool = False
+    """It strikes while the request is still being sent."""
     slow: bool = False
     """Nothing but the deadline ends it."""
     once: bool = False
     """The second time the runtime answers well."""
     sent: int = 1
     """How often the runtime gets the request."""
+    sent_growing: int | None = None
+    """The same, of one that grows, if that differs."""
 
 
 FAULTS: dict[str, Fault] = {}
 
 
-def fault(*wires: Wire, sent: int = 1, **traits: bool) -> Callable[[Do], Do]:
+def fault(*wires: Wire, sent: int = 1, sent_growing: int | None = None, **traits: bool) -> Callable[[Do], Do]:
     """A fault of these kinds of runtime; of both unless given."""
 
     def note(do: Do) -> Do:
         name = do.__name__.replace("_", " ")  # type: ignore[attr-defined]  # a function
-        FAULTS[name] = Fault(name, do, do.__doc__ or "", wires or ("rest", "grpc"), sent=sent, **traits)
+        FAULTS[name] = Fault(
+            name, do, do.__doc__ or "", wires or ("rest", "grpc"), sent=sent, sent_growing=sent_growing, **traits
+        )
         return do
 
     return note
@@ -258,7 +264,7 @@ async def nothing(answer: Answering) -> None:
 async def oversized_message(answer: Answering) -> None:
     """A message over the limits that the gateway has for answers."""
     answer.begin()
-    await asyncio.sleep(0.02)  # what was good arrives by itself
+    await asyncio.sleep(0.1)  # what was good arrives by itself
     if isinstance(answer, GrpcAnswering):
         answer.data(b"\0" + (LIMIT + 1024).to_bytes(4) + b"\x12\xff\xff\x01" + bytes(LIMIT + 1020))
     else:
@@ -270,6 +276,52 @@ async def oversized_message(answer: Answering) -> None:
 async def oversized_head(answer: Answering) -> None:
     """A header field over the limit that the gateway has for heads."""
     answer.head(200, "", *((f"x-{number}", "x" * 4000) for number in range(20)))
+    await answer.over.wait()
+
+
+@fault(hasty=True, whole_connection=True)
+async def closed_while_it_is_sent(answer: Answering) -> None:
+    """The runtime closes the connection in the middle of the request."""
+    answer.hang_up()
+
+
+@fault(hasty=True, whole_connection=True)
+async def reset_while_it_is_sent(answer: Answering) -> None:
+    """The runtime resets the TCP connection in the middle of the request."""
+    answer.reset()
+
+
+@fault("grpc", hasty=True)
+async def stream_reset_while_it_is_sent(answer: Answering) -> None:
+    """RST_STREAM with INTERNAL_ERROR in the middle of the request."""
+    _grpc(answer).reset_stream(ErrorCodes.INTERNAL_ERROR)
+
+
+@fault("grpc", hasty=True, whole_connection=True, once=True, sent=2, sent_growing=1)
+async def going_away_while_it_is_sent(answer: Answering) -> None:
+    """GOAWAY in the middle of the request that says that nobody looks at it; a new connection gets a good answer."""
+    _grpc(answer).go_away(0)
+    answer.hang_up()
+
+
+@fault("grpc", hasty=True)
+async def going_away_in_peace_while_it_is_sent(answer: Answering) -> None:
+    """GOAWAY in the middle of the request, whose rest is read and which is answered well."""
+    _grpc(answer).go_away(2**31 - 1)
+    answer.read_on()
+    await answer.asked.wait()
+    answer.well()
+
+
+@fault(hasty=True)
+async def refused_while_it_is_sent(answer: Answering) -> None:
+    """An error of the runtime's own (413, RESOURCE_EXHAUSTED) in the middle of the request, whose rest is not read."""
+    answer.refuse()
+
+
+@fault(hasty=True, slow=True)
+async def stall_while_it_is_sent(answer: Answering) -> None:
+    """The runtime reads no further in the middle of the request."""
     await answer.over.wait()
 
 

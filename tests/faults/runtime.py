@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import socket
 import ssl
 
 from faults.answering import Answering, Behaves, Connection, GrpcConnection, RestConnection
@@ -10,6 +11,8 @@ from faults.faults import FAULTS, Wire
 WELL = "well"
 WAITING = "waiting"
 """The prompt of a stream that stays in the middle until it is let go."""
+_RECEIVE_BUFFER = 1 << 16
+"""Bytes that the kernel takes of a request which is not read."""
 _ASKED = re.compile(rb"ask:([a-z ]+)!")
 
 
@@ -31,6 +34,8 @@ class Runtime(Behaves):
         self.port = 0
         self.go_on = asyncio.Event()
         """Lets answers to WAITING end."""
+        self.waiting = asyncio.Event()
+        """There is one."""
         self.spoilt: list[Answering] = []
         """The answers that were to have a fault."""
         self.spoiling = asyncio.Event()
@@ -39,11 +44,12 @@ class Runtime(Behaves):
     async def listen(self) -> None:
         """Be there, on the same port each time."""
         made = RestConnection if self.wire == "rest" else GrpcConnection
-        loop = asyncio.get_running_loop()
+        listens = socket.socket()
+        listens.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listens.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        listens.bind(("127.0.0.1", self.port))
         self._closes = False
-        self._server = await loop.create_server(
-            lambda: made(self), "127.0.0.1", self.port, ssl=self._tls, reuse_address=True
-        )
+        self._server = await asyncio.get_running_loop().create_server(lambda: made(self), sock=listens, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def leave(self) -> None:
@@ -79,6 +85,12 @@ class Runtime(Behaves):
         self.spoilt = []
         self.spoiling.clear()
 
+    def is_hasty(self, body: bytes) -> bool:
+        """Whether a fault strikes while the request is being sent."""
+        found = _ASKED.search(body)
+        fault = FAULTS.get(found[1].decode()) if found is not None else None
+        return fault is not None and fault.hasty and not (fault.once and self.spoilt)
+
     def connected(self, connection: Connection) -> None:
         """There is a connection."""
         if self._closes:
@@ -87,7 +99,7 @@ class Runtime(Behaves):
             self._connections.append(connection)
 
     def asked(self, body: bytes, answer: Answering) -> None:
-        """A request is complete."""
+        """A request is complete, or as much of it as the runtime waits for."""
         found = _ASKED.search(body)
         assert found is not None, body
         task = asyncio.get_running_loop().create_task(self._answer(found[1].decode(), answer))
@@ -97,6 +109,7 @@ class Runtime(Behaves):
     async def _answer(self, asked: str, answer: Answering) -> None:
         if asked == WAITING:
             answer.begin()
+            self.waiting.set()
             await self.go_on.wait()
             answer.data(answer.last)
             answer.end()

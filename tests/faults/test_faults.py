@@ -2,8 +2,8 @@
 
 import pytest
 
-from faults.cells import SOON, cells, check
-from faults.clients import KINDS, Kind
+from faults.cells import SOON, cells, check, kinds
+from faults.clients import Kind
 from faults.conftest import Scene
 from faults.faults import FAULTS, Fault
 from faults.page import PAGE, page
@@ -22,7 +22,7 @@ async def test_a_fault(scene: Scene, fault: Fault, transport: str, kind: Kind) -
 def test_the_table_is_complete() -> None:
     """Every fault has an expected end on each of its wires for each kind of client, and there is no row too many."""
     assert {name: set(row) for name, row in EXPECTED.items()} == {
-        fault.name: {(wire, kind) for wire in fault.wires for kind in KINDS} for fault in FAULTS.values()
+        fault.name: {(wire, kind) for wire in fault.wires for kind in kinds(fault)} for fault in FAULTS.values()
     }
 
 

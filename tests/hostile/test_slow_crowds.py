@@ -23,12 +23,12 @@ from inferbridge.bridge.framing import frame
 
 CLIENTS = 200
 SECONDS = 15
-GROWTH = CLIENTS << 19
-"""Bytes that the memory of the proxy may grow by: half a mebibyte for each client."""
+GROWTH = CLIENTS * (3 << 18)
+"""Bytes that the memory of the proxy may grow by: three quarters of a mebibyte for each client."""
 NOTICED = 0.1
 """Seconds that most calls of others may take, on a machine that plays all the clients and runtimes as well."""
-ANSWER = 4 << 20
-"""Much more than may be held of it."""
+ANSWER = 16 << 20
+"""More than may be held of it, and than the sockets of this machine take."""
 REPLICAS = 4
 """REST runtimes, each of which gives 64 answers at a time."""
 HOST = b"Host: a\r\n"

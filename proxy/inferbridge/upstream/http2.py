@@ -6,8 +6,7 @@ GOAWAY a connection finishes what it has and the next call opens another. A conn
 once another is open, so that new calls get to choose among a runtime's replicas again.
 
 What is sent again is decided in `retries`. After a refused stream all calls wait for a moment, and the refused ones go
-first. Of a request that grows the beginning is kept until there is an answer, so that it can be sent again like others
-unless more than that has gone out.
+first. Of a request that grows only the beginning is kept to be sent again, until there is an answer.
 """
 
 import asyncio
@@ -147,7 +146,7 @@ class GrowingHttp2Call(Http2Call):
         self.waiting: list[Buffer] = []
         self.complete = False
         self.kept: list[Buffer] | None = []
-        """All of the body that has gone out; None: too much, or no longer needed."""
+        """All of the body that has gone out before an answer; None: too much."""
         self.room = _KEPT_BYTES
 
     @property
@@ -158,19 +157,19 @@ class GrowingHttp2Call(Http2Call):
     @property
     def body(self) -> list[Buffer]:
         """All of it, if the call is repeatable."""
-        return [*(self.kept or ()), *self.waiting]
+        return (self.kept or []) + self.waiting
 
     def open_on(self, codec: Http2Codec) -> Stream:
         """Send the head, and what has come of the body."""
         stream = self.stream = codec.open_growing(self.block, self)
         if self.kept:
-            self.kept, self.waiting, self.room = [], self.body, _KEPT_BYTES
+            self.waiting, self.kept, self.room = self.body, [], _KEPT_BYTES
         self._send(codec, stream)
         return stream
 
     def _send(self, codec: Http2Codec, stream: Stream) -> None:
         chunks, self.waiting = self.waiting, []
-        if self.kept is not None:
+        if self.kept is not None and not self.answered:
             self.kept += chunks
             self.room -= size(chunks)
             if self.room < 0:
@@ -196,11 +195,6 @@ class GrowingHttp2Call(Http2Call):
         if self.connection is not None and self.stream is not None:
             self._send(self.connection.codec, self.stream)
             self.connection.flush_soon()
-
-    def on_head(self, status: int, headers: Headers) -> None:
-        """The head of the answer."""
-        self.kept = None
-        super().on_head(status, headers)
 
     def on_drained(self) -> None:
         """The runtime has room again."""

@@ -12,11 +12,9 @@ and frames for streams that are gone are read for their side effects only (heade
 Requests are whole when they are opened (`open`), or grow (`open_growing`, `send`, `finish`); what the peer's windows do
 not admit yet waits in `Stream.pending`.
 
-Windows towards us are granted again as soon as data has been delivered, unless the stream is paused: they bound what is
-on the way, and what is held for a client that does not take it. Those of streams begin small for its sake, and grow as
-long as all is taken. DATA is delivered as it arrives, without waiting for the rest of its frame;
-small frames of one stream that arrive together, as the messages of a stream do, are delivered as one piece.
-Every violation of the protocol by the peer raises `ProtocolViolation`, after which the connection must be closed.
+Windows towards us are granted again as soon as data has been delivered, unless the stream is paused; those of streams
+begin small, and grow as long as all is taken. DATA is delivered as it arrives, without waiting for its frame; small
+frames of one stream that arrive together are one piece. A peer's violation raises `ProtocolViolation`: close then.
 """
 
 from collections import deque
@@ -30,7 +28,7 @@ from inferbridge.http2.pending import take
 from inferbridge.upstream.header_blocks import BlockDecoder, FieldBlock
 
 STREAM_WINDOW: Final = 256 << 10
-"""At first, and after a pause: what a client that takes nothing makes us hold of its answer."""
+"""What a client that takes nothing makes us hold of its answer."""
 MAX_STREAM_WINDOW: Final = 2 << 20
 CONNECTION_WINDOW: Final = 64 << 20
 FRAME_SIZE: Final = 1 << 20
