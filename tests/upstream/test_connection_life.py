@@ -14,7 +14,8 @@ from inferbridge.upstream import breaker, pinging
 from inferbridge.upstream.address import parse_address
 from inferbridge.upstream.api import Pool, UpstreamRequest
 from inferbridge.upstream.http1 import Http1Pool
-from inferbridge.upstream.http2 import Http2Connection, Http2Pool
+from inferbridge.upstream.http2 import Http2Pool
+from inferbridge.upstream.http2_connection import Http2Connection
 from inferbridge.upstream.retries import Reason, Retries
 from upstream.conftest import OpenPool
 from upstream.grpc_server import framed, grpc_request

@@ -141,7 +141,7 @@ async def test_a_growing_request_is_sent_again_while_all_of_it_is_kept(
     opened: OpenPool, monkeypatch: pytest.MonkeyPatch, size: int, tries: int
 ) -> None:
     """A server that refuses a stream gets it again, whole and in order, unless more of it has left than is kept."""
-    monkeypatch.setattr("inferbridge.upstream.http2._KEPT_BYTES", 100)
+    monkeypatch.setattr("inferbridge.upstream.http2_call._KEPT_BYTES", 100)
     again = asyncio.Event()
 
     def refuse_first(peer: Peer, stream_id: int) -> None:

@@ -8,7 +8,7 @@ from inferbridge.bridge.errors import BridgeError
 from inferbridge.bridge.values import Buffer, Headers
 from inferbridge.upstream.api import Call, DuplexPool, GrowingCall, Opening, Receiver, UpstreamRequest, opening_of
 from inferbridge.upstream.choosing import AddressPool, Member
-from inferbridge.upstream.http2 import GrowingHttp2Call
+from inferbridge.upstream.http2_call import GrowingHttp2Call
 from inferbridge.upstream.retries import Lost, Reason
 
 
