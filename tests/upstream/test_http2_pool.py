@@ -15,7 +15,7 @@ from inferbridge.bridge.errors import Code
 from inferbridge.gateway.limits import Limits
 from inferbridge.http2 import frames
 from inferbridge.http2.frames import frame_header
-from inferbridge.upstream import http2
+from inferbridge.upstream import http2_call
 from inferbridge.upstream.address import parse_address
 from inferbridge.upstream.api import Call, DuplexPool, GrowingCall, Pool, UpstreamRequest
 from inferbridge.upstream.http2 import Http2Pool
@@ -242,7 +242,7 @@ async def test_refused_streams_are_sent_again(opened: OpenPool) -> None:
 async def test_a_refused_call_can_be_cancelled_or_closed(opened: OpenPool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A call that waits to be sent again after a refusal is neither sent nor forgotten when it or the pool ends."""
 
-    monkeypatch.setattr(http2, "_REFUSED_SECONDS", (60.0, 60.0))
+    monkeypatch.setattr(http2_call, "_REFUSED_SECONDS", (60.0, 60.0))
 
     def behave(peer: Peer, stream_id: int) -> None:
         if stream_id < 5:
