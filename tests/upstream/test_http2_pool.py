@@ -333,7 +333,7 @@ async def test_a_server_of_another_protocol(opened: OpenPool) -> None:
 
 async def test_a_silent_server(opened: OpenPool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that accepts and says nothing is given up after the connect time."""
-    monkeypatch.setattr(http2, "CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr("inferbridge.upstream.http2.CONNECT_SECONDS", 0.1)
     async with h2_server(greeting=b"") as server:
         error = await _send(opened(server.url))[0].failure()
         assert error.code is Code.UNAVAILABLE
