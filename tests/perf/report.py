@@ -126,13 +126,14 @@ def _machine() -> Iterator[str]:
     load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
     yield "## Where"
     yield ""
-    yield f"* {datetime.now(UTC):%Y-%m-%d}, {_processor()}, {os.cpu_count()} cores, load at the end {load}"
+    yield f"* {datetime.now(UTC):%Y-%m-%d}, {processor()}, {os.cpu_count()} cores, load at the end {load}"
     yield f"* {platform.system()} {platform.release()}, Python {sys.version.split()[0]}"
     yield f"* {', '.join(f'{name} {_version(name)}' for name in PACKAGES)}"
     yield f"* peers of this run: {', '.join((REQUIREMENTS / 'envoy.txt').read_text().split())} from PyPI"
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Its name."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
