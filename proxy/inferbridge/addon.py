@@ -16,9 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from mitmproxy import ctx
-from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.connection import Client
-from mitmproxy.master import Master
 from mitmproxy.options import Options
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layer import Layer, NextLayer
@@ -43,6 +41,11 @@ from inferbridge.gateway.release import release
 from inferbridge.gateway.sniff import TLS_HANDSHAKE
 from inferbridge.gateway.tls_layer import ListenerTlsLayer
 from inferbridge.gateway.watch import Watch
+from inferbridge.sparing import without_its_siblings
+
+with without_its_siblings("mitmproxy.addons"):
+    from mitmproxy.addons.proxyserver import Proxyserver
+    from mitmproxy.master import Master
 
 _log = logging.getLogger(__name__)
 

@@ -62,3 +62,17 @@ def test_help_imports_nothing_heavy(command: tuple[str, ...]) -> None:
     modules = imported_by(*command, "--help")
     assert "inferbridge.cli" in modules
     assert sorted(name for name in modules if name.partition(".")[0] in HEAVY) == []
+
+
+def test_the_gateway_loads_what_it_needs_of_mitmproxy() -> None:
+    """Serving takes neither Flask nor LDAP into memory, and whoever wants all addons later gets them."""
+    code = (
+        "import sys, inferbridge.process.proxy\n"
+        "print(*sys.modules)\n"
+        "from mitmproxy import addons\n"
+        "assert 'Proxyserver' in {type(each).__name__ for each in addons.default_addons()}"
+    )
+    path = ":".join(str(ROOT / folder) for folder in SOURCE_ROOTS)
+    run = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": path}, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert {"flask", "ldap3", "mitmproxy.addons"}.isdisjoint(run.stdout.split())

@@ -8,8 +8,12 @@ import logging
 from collections.abc import Iterable
 
 from mitmproxy import ctx
-from mitmproxy.addons.tlsconfig import TlsConfig
 from mitmproxy.tls import ClientHelloData, TlsData
+
+from inferbridge.sparing import without_its_siblings
+
+with without_its_siblings("mitmproxy.addons"):
+    from mitmproxy.addons.tlsconfig import TlsConfig
 
 _log = logging.getLogger(__name__)
 
