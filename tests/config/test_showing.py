@@ -66,7 +66,7 @@ def test_what_is_shown_is_a_configuration(tmp_path: Path) -> None:
 def test_defaults_are_shown() -> None:
     """What nobody has set is shown as it is in force; what is off is left out."""
     found = shown(load_settings(None, {}, TRITON, RUNTIMES))
-    assert (found["listen"], found["lossy"], found["admin"]) == (["127.0.0.1:8080"], "reject", {})
+    assert (found["listen"], found["lossy"], found["admin"]) == (["127.0.0.1:8080"], "reject", {"tokens": "translated"})
     limits = found["limits"]
     assert isinstance(limits, dict)
     assert (limits["body_size"], limits["call_timeout"]) == (32 << 20, "300s")

@@ -25,7 +25,7 @@ CLIENTS = 200
 SECONDS = 15
 GROWTH = CLIENTS * (3 << 18)
 """Bytes that the memory of the proxy may grow by: three quarters of a mebibyte for each client."""
-NOTICED = 0.1
+NOTICED = 0.5
 """Seconds that most calls of others may take, on a machine that plays all the clients and runtimes as well."""
 ANSWER = 16 << 20
 """More than may be held of it, and than the sockets of this machine take."""

@@ -197,7 +197,7 @@ def test_no_secret_is_ever_shown() -> None:
     pages = {path: port.get(path) for path in PAGES}
     assert [path for path, page in pages.items() if b"canary" in page.body or page.status != 200] == []
     assert pages["/config"].json["tls"]["passphrase"] == "***"
-    assert pages["/config"].json["admin"] == {"listen": "127.0.0.1:1"}
+    assert pages["/config"].json["admin"] == {"listen": "127.0.0.1:1", "tokens": "translated"}
 
 
 @pytest.mark.parametrize("path", ["/", "/nothing", "/metrics/", "/config/tls", "/../config", "//metrics", "/v2"])

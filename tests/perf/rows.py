@@ -81,11 +81,11 @@ ROWS = (
 )
 REACH_COPIES, AIM_COPIES = 3, 2
 BULK_REASON = (
-    "40 MB: of REST to gRPC close to half is the kernel's, which a copy of NumPy's has none of; the proxy joins the "
-    "pieces of a body once, and cuts it into frames. A gRPC client sends frames of 16 KiB, each read in Python."
+    "40 MB: of REST to gRPC half is the kernel's, which a copy of NumPy's has none of; the proxy copies the pieces of "
+    "a body to their place, once, and cuts it into frames. A gRPC client sends frames of 16 KiB, each read in Python."
 )
 MEMORY_REASON = (
-    "Idle memory: imports, of which mitmproxy's are 50 MB, ours 25, numpy 18, Python itself 10 and cryptography 10 "
+    "Idle memory: imports, of which mitmproxy's are 30 MB, ours 20, numpy 20, cryptography 15 and Python itself 10 "
     "(before garbage is collected); mitmproxy imports all its protocols, also those that are never served here."
 )
 REACH_MB, AIM_MB = 110, 90

@@ -94,6 +94,10 @@ SETTINGS = Record(
                         Text(parse_listener, r":[0-9]+$"),
                         "Where to listen, host:port, without TLS; nowhere unless given.",
                     ),
+                    "tokens": Field(
+                        Choice(("translated", "all")),
+                        "Calls whose tokens log and metrics tell; `all`: answers that pass through are read for it.",
+                    ),
                 },
                 "admin",
             ),

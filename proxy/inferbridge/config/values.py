@@ -127,6 +127,8 @@ class Admin:
     """The port for probes, metrics and people; there is none unless it is given."""
 
     listen: Listener | None = None
+    tokens: str = "translated"
+    """Of which calls log and metrics tell the tokens: those that are `translated`, or `all`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,7 @@ def service(settings: Settings, counters: Counters = NO_COUNTERS, limiter: RateL
     service = GatewayService(targets, APIS, settings.policy, settings.limits, local, authorizer, counters, limiter)
     own = (*(methods(api.name) for api in served), *(made for _, made in rest_apis))
     known = methods_of((Methods(grpc_services()), *_variants(served, targets), *own), _idempotent(served).__contains__)
+    service.metering.reads_all = settings.admin.tokens == "all"
     service.connect = ConnectGateway(known, settings.limits, service.open, service.lost_in_message)
     service.upstreams = Readiness({one.name: [probes[one.name]] if one.name in probes else [] for one in targets})
     service.rest_services = RestServices(rest_apis, settings.limits, service.open, service.losses.in_answer)

@@ -31,7 +31,7 @@ from inferbridge.gateway.gathering import FIRST, LARGE, room_behind, room_for
 from inferbridge.gateway.inspection import inspect, refuse_repeated_names
 from inferbridge.gateway.limiting import booking
 from inferbridge.gateway.listing import Listing
-from inferbridge.gateway.metering import noted
+from inferbridge.gateway.metering import noted, unbooked
 from inferbridge.gateway.record import bounded
 from inferbridge.gateway.reframing import ReframedAnswer
 from inferbridge.gateway.route import Route, note_request, note_route, translated, unrouted
@@ -212,9 +212,10 @@ class Exchange:
         """What hands the runtime's answer on, and reads along where its tokens matter or a trace is to tell of it."""
         receiver, record = self._handing_on(route), self._record
         generation = traced(record) if generates(route.match.endpoint) else None
-        if self._used is None and generation is None:
+        used = self._used or (unbooked if self._reads_all else None)
+        if used is None and generation is None:
             return receiver
-        used = noted(record, self._used) if self._used is not None else None
+        used = noted(record, used) if used is not None else None
         bridge = self._service.bridge(route.match, route.protocol, target)
         if record is not None and generation is not None:
             with suppress(BridgeError):  # as in `_note_model`
@@ -228,6 +229,11 @@ class Exchange:
             return
         with suppress(BridgeError):  # what is wrong with it is the runtime's to say
             record.model = bounded(self._model())
+
+    @property
+    def _reads_all(self) -> bool:
+        """The record of this call is to tell its tokens even though nobody books them."""
+        return self._service.metering.reads_all and self._record is not None and self._record.observed
 
     def _handing_on(self, route: Route) -> PassthroughAnswer:
         """As it is or in the framing that the client asks for."""
@@ -305,7 +311,7 @@ class Exchange:
         headers = tuple(pair for pair in head.headers if pair[0] not in NOT_PASSED_ON)
         if route.deadline is not None:
             headers = sent_on(headers, route.timeout, route.protocol == "grpc")
-        if self._used is not None:  # compressed, the copy that tells the tokens could not be read
+        if self._used is not None or self._reads_all:  # compressed, the copy with the tokens could not be read
             headers = tuple(pair for pair in headers if pair[0] != "accept-encoding")
         if route.form != "events":
             # the runtime knows its own framing alone, and compressed it could not be read

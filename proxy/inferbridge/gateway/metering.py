@@ -45,10 +45,16 @@ def noted(record: CallRecord | None, used: Used) -> Used:
     return note
 
 
+def unbooked(usage: Usage) -> None:
+    """Tokens that only a record tells of."""
+
+
 class Metering:
     """Counts the tokens of calls; remembers of which endpoints the log was told that they cannot be counted."""
 
     def __init__(self, limits: Limits) -> None:
+        self.reads_all = False
+        """Answers that pass through are read for the record, too; otherwise only where somebody books their tokens."""
         self._limits = limits
         self._told: set[str] = set()
 
