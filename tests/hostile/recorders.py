@@ -100,9 +100,9 @@ def _serve_http2(client: socket.socket, seen: Seen) -> None:
 
 
 @contextmanager
-def listening(serve: Callable[[socket.socket], None]) -> Iterator[int]:
+def listening(serve: Callable[[socket.socket], None], port: int = 0) -> Iterator[int]:
     """Serve each connection in a thread; the value is the port."""
-    server = socket.create_server(("127.0.0.1", 0))
+    server = socket.create_server(("127.0.0.1", port))
     clients: list[socket.socket] = []
 
     def run(client: socket.socket) -> None:
@@ -131,19 +131,19 @@ def listening(serve: Callable[[socket.socket], None]) -> Iterator[int]:
 
 
 @contextmanager
-def http1_recorder() -> Iterator[tuple[Seen, int]]:
+def http1_recorder(port: int = 0) -> Iterator[tuple[Seen, int]]:
     """A REST runtime that answers `{}` to everything."""
     seen = Seen()
-    with listening(lambda client: _serve_http1(client, seen)) as port:
-        yield seen, port
+    with listening(lambda client: _serve_http1(client, seen), port) as bound:
+        yield seen, bound
 
 
 @contextmanager
-def http2_recorder() -> Iterator[tuple[Seen, int]]:
+def http2_recorder(port: int = 0) -> Iterator[tuple[Seen, int]]:
     """A gRPC runtime that answers everything as TGIS does a call of Generate."""
     seen = Seen()
-    with listening(lambda client: _serve_http2(client, seen)) as port:
-        yield seen, port
+    with listening(lambda client: _serve_http2(client, seen), port) as bound:
+        yield seen, bound
 
 
 @dataclass
