@@ -551,3 +551,17 @@ def test_a_whole_answer_is_checked_before_anything_is_sent(headers: tuple[tuple[
         connection.send_whole(1, 200, headers, (b"hello",))
     connection.send_whole(1, 500, (), ())
     assert connection.take_output().startswith(b"HTTP/1.1 500 ")
+
+
+def test_a_large_body_leaves_by_itself() -> None:
+    """What comes before it is one piece, and it is the very object that the application gave: nobody copies it."""
+    codec = Http1Codec(Limits())
+    codec.receive(GET)
+    body = bytes(1 << 20)
+    codec.send_whole(1, 200, (), [b"a", body, b"b"])
+    pieces = [codec.take_output()]
+    while codec.more:
+        pieces.append(codec.take_output())
+    assert pieces[1] is body
+    assert (bytes(pieces[0])[-1:], pieces[2:]) == (b"a", [b"b"])
+    assert codec.take_output() == b""

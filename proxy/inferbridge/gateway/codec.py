@@ -68,8 +68,12 @@ class ServerCodec(Protocol):
     def take_pressed(self) -> list[tuple[int, bool]]:
         """Streams whose answers have piled up for want of a window since the last time (True), or drained (False)."""
 
-    def take_output(self) -> bytes:
-        """The bytes to send now; empties the codec's output."""
+    def take_output(self) -> Buffer:
+        """The bytes to send now. While there is `more`, what is large comes by itself, so that nobody copies it."""
+
+    @property
+    def more(self) -> bool:
+        """The last call of `take_output` has left something."""
 
     def release(self) -> None:
         """The connection is closed: leave nothing that holds itself to the garbage collector. The last call."""

@@ -312,8 +312,23 @@ class ClientConnection:
         _log.exception("connection from %s closed after an internal error", self._peer.address)
         self.lost()
 
-    def take_output(self) -> bytes:
-        """The bytes to send to the client now. Never raises."""
+    def take_all(self) -> bytes:
+        """All bytes to send to the client now. Never raises."""
+        output = self.take_output()
+        if not self.more:
+            return bytes(output)
+        pieces = [output]
+        while self.more:
+            pieces.append(self.take_output())
+        return b"".join(pieces)
+
+    @property
+    def more(self) -> bool:
+        """`take_output` is to be called again."""
+        return not self._gone and self._codec is not None and self._codec.more
+
+    def take_output(self) -> Buffer:
+        """The bytes to send to the client now, and `more` of them the next time. Never raises."""
         if self._codec is None:
             return b""
         try:

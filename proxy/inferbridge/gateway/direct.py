@@ -64,6 +64,10 @@ class DirectProtocol(asyncio.Protocol):
         output = connection.take_output()
         if output and not self._transport.is_closing():
             self._transport.write(output)
+        while connection.more:
+            output = connection.take_output()
+            if not self._transport.is_closing():
+                self._transport.write(output)
         if connection.closing and not self._told_to_close:
             self._told_to_close = True
             self._close()

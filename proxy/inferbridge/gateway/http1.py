@@ -29,6 +29,8 @@ _HEADS: dict[tuple[int, Headers], bytes] = {}
 """Encoded heads by status and fields: most answers have the same few."""
 _HEADS_KEPT = 256
 _HEAD_BYTES = 1024
+_LARGE = 256 << 10
+"""Bytes of a piece that is not copied once more to leave with others."""
 
 
 class _Phase(Enum):
@@ -305,14 +307,30 @@ class Http1Codec:
 
     # Output
 
-    def take_output(self) -> bytes:
+    def take_output(self) -> Buffer:
         if self._answer is not None and self._answer.status:
             self._write(self._answer)
-        if not self._output:
+        output = self._output
+        if not output:
             return b""
-        output = b"".join(self._output)
-        self._output.clear()
-        return output
+        if max(map(len, output)) >= _LARGE:
+            return self._take_large(output)
+        joined = b"".join(output)
+        output.clear()
+        return joined
+
+    def _take_large(self, output: list[Buffer]) -> Buffer:
+        """The first piece if it is large, else all those before that which is."""
+        place = next(place for place, piece in enumerate(output) if len(piece) >= _LARGE)
+        if not place:
+            return output.pop(0)
+        joined = b"".join(output[:place])
+        del output[:place]
+        return joined
+
+    @property
+    def more(self) -> bool:
+        return bool(self._output)
 
     def _write(self, answer: _Answer) -> None:
         """Move what the application has given so far to the output."""

@@ -394,6 +394,8 @@ class Http2Codec:
 
     # Output
 
+    more = False
+
     def take_output(self) -> bytes:
         touched, self._touched = self._touched, {}
         for stream_id in touched:

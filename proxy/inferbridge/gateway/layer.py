@@ -123,7 +123,7 @@ class GatewayLayer(Layer):
             self._take_over = None
 
     def _output(self, connection: ClientConnection) -> tuple[bytes, commands.CloseConnection | None]:
-        output = connection.take_output()
+        output = connection.take_all()
         if not connection.closing:
             return output, None
         self._closing = True

@@ -55,7 +55,7 @@ class _Connection(asyncio.Protocol):
         """Bytes of the client."""
         self._heard = self._loop.time()
         self._client.receive(data)
-        output = self._client.take_output()
+        output = self._client.take_all()
         if self._transport.is_closing():
             return
         if output:
