@@ -130,10 +130,10 @@ def crowd(run: Proxy, said: Iterable[tuple[bytes, bytes]]) -> Iterator[Crowd]:
         yield made
 
 
-def check(crowd: Crowd, took: list[float]) -> None:
+def check(crowd: Crowd, took: list[float], seconds: float) -> None:
     """All are gone in time, memory was flat, and the calls of others went on."""
     assert not crowd.left
-    assert max(crowd.stayed) < SECONDS
+    assert max(crowd.stayed) < seconds
     assert crowd.growth < GROWTH
     assert len(took) > 20
     assert statistics.median(took) < NOTICED
@@ -144,7 +144,7 @@ def test_slow_requests(run: Proxy) -> None:
     """Two hundred clients for each way to send a request slowly, all at once."""
     with others(run) as took, crowd(run, [said for said in REQUESTS.values() for _ in range(CLIENTS)]) as slow:
         slow.wait()
-    check(slow, took)
+    check(slow, took, SECONDS)
 
 
 @pytest.mark.parametrize("first", READERS.values(), ids=READERS)
@@ -152,7 +152,7 @@ def test_slow_readers(run: Proxy, first: bytes) -> None:
     """Two hundred clients that ask for large answers and take nothing of them, all at once."""
     with others(run) as took, crowd(run, [(first, b"")] * CLIENTS) as slow:
         slow.wait()
-    check(slow, took)
+    check(slow, took, 2 * SECONDS)  # what they take at first has to be made by this machine, too
 
 
 def test_a_burst_of_clients_finds_room(run: Proxy) -> None:
