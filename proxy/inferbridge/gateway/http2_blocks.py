@@ -13,7 +13,7 @@ from hpack.table import HeaderTable
 from inferbridge.bridge.values import Headers
 from inferbridge.gateway import fields
 from inferbridge.gateway.http2_abuse import Abuse
-from inferbridge.http2.frames import ErrorCode, ProtocolViolation
+from inferbridge.http2.frames import compression_lost
 from inferbridge.http2.literals import encode_fields
 
 type RawFields = tuple[tuple[bytes, bytes], ...]
@@ -63,7 +63,7 @@ class BlockDecoder:
         except OversizedHeaderListError as error:
             raise Abuse("header_list") from error
         except HPACKError as error:
-            raise ProtocolViolation(ErrorCode.COMPRESSION_ERROR, f"header block: {error}") from error
+            raise compression_lost(error) from error
         if table.grown or (size, entries) != (table.maxsize, len(table.dynamic_entries)):
             table.grown = False
             self._known.clear()

@@ -67,6 +67,11 @@ class ProtocolViolation(Exception):
         self.code = code
 
 
+def compression_lost(error: Exception) -> ProtocolViolation:
+    """A header block cannot be decoded, so no other can; hpack's `error` also says where the block lies in memory."""
+    return ProtocolViolation(ErrorCode.COMPRESSION_ERROR, f"header block: {str(error).partition(':')[0]}")
+
+
 def error_name(code: int) -> str:
     """The name of an error code, or its number."""
     try:

@@ -16,7 +16,7 @@ from typing import Final
 from hpack import Decoder, HPACKError, OversizedHeaderListError
 
 from inferbridge.bridge.values import HOP_BY_HOP, Headers
-from inferbridge.http2.frames import ErrorCode, ProtocolViolation
+from inferbridge.http2.frames import ErrorCode, ProtocolViolation, compression_lost
 from inferbridge.http2.literals import encode_fields, hpack_integer, hpack_string
 
 _METHOD_POST: Final = b"\x83"
@@ -75,7 +75,7 @@ class BlockDecoder:
         except OversizedHeaderListError as error:
             raise ProtocolViolation(ErrorCode.ENHANCE_YOUR_CALM, "header fields exceed the limit") from error
         except HPACKError as error:
-            raise ProtocolViolation(ErrorCode.COMPRESSION_ERROR, f"header block: {error}") from error
+            raise compression_lost(error) from error
         decoded = _interpret([(bytes(name), bytes(value)) for name, value in fields])
         self._context_free = self._decoder.header_table_size == 0
         if self._context_free and len(block) <= _CACHE_BLOCK_BYTES:
