@@ -93,7 +93,10 @@ async def _first(*waits: object) -> None:
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:
         task.cancel()
-    await asyncio.wait(tasks)  # one that still reads would be in the way of the next request
+    done, _ = await asyncio.wait(tasks)  # one that still reads would be in the way of the next request
+    for task in done:
+        if not task.cancelled():
+            task.exception()  # seen, or the loop would complain of it in the middle of some other test
 
 
 async def _closed(reader: asyncio.StreamReader) -> None:
