@@ -19,6 +19,7 @@ from inferbridge.mock.serving import Doors, mocking
 from process.running import Process, proxy
 from soak.load import Tally, Term, load
 from soak.measuring import Sample, excess, sample, settled
+from soak.saying import say, verdict
 
 WARM = 0.1
 """What part of the time the warming takes, and its bounds in seconds."""
@@ -110,28 +111,20 @@ def wrong(warming: Tally, tally: Tally, seconds: float, before: Sample, after: S
 
 def _report(tally: Tally, seconds: float, cpu: float) -> None:
     for kind, count in sorted(tally.calls.items()):
-        _print(f"{count:9} {kind}{f', unexpected: {tally.unexpected[kind]}' if tally.unexpected[kind] else ''}")
+        say(f"{count:9} {kind}{f', unexpected: {tally.unexpected[kind]}' if tally.unexpected[kind] else ''}")
     total = tally.calls.total()
-    _print(f"{total:9} calls, {total / seconds:.0f} a second, unexpected: {tally.unexpected.total()}")
-    _print(f"{cpu:9.1f} seconds of CPU in the proxy, {cpu / max(total, 1) * 1e6:.0f} µs a call")
+    say(f"{total:9} calls, {total / seconds:.0f} a second, unexpected: {tally.unexpected.total()}")
+    say(f"{cpu:9.1f} seconds of CPU in the proxy, {cpu / max(total, 1) * 1e6:.0f} µs a call")
 
 
 def _say(when: str, seen: Sample) -> None:
-    _print(f"{when:>16}   {seen.shown}")
-
-
-def _print(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    say(f"{when:>16}   {seen.shown}")
 
 
 def main(seconds: float) -> int:
     """Exit code."""
     found = asyncio.run(soak(seconds))
-    for line in found:
-        _print(f"WRONG  {line}")
-    _print("failed" if found else "passed")
-    return 1 if found else 0
+    return verdict(found)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from inferbridge.mock.script import Scenario, Script
 from inferbridge.mock.serving import Doors, mocking
 from process.running import until
 from soak.http1 import Connection
+from soak.saying import say, verdict
 
 WORKERS = 20
 """Clients of each process."""
@@ -181,9 +182,9 @@ async def soak(seconds: float, memory: str = MEMORY) -> list[str]:
             await asyncio.gather(*(_work(one, number, end) for one in processes for number in range(WORKERS)))
             watching.cancel()
             for one in processes:
-                _print(f"{'at the end':>12}   {one.shown}")
+                say(f"{'at the end':>12}   {one.shown}")
             captured = _size(Path(folder))
-        _print(f"{captured / MIB:.1f} MiB are in the files of captured calls")
+        say(f"{captured / MIB:.1f} MiB are in the files of captured calls")
         bound = parse_size(memory)
         found = [line for one, rss in zip(processes, before, strict=True) for line in wrong(one, rss, bound)]
         return found if captured else [*found, "nothing was captured"]
@@ -198,14 +199,14 @@ async def _watch(processes: Sequence[Watched], seconds: float) -> None:
     while True:
         await asyncio.sleep(min(30.0, seconds / 4))
         for one in processes:
-            _print(f"{time.monotonic() - began:10.0f} s   {one.shown}")
+            say(f"{time.monotonic() - began:10.0f} s   {one.shown}")
 
 
 def wrong(one: Watched, before: int, memory: int) -> list[str]:
     """What must not be, in words; `before` is what the process took before the load."""
     most = max(one.samples, key=lambda held: held.seen["held"])
     peak = max(held.rss for held in one.samples)
-    _print(
+    say(
         f"{one.name:<8} most held {most.seen['held'] / MIB:.1f} of {memory / MIB:.0f} MiB, rss {before / MIB:.1f} MiB "
         f"before and at most {peak / MIB:.1f}, {one.calls} calls, wrong: {len(one.wrong)}"
     )
@@ -234,18 +235,10 @@ def _growth(one: Watched) -> list[str]:
     return [f"{one.name} grew from {first / MIB:.1f} to {second / MIB:.1f} MiB while it held no more"]
 
 
-def _print(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
 def main(seconds: float, memory: str = MEMORY) -> int:
     """Exit code."""
     found = asyncio.run(soak(seconds, memory))
-    for line in found:
-        _print(f"WRONG  {line}")
-    _print("failed" if found else "passed")
-    return 1 if found else 0
+    return verdict(found)
 
 
 if __name__ == "__main__":

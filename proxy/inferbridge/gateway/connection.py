@@ -314,10 +314,7 @@ class ClientConnection:
 
     def take_all(self) -> bytes:
         """All bytes to send to the client now. Never raises."""
-        output = self.take_output()
-        if not self.more:
-            return bytes(output)
-        pieces = [output]
+        pieces = [self.take_output()]
         while self.more:
             pieces.append(self.take_output())
         return b"".join(pieces)

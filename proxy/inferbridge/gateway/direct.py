@@ -61,13 +61,12 @@ class DirectProtocol(asyncio.Protocol):
             data, self._waiting = self._waiting + data, b""
         connection = self._connection
         connection.receive(data)
-        output = connection.take_output()
-        if output and not self._transport.is_closing():
-            self._transport.write(output)
-        while connection.more:
+        more = True
+        while more:
             output = connection.take_output()
-            if not self._transport.is_closing():
+            if output and not self._transport.is_closing():
                 self._transport.write(output)
+            more = connection.more
         if connection.closing and not self._told_to_close:
             self._told_to_close = True
             self._close()

@@ -25,6 +25,13 @@ class Connection(asyncio.Protocol):
 
     opening: Opening | None = None
     """None until it is open."""
+    _transport: asyncio.Transport | None = None
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """The transport; there is one from `connection_made` on."""
+        assert self._transport is not None
+        return self._transport
 
 
 class Connector:

@@ -84,7 +84,6 @@ class Http1Connection(Connection):
         self._loop = loop
         self._reader = ResponseReader(header_bytes)
         self._call: Http1Call | None = None
-        self._transport: asyncio.Transport | None = None
         self._poll: select.poll | None = None
         self._too_old_at = loop.time() + pool.age_seconds
         self._reads = True
@@ -93,12 +92,6 @@ class Http1Connection(Connection):
         self.idle_since = 0.0
         self.gone: asyncio.Future[None] = loop.create_future()
         """Done when the connection is closed."""
-
-    @property
-    def transport(self) -> asyncio.Transport:
-        """The transport; there is one from `connection_made` on."""
-        assert self._transport is not None
-        return self._transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is open."""

@@ -46,19 +46,12 @@ class Http2Connection(Connection):
         """Done when the peer has sent its SETTINGS."""
         self.gone: asyncio.Future[None] = loop.create_future()
         """Done when the connection is closed."""
-        self._transport: asyncio.Transport | None = None
         self._flush_planned = False
         self._receiving = False
         self._violation: ProtocolViolation | None = None
         self._watch = Watch(loop, lambda: bool(self.codec.streams), self._ping, self._give_up)
         self._given_up = ""
         self._age: asyncio.TimerHandle | None = None
-
-    @property
-    def transport(self) -> asyncio.Transport:
-        """The transport; there is one from `connection_made` on."""
-        assert self._transport is not None
-        return self._transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send preface and SETTINGS."""
