@@ -26,21 +26,21 @@ from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from inferbridge.auth.identity import ClientCertificate
 from inferbridge.config import Listener
-from inferbridge.gateway import modes
 from inferbridge.gateway.application import Application
-from inferbridge.gateway.client_tls import ClientTls
-from inferbridge.gateway.connection import ClientConnection
+from inferbridge.gateway.clients import modes
+from inferbridge.gateway.clients.client_tls import ClientTls
+from inferbridge.gateway.clients.connection import ClientConnection
+from inferbridge.gateway.clients.destinations import Destinations
+from inferbridge.gateway.clients.draining import Stopper, has_time
+from inferbridge.gateway.clients.inject import Link
+from inferbridge.gateway.clients.layer import ClosingLayer, GatewayLayer
+from inferbridge.gateway.clients.own_authority import OwnAuthority
+from inferbridge.gateway.clients.release import release
+from inferbridge.gateway.clients.tls_layer import ListenerTlsLayer
+from inferbridge.gateway.clients.watch import Watch
+from inferbridge.gateway.codecs.sniff import TLS_HANDSHAKE
 from inferbridge.gateway.counters import NO_COUNTERS, Counters
-from inferbridge.gateway.destinations import Destinations
-from inferbridge.gateway.draining import Stopper, has_time
-from inferbridge.gateway.inject import Link
-from inferbridge.gateway.layer import ClosingLayer, GatewayLayer
 from inferbridge.gateway.limits import Limits
-from inferbridge.gateway.own_authority import OwnAuthority
-from inferbridge.gateway.release import release
-from inferbridge.gateway.sniff import TLS_HANDSHAKE
-from inferbridge.gateway.tls_layer import ListenerTlsLayer
-from inferbridge.gateway.watch import Watch
 from inferbridge.sparing import without_its_siblings
 
 with without_its_siblings("mitmproxy.addons"):

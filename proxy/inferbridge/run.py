@@ -12,7 +12,7 @@ import click
 
 from inferbridge.config import EXIT_CODE, Flags, Listener, Settings, SettingsError
 from inferbridge.gateway import build
-from inferbridge.gateway.listening import listening
+from inferbridge.gateway.clients.listening import listening
 from inferbridge.observe import admin
 from inferbridge.process.bound import Bound, Ready, Warn
 from inferbridge.process.proxy import Proxy, prepare, proxying

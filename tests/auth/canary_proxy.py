@@ -8,7 +8,7 @@ from typing import Any
 from inferbridge.auth.presented import Reader
 from inferbridge.bridge.bridge import Bridge
 from inferbridge.cli import main
-from inferbridge.gateway.guard import Guard
+from inferbridge.gateway.calls.guard import Guard
 
 
 def quoting(owner: type, name: str, word: str) -> None:

@@ -28,8 +28,8 @@ from gateway.serving import TIMEOUT
 from inferbridge.bridge.values import Headers, header
 from inferbridge.config import Flags
 from inferbridge.gateway import build
+from inferbridge.gateway.clients.listening import listening
 from inferbridge.gateway.limits import Limits
-from inferbridge.gateway.listening import listening
 from inferbridge.mock.runtime import MockRuntime
 from inferbridge.run import serving
 from inferbridge_generated.runtimes import PROFILES

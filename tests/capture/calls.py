@@ -10,11 +10,11 @@ from inferbridge.capture.capturer import Capturer
 from inferbridge.capture.lines import CapturedLine
 from inferbridge.capture.settings import CaptureSettings
 from inferbridge.gateway.application import RequestHead
-from inferbridge.gateway.guard import Access, Guard
+from inferbridge.gateway.calls.guard import Access, Guard
+from inferbridge.gateway.calls.targets import Target
 from inferbridge.gateway.limits import Limits
-from inferbridge.gateway.recording import Recorder
+from inferbridge.gateway.records.recording import Recorder
 from inferbridge.gateway.service import GatewayService
-from inferbridge.gateway.targets import Target
 from inferbridge_generated import operations
 from inferbridge_generated.registry import APIS
 from inferbridge_generated.runtimes import PROFILES

@@ -21,7 +21,7 @@ from inferbridge.bridge.values import Headers
 from inferbridge.capture.lines import CapturedLine
 from inferbridge.capture.settings import CaptureSettings, Fields, FileSink
 from inferbridge.config import Listener, Settings, Upstream
-from inferbridge.gateway.guard import Access
+from inferbridge.gateway.calls.guard import Access
 from inferbridge.run import serving
 from inferbridge.upstream.address import parse_address
 from inferbridge_generated.open_inference import wire

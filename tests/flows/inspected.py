@@ -18,10 +18,10 @@ from inferbridge.bridge.context import Policy, Setting
 from inferbridge.bridge.values import Headers
 from inferbridge.flows.keeping import FlowKeeper
 from inferbridge.gateway.application import RequestHead, RequestSink
+from inferbridge.gateway.calls.targets import Target
 from inferbridge.gateway.limits import Limits
-from inferbridge.gateway.recording import Recorder
+from inferbridge.gateway.records.recording import Recorder
 from inferbridge.gateway.service import GatewayService
-from inferbridge.gateway.targets import Target
 from inferbridge.upstream.pool import Pool
 from inferbridge_generated import operations
 from inferbridge_generated.registry import APIS

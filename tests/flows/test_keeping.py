@@ -22,7 +22,7 @@ from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.values import Headers
 from inferbridge.flows import consumers, keeping
 from inferbridge.flows.choosing import choose
-from inferbridge.gateway.pulse import Pulse
+from inferbridge.gateway.calls.pulse import Pulse
 from inferbridge.gateway.transcript import Transcript
 from inferbridge.inspect.filters import parse_filter
 from inferbridge.inspect.told import FLOW_KEY

@@ -13,7 +13,7 @@ from gateway.test_service import GRPC, INFER, INFER_RPC, Runtime, infer_reply
 from gateway.test_translating import OK, message
 from inferbridge.bridge.framing import frame
 from inferbridge.flows import keeping
-from inferbridge.gateway.pulse import Pulse
+from inferbridge.gateway.calls.pulse import Pulse
 from inferbridge.inspect import endpoints, views
 from inferbridge.inspect.told import asked
 from inferbridge_generated.open_inference import wire

@@ -9,8 +9,8 @@ import httptools
 from fuzz.cutting import cut, joined
 from inferbridge.bridge.errors import BridgeError
 from inferbridge.bridge.values import Buffer, Headers
-from inferbridge.gateway.chunked import ChunkedDecoder
-from inferbridge.gateway.http1_head import HeadReader, Http1Request, Peer
+from inferbridge.gateway.codecs.chunked import ChunkedDecoder
+from inferbridge.gateway.codecs.http1_head import HeadReader, Http1Request, Peer
 from inferbridge.gateway.limits import Limits
 from inferbridge.upstream.http1_codec import MalformedResponse, ResponseReader
 

@@ -5,13 +5,20 @@ from typing import Any
 from fuzz.cutting import cut
 from gateway.applications import Echo
 from inferbridge.bridge.values import Buffer, Headers
-from inferbridge.gateway.codec import ServerCodec
-from inferbridge.gateway.connection import ClientConnection
-from inferbridge.gateway.events import Event, ProtocolRefused, RequestCancelled, RequestData, RequestEnd, RequestOpened
-from inferbridge.gateway.http2 import ClientLeft, Http2Codec
-from inferbridge.gateway.http2_reader import FrameReader
+from inferbridge.gateway.clients.connection import ClientConnection
+from inferbridge.gateway.codecs.codec import ServerCodec
+from inferbridge.gateway.codecs.events import (
+    Event,
+    ProtocolRefused,
+    RequestCancelled,
+    RequestData,
+    RequestEnd,
+    RequestOpened,
+)
+from inferbridge.gateway.codecs.http2 import ClientLeft, Http2Codec
+from inferbridge.gateway.codecs.http2_reader import FrameReader
+from inferbridge.gateway.codecs.sniff import PREFACE
 from inferbridge.gateway.limits import Limits
-from inferbridge.gateway.sniff import PREFACE
 from inferbridge.http2 import frames
 from inferbridge.http2.frames import ProtocolViolation
 from inferbridge.http2.literals import encode_fields

@@ -17,7 +17,7 @@ from cryptography.x509.oid import NameOID
 from gateway.serving import serving
 from gateway.tls_clients import AUTHORITY, Names, server_certificate
 from inferbridge.config import ListenerTls
-from inferbridge.gateway.client_tls import ClientTls
+from inferbridge.gateway.clients.client_tls import ClientTls
 
 type Serve = Callable[..., AbstractAsyncContextManager[int]]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from inferbridge.gateway.events import Event, ProtocolRefused, RequestData, RequestOpened
+from inferbridge.gateway.codecs.events import Event, ProtocolRefused, RequestData, RequestOpened
 
 
 def opened(events: Sequence[Event]) -> RequestOpened:

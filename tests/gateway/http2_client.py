@@ -10,8 +10,8 @@ import h2.settings
 import hpack
 from hyperframe.frame import DataFrame, Frame, HeadersFrame, RstStreamFrame
 
-from inferbridge.gateway.codec import ServerCodec
-from inferbridge.gateway.events import Event
+from inferbridge.gateway.codecs.codec import ServerCodec
+from inferbridge.gateway.codecs.events import Event
 
 REQUEST = [(":method", "POST"), (":scheme", "http"), (":authority", "a:1"), (":path", "/x?y=1")]
 

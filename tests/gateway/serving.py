@@ -9,7 +9,7 @@ from typing import Any
 from inferbridge import addon
 from inferbridge.config import Listener, ListenerTls
 from inferbridge.gateway.application import Application
-from inferbridge.gateway.client_tls import ClientTls
+from inferbridge.gateway.clients.client_tls import ClientTls
 from inferbridge.gateway.limits import Limits
 
 TIMEOUT = 10

@@ -7,7 +7,7 @@ import pytest
 from gateway.test_service import Client
 from gateway.test_translating import GRPC, OK, begun, completion, message
 from inferbridge.bridge.values import Headers
-from inferbridge.gateway.answers import PassthroughAnswer
+from inferbridge.gateway.calls.answers import PassthroughAnswer
 from inferbridge_generated.tgis import wire
 
 HTML: Headers = (("content-type", "text/html"),)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inferbridge.bridge.errors import BridgeError
-from inferbridge.gateway.chunked import ChunkedDecoder
+from inferbridge.gateway.codecs.chunked import ChunkedDecoder
 
 PRELUDE = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 

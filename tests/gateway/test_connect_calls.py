@@ -31,7 +31,7 @@ UNKNOWN = b"\xf8\x07\x01"  # field 127
 @pytest.fixture(autouse=True)
 def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Signs of life need an event loop, which these tests have none of."""
-    monkeypatch.setattr("inferbridge.gateway.pulse.Pulse.start", lambda self: None)
+    monkeypatch.setattr("inferbridge.gateway.calls.pulse.Pulse.start", lambda self: None)
 
 
 def gateway(upstream: str, monkeypatch: pytest.MonkeyPatch) -> tuple[GatewayService, Upstream]:

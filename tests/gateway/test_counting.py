@@ -3,7 +3,7 @@
 import pytest
 
 from inferbridge.bridge.framing import frame
-from inferbridge.gateway.counting import kind_of
+from inferbridge.gateway.records.counting import kind_of
 
 PIECES = [
     ("text/event-stream", [b"data: 1\n\n", b"event: a\ndata: 2\n\ndata: 3\n\n"], 3),

@@ -4,12 +4,12 @@ import pytest
 
 from gateway.test_service import Client, Runtime, infer_reply
 from inferbridge.bridge.context import Policy
-from inferbridge.gateway import modes
 from inferbridge.gateway.application import RequestHead
-from inferbridge.gateway.destinations import FRESH_SECONDS, Destinations
+from inferbridge.gateway.calls.targets import Target
+from inferbridge.gateway.clients import modes
+from inferbridge.gateway.clients.destinations import FRESH_SECONDS, Destinations
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.service import GatewayService
-from inferbridge.gateway.targets import Target
 from inferbridge.upstream.address import Address
 from inferbridge_generated.registry import APIS
 from inferbridge_generated.runtimes import PROFILES

@@ -8,11 +8,11 @@ import pytest
 
 from gateway.applications import Echo, EchoSink, Silent
 from gateway.serving import TIMEOUT, serving, talk
-from inferbridge.gateway import inject
-from inferbridge.gateway.answers import PassthroughAnswer
 from inferbridge.gateway.application import RequestHead, Responder
-from inferbridge.gateway.connection import ClientConnection
-from inferbridge.gateway.direct import DirectProtocol
+from inferbridge.gateway.calls.answers import PassthroughAnswer
+from inferbridge.gateway.clients import inject
+from inferbridge.gateway.clients.connection import ClientConnection
+from inferbridge.gateway.clients.direct import DirectProtocol
 from inferbridge.gateway.limits import Limits
 
 POST = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"

@@ -16,7 +16,7 @@ from inferbridge.auth.identity import Grant, Identity, Presented
 from inferbridge.bridge.values import join
 from inferbridge.config import Flags
 from inferbridge.gateway import build
-from inferbridge.gateway.guard import Access, Guard
+from inferbridge.gateway.calls.guard import Access, Guard
 from inferbridge_generated.open_inference import wire
 from inferbridge_generated.open_inference.mlserver import wire as mlserver
 from upstream.h1_server import Answer, Request, h1_server

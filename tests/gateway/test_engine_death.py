@@ -28,7 +28,7 @@ CAIKIT_GRPC = "/caikit.runtime.Nlp.NlpService/"
 @pytest.fixture(autouse=True)
 def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Signs of life need an event loop, which these tests have none of."""
-    monkeypatch.setattr("inferbridge.gateway.pulse.Pulse.start", lambda self: None)
+    monkeypatch.setattr("inferbridge.gateway.calls.pulse.Pulse.start", lambda self: None)
 
 
 def framed(chunks: Any) -> bytes:

@@ -20,9 +20,9 @@ from gateway.applications import Boom, Echo, Failing
 from gateway.http2_client import Client
 from gateway.serving import TIMEOUT, Canary, curl, serving, talk
 from inferbridge.addon import GatewayAddon
-from inferbridge.gateway.http1 import Http1Codec
-from inferbridge.gateway.http2 import Http2Codec
-from inferbridge.gateway.layer import GatewayLayer
+from inferbridge.gateway.clients.layer import GatewayLayer
+from inferbridge.gateway.codecs.http1 import Http1Codec
+from inferbridge.gateway.codecs.http2 import Http2Codec
 from inferbridge.gateway.limits import Limits
 
 SECRET = b"must-not-be-forwarded"

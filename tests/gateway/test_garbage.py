@@ -13,15 +13,15 @@ from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.framing import frame
 from inferbridge.bridge.values import Headers
 from inferbridge.gateway.application import RequestHead
+from inferbridge.gateway.calls.pulse import Pulse
+from inferbridge.gateway.calls.targets import Target
 from inferbridge.gateway.connect.calls import ConnectGateway
 from inferbridge.gateway.connect.methods import methods_of
 from inferbridge.gateway.limits import Limits
-from inferbridge.gateway.pulse import Pulse
 from inferbridge.gateway.record import CallRecord
-from inferbridge.gateway.recording import Recorder
+from inferbridge.gateway.records.recording import Recorder
 from inferbridge.gateway.rest_services.calls import RestServices
 from inferbridge.gateway.service import GatewayService
-from inferbridge.gateway.targets import Target
 from inferbridge.gateway.transcript import Transcript
 from inferbridge.protos import methods, rest_methods
 from inferbridge.upstream.api import Receiver, UpstreamRequest

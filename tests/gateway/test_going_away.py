@@ -15,12 +15,12 @@ from inferbridge.bridge.context import Policy
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.values import Headers
 from inferbridge.gateway.application import RequestHead
-from inferbridge.gateway.connection import ClientConnection
-from inferbridge.gateway.http1 import Http1Codec
-from inferbridge.gateway.http2 import Http2Codec
+from inferbridge.gateway.calls.targets import Target
+from inferbridge.gateway.clients.connection import ClientConnection
+from inferbridge.gateway.codecs.http1 import Http1Codec
+from inferbridge.gateway.codecs.http2 import Http2Codec
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.service import GatewayService
-from inferbridge.gateway.targets import Target
 from inferbridge.upstream.api import Receiver, UpstreamRequest
 from inferbridge_generated.registry import APIS
 from inferbridge_generated.runtimes import PROFILES

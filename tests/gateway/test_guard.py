@@ -20,13 +20,13 @@ from inferbridge.bridge.errors import BridgeError
 from inferbridge.bridge.framing import frame
 from inferbridge.bridge.values import Headers, header, join
 from inferbridge.gateway.application import RequestHead, RequestSink
-from inferbridge.gateway.connection import ClientConnection
-from inferbridge.gateway.guard import Access, Guard
+from inferbridge.gateway.calls.guard import Access, Guard
+from inferbridge.gateway.calls.targets import Target
+from inferbridge.gateway.clients.connection import ClientConnection
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.local.health import ServiceStates
 from inferbridge.gateway.local.services import LocalServices
 from inferbridge.gateway.service import GatewayService
-from inferbridge.gateway.targets import Target
 from inferbridge.secret import Secret
 from inferbridge_generated.open_inference import wire
 from inferbridge_generated.registry import APIS

@@ -8,8 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.driving import body_of, opened, refusal
-from inferbridge.gateway.events import Event, ProtocolRefused, RequestCancelled, RequestData, RequestEnd, RequestOpened
-from inferbridge.gateway.http1 import Http1Codec
+from inferbridge.gateway.codecs.events import (
+    Event,
+    ProtocolRefused,
+    RequestCancelled,
+    RequestData,
+    RequestEnd,
+    RequestOpened,
+)
+from inferbridge.gateway.codecs.http1 import Http1Codec
 from inferbridge.gateway.limits import Limits
 
 HEAD = b"POST /v2/models/m/infer?x=1 HTTP/1.1\r\nHost: example:8080\r\n"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from gateway.watched import Watched, Watching
-from inferbridge.gateway.connection import ClientConnection
+from inferbridge.gateway.clients.connection import ClientConnection
 from inferbridge.gateway.limits import Limits
 
 SIZES = st.one_of(st.integers(0, 40), st.sampled_from([4096, 70_000]))

@@ -14,12 +14,19 @@ from hypothesis import strategies as st
 
 from gateway.driving import body_of, opened, refusal
 from gateway.http2_client import REQUEST, Client, data_frame, headers_frame, reset_frame
-from inferbridge.gateway.events import Event, ProtocolRefused, RequestCancelled, RequestData, RequestEnd, RequestOpened
-from inferbridge.gateway.http1_head import Peer
-from inferbridge.gateway.http2 import Http2Codec
-from inferbridge.gateway.http2_head import RequestHeads
+from inferbridge.gateway.codecs.events import (
+    Event,
+    ProtocolRefused,
+    RequestCancelled,
+    RequestData,
+    RequestEnd,
+    RequestOpened,
+)
+from inferbridge.gateway.codecs.http1_head import Peer
+from inferbridge.gateway.codecs.http2 import Http2Codec
+from inferbridge.gateway.codecs.http2_head import RequestHeads
+from inferbridge.gateway.codecs.sniff import PREFACE
 from inferbridge.gateway.limits import Limits
-from inferbridge.gateway.sniff import PREFACE
 
 SMALL = replace(Limits(), header_bytes=400, header_fields=6, target_bytes=100, streams=4)
 HEAD = [(name.encode(), value.encode()) for name, value in REQUEST]

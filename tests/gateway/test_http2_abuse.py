@@ -4,8 +4,8 @@ import pytest
 from hyperframe.frame import DataFrame
 
 from gateway.http2_client import REQUEST, Client, headers_frame
-from inferbridge.gateway.http2 import Http2Codec
-from inferbridge.gateway.http2_abuse import Abuse, Meter
+from inferbridge.gateway.codecs.http2 import Http2Codec
+from inferbridge.gateway.codecs.http2_abuse import Abuse, Meter
 from inferbridge.gateway.limits import Limits
 from inferbridge.http2 import frames
 

@@ -4,8 +4,8 @@ import pytest
 from hpack import Decoder, Encoder
 
 from inferbridge.bridge.values import Headers
-from inferbridge.gateway.http2_abuse import Abuse
-from inferbridge.gateway.http2_blocks import CONTINUE, BlockDecoder, head_block
+from inferbridge.gateway.codecs.http2_abuse import Abuse
+from inferbridge.gateway.codecs.http2_blocks import CONTINUE, BlockDecoder, head_block
 from inferbridge.http2.frames import ErrorCode, ProtocolViolation
 from inferbridge.http2.literals import encode_fields
 

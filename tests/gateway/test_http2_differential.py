@@ -41,10 +41,10 @@ from hypothesis import strategies as st
 
 from inferbridge.bridge.errors import BridgeError
 from inferbridge.gateway.application import RequestHead
-from inferbridge.gateway.events import Event, ProtocolRefused, RequestData, RequestEnd, RequestOpened
-from inferbridge.gateway.http1_head import Peer
-from inferbridge.gateway.http2 import Http2Codec
-from inferbridge.gateway.http2_head import RequestHeads
+from inferbridge.gateway.codecs.events import Event, ProtocolRefused, RequestData, RequestEnd, RequestOpened
+from inferbridge.gateway.codecs.http1_head import Peer
+from inferbridge.gateway.codecs.http2 import Http2Codec
+from inferbridge.gateway.codecs.http2_head import RequestHeads
 from inferbridge.gateway.limits import Limits
 from inferbridge.http2 import frames
 from inferbridge.http2.frames import PREFACE, ErrorCode

@@ -18,8 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 import empty_frames
 from gateway.watched import Watched, Watching
-from inferbridge.gateway.connection import ClientConnection
-from inferbridge.gateway.http2 import Http2Codec
+from inferbridge.gateway.clients.connection import ClientConnection
+from inferbridge.gateway.codecs.http2 import Http2Codec
 from inferbridge.gateway.limits import Limits
 
 LIMITS = replace(Limits(), streams=6, stream_window=70_000, connection_window=100_000)

@@ -9,11 +9,11 @@ from hyperframe.frame import PingFrame
 
 from gateway.driving import opened
 from gateway.http2_client import REQUEST, Client, data_frame, headers_frame, reset_frame
-from inferbridge.gateway.events import RequestCancelled, RequestData, RequestEnd, RequestOpened
-from inferbridge.gateway.http2 import Http2Codec
-from inferbridge.gateway.http2_abuse import Meter
+from inferbridge.gateway.codecs.events import RequestCancelled, RequestData, RequestEnd, RequestOpened
+from inferbridge.gateway.codecs.http2 import Http2Codec
+from inferbridge.gateway.codecs.http2_abuse import Meter
+from inferbridge.gateway.codecs.sniff import PREFACE
 from inferbridge.gateway.limits import Limits
-from inferbridge.gateway.sniff import PREFACE
 
 SMALL = replace(Limits(), streams=4)
 HEAD = [(name.encode(), value.encode()) for name, value in REQUEST]
@@ -121,7 +121,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock of codecs that are made from now on."""
     made = Clock()
-    monkeypatch.setattr("inferbridge.gateway.http2.Meter", partial(Meter, now=made))
+    monkeypatch.setattr("inferbridge.gateway.codecs.http2.Meter", partial(Meter, now=made))
     return made
 
 

@@ -11,8 +11,8 @@ from gateway.http2_client import REQUEST
 from gateway.http2_client import Client as Http2Client
 from inferbridge.bridge.errors import BridgeError
 from inferbridge.gateway.application import RequestHead, RequestSink, Responder
-from inferbridge.gateway.http2 import Http2Codec
-from inferbridge.gateway.layer import LINGER_SECONDS, ClosingLayer, GatewayLayer, OutputReady
+from inferbridge.gateway.clients.layer import LINGER_SECONDS, ClosingLayer, GatewayLayer, OutputReady
+from inferbridge.gateway.codecs.http2 import Http2Codec
 from inferbridge.gateway.limits import Limits
 
 GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"

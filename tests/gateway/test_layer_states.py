@@ -8,7 +8,7 @@ from mitmproxy.proxy import commands, events
 from gateway.applications import Silent
 from gateway.test_layer import GET, Driver
 from inferbridge.gateway.application import Responder
-from inferbridge.gateway.layer import OutputReady
+from inferbridge.gateway.clients.layer import OutputReady
 
 type Commands = list[str]
 

@@ -25,12 +25,12 @@ from inferbridge.bridge.values import Headers, header
 from inferbridge.config import Flags
 from inferbridge.gateway import build
 from inferbridge.gateway.application import RequestHead, RequestSink, Responder
-from inferbridge.gateway.connection import ClientConnection
+from inferbridge.gateway.calls.targets import Target
+from inferbridge.gateway.clients.connection import ClientConnection
 from inferbridge.gateway.limits import Limits
-from inferbridge.gateway.metering import Metering
+from inferbridge.gateway.records.metering import Metering
+from inferbridge.gateway.records.usage import Usage, Used
 from inferbridge.gateway.service import GatewayService
-from inferbridge.gateway.targets import Target
-from inferbridge.gateway.usage import Usage, Used
 from inferbridge_generated import operations
 from inferbridge_generated.open_inference import wire as v2
 from inferbridge_generated.registry import APIS
@@ -46,7 +46,7 @@ USAGE = {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}
 @pytest.fixture(autouse=True)
 def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Signs of life need an event loop, which these tests have none of."""
-    monkeypatch.setattr("inferbridge.gateway.pulse.Pulse.start", lambda self: None)
+    monkeypatch.setattr("inferbridge.gateway.calls.pulse.Pulse.start", lambda self: None)
 
 
 class Gateway:
@@ -224,7 +224,7 @@ def test_a_fault_of_ours_gives_the_lease_back(kind: Kind, monkeypatch: pytest.Mo
         raise RuntimeError("boom")
 
     with monkeypatch.context() as patch:
-        patch.setattr("inferbridge.gateway.exchange.Exchange.begin", boom)
+        patch.setattr("inferbridge.gateway.calls.exchange.Exchange.begin", boom)
         with pytest.raises(RuntimeError):
             gateway.begin(kind.path, kind.headers)
     assert not gateway.is_full(kind.path, kind.headers)
@@ -269,7 +269,7 @@ def test_the_end_of_a_call_may_let_the_next_one_in(kind: Kind, broken: bool, mon
     """By the time a client has the end of its answer, its lease is back and its tokens are booked."""
     gateway = Gateway(kind.runtime, kind.protocol, ONE_CALL)
     booked: list[Usage] = []
-    monkeypatch.setattr("inferbridge.gateway.exchange.booking", lambda lease: booked.append)
+    monkeypatch.setattr("inferbridge.gateway.calls.exchange.booking", lambda lease: booked.append)
     seen = []
     client = Eager()
     client.next = lambda: seen.append((gateway.is_full(kind.path, kind.headers), len(booked)))

@@ -16,7 +16,7 @@ from gateway.conftest import Serve
 from gateway.serving import serving
 from gateway.tls_clients import ALICE, OTHER, SERVERS, Names, ask, client, close, once, refused, server_certificate
 from inferbridge.config import ListenerTls
-from inferbridge.gateway.client_tls import ClientTls
+from inferbridge.gateway.clients.client_tls import ClientTls
 
 
 def peer_serial(writer: asyncio.StreamWriter) -> int:

@@ -7,8 +7,8 @@ import pytest
 
 from gateway.applications import Echo, Late, Silent
 from gateway.serving import TIMEOUT, curl, talk
+from inferbridge.gateway.clients.listening import listening
 from inferbridge.gateway.limits import Limits
-from inferbridge.gateway.listening import listening
 
 POST = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
 

@@ -15,9 +15,9 @@ from inferbridge.auth.settings import Rule
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.framing import frame, unframe
 from inferbridge.gateway.application import RequestHead
-from inferbridge.gateway.listing import joined
+from inferbridge.gateway.calls.listing import joined
+from inferbridge.gateway.calls.targets import Target
 from inferbridge.gateway.service import GatewayService
-from inferbridge.gateway.targets import Target
 from inferbridge_generated import operations
 from inferbridge_generated.caikit import wire as caikit
 from inferbridge_generated.open_inference import wire as v2

@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from gateway.serving import TIMEOUT, serving
 from inferbridge.bridge.dialects import error_reply
 from inferbridge.bridge.errors import BridgeError, Code
-from inferbridge.gateway.answers import answer
+from inferbridge.gateway.answering import answer
 from inferbridge.gateway.application import RequestHead, RequestSink, Responder
 from inferbridge.gateway.local.health import ServiceStates
 from inferbridge.gateway.local.services import LocalServices

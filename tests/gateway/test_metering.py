@@ -26,10 +26,10 @@ from inferbridge.bridge.context import Policy, Setting
 from inferbridge.bridge.framing import frame
 from inferbridge.bridge.values import Headers, header
 from inferbridge.gateway.application import RequestHead
+from inferbridge.gateway.calls.targets import Target
 from inferbridge.gateway.limits import Limits
+from inferbridge.gateway.records.usage import Tally, Usage
 from inferbridge.gateway.service import GatewayService
-from inferbridge.gateway.targets import Target
-from inferbridge.gateway.usage import Tally, Usage
 from inferbridge_generated import operations
 from inferbridge_generated.registry import APIS
 from inferbridge_generated.runtimes import PROFILES
@@ -44,7 +44,7 @@ WHOLE = {"choices": [{"index": 0, "text": "hi", "finish_reason": "stop"}], "vend
 @pytest.fixture(autouse=True)
 def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Signs of life need an event loop, which these tests have none of."""
-    monkeypatch.setattr("inferbridge.gateway.pulse.Pulse.start", lambda self: None)
+    monkeypatch.setattr("inferbridge.gateway.calls.pulse.Pulse.start", lambda self: None)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def used(monkeypatch: pytest.MonkeyPatch) -> list[Usage]:
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[Usage]:
     """Have the tokens of all calls counted."""
     found: list[Usage] = []
-    monkeypatch.setattr("inferbridge.gateway.exchange.booking", lambda lease: found.append)
+    monkeypatch.setattr("inferbridge.gateway.calls.exchange.booking", lambda lease: found.append)
     return found
 
 

@@ -21,7 +21,7 @@ from inferbridge.capture.settings import CaptureSettings
 from inferbridge.config import AccessLog, Admin, Listener, ListenerTls, Upstream
 from inferbridge.gateway.application import Application
 from inferbridge.gateway.limits import Limits
-from inferbridge.gateway.recording import Recorder
+from inferbridge.gateway.records.recording import Recorder
 
 ENTRY = Path(__file__).parents[2] / "proxy" / "mitm_entry.py"
 

@@ -4,10 +4,10 @@ from itertools import accumulate
 
 import pytest
 
-from inferbridge.gateway import pace
-from inferbridge.gateway.counting import Events
-from inferbridge.gateway.pace import Pace
 from inferbridge.gateway.record import GAP_SECONDS, CallRecord
+from inferbridge.gateway.records import pace
+from inferbridge.gateway.records.counting import Events
+from inferbridge.gateway.records.pace import Pace
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
+from inferbridge.gateway.clients.patience import RATE, Debt, Kind, Patience
 from inferbridge.gateway.limits import Limits
-from inferbridge.gateway.patience import RATE, Debt, Kind, Patience
 
 LIMITS = dataclasses.replace(Limits(), header_seconds=3, body_seconds=4, stall_seconds=5)
 

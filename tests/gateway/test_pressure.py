@@ -7,12 +7,12 @@ from gateway.http2_client import Client
 from inferbridge.auth.rates import RateLimiter
 from inferbridge.auth.settings import Rates
 from inferbridge.gateway.application import RequestHead, RequestSink, Responder
-from inferbridge.gateway.connection import ClientConnection
-from inferbridge.gateway.http2 import Http2Codec
-from inferbridge.gateway.limiting import LimitedCall
+from inferbridge.gateway.calls.limiting import LimitedCall
+from inferbridge.gateway.calls.translating import Legs
+from inferbridge.gateway.clients.connection import ClientConnection
+from inferbridge.gateway.codecs.http2 import Http2Codec
 from inferbridge.gateway.limits import Limits
-from inferbridge.gateway.recording import Recorder
-from inferbridge.gateway.translating import Legs
+from inferbridge.gateway.records.recording import Recorder
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from inferbridge.gateway import pulse
-from inferbridge.gateway.pulse import Pulse
+from inferbridge.gateway.calls import pulse
+from inferbridge.gateway.calls.pulse import Pulse
 
 
 class Clock:

@@ -12,11 +12,11 @@ from gateway.test_service import Runtime, silent, target
 from inferbridge.bridge.context import Setting
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.framing import frame
+from inferbridge.gateway.calls.readiness import FRESH_SECONDS, Probe, Readiness
 from inferbridge.gateway.local import health
 from inferbridge.gateway.local.health import ServiceStates, Status
 from inferbridge.gateway.local.messages import message_class
 from inferbridge.gateway.local.services import LocalServices
-from inferbridge.gateway.readiness import FRESH_SECONDS, Probe, Readiness
 from inferbridge.upstream.api import Receiver, UpstreamRequest
 from inferbridge_generated import operations
 from inferbridge_generated.registry import APIS

@@ -17,12 +17,12 @@ from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.framing import frame
 from inferbridge.bridge.values import Headers, header, join
 from inferbridge.gateway.application import Application, RequestHead
-from inferbridge.gateway.connection import ClientConnection
-from inferbridge.gateway.counting import kind_of
-from inferbridge.gateway.guard import Access, Guard
+from inferbridge.gateway.calls.guard import Access, Guard
+from inferbridge.gateway.clients.connection import ClientConnection
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.record import CallRecord, bounded
-from inferbridge.gateway.recording import Recorder
+from inferbridge.gateway.records.counting import kind_of
+from inferbridge.gateway.records.recording import Recorder
 from inferbridge.gateway.service import GatewayService
 from inferbridge.upstream.api import Receiver, UpstreamRequest
 from inferbridge_generated.open_inference import wire

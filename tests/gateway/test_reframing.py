@@ -13,10 +13,10 @@ from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.event_stream import EventFraming
 from inferbridge.bridge.values import Headers, header
 from inferbridge.gateway.application import RequestHead
+from inferbridge.gateway.calls.reframing import ReframedAnswer
+from inferbridge.gateway.calls.targets import Target
 from inferbridge.gateway.limits import Limits
-from inferbridge.gateway.reframing import ReframedAnswer
 from inferbridge.gateway.service import GatewayService
-from inferbridge.gateway.targets import Target
 from inferbridge_generated.registry import APIS
 from inferbridge_generated.runtimes import PROFILES
 

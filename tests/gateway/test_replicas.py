@@ -13,7 +13,7 @@ from gateway.serving import TIMEOUT, curl, serving
 from inferbridge.config import Admin, Listener, Settings, Upstream
 from inferbridge.config.values import HealthCheck
 from inferbridge.gateway import build
-from inferbridge.gateway.readiness import Probe
+from inferbridge.gateway.calls.readiness import Probe
 from inferbridge.run import serving as proxying
 from inferbridge.upstream.address import Endpoint, parse_address
 from inferbridge.upstream.balanced import Balanced

@@ -23,14 +23,14 @@ from inferbridge.bridge.values import Headers, header
 from inferbridge.config import Flags
 from inferbridge.gateway import build
 from inferbridge.gateway.application import RequestHead
+from inferbridge.gateway.calls.guard import Access, Guard
+from inferbridge.gateway.calls.targets import Target
 from inferbridge.gateway.connect.calls import ConnectGateway
 from inferbridge.gateway.connect.methods import methods_of
 from inferbridge.gateway.fields import REQUEST_ID
-from inferbridge.gateway.guard import Access, Guard
 from inferbridge.gateway.limits import Limits
-from inferbridge.gateway.recording import Recorder, ids
+from inferbridge.gateway.records.recording import Recorder, ids
 from inferbridge.gateway.service import GatewayService
-from inferbridge.gateway.targets import Target
 from inferbridge.protos import methods
 from inferbridge.run import running
 from inferbridge.upstream.api import Receiver, UpstreamRequest

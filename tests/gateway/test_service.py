@@ -11,10 +11,10 @@ from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.framing import frame, unframe
 from inferbridge.bridge.values import Buffer, Chunks, Headers, header, join
 from inferbridge.gateway.application import RequestHead, Responder
+from inferbridge.gateway.calls.targets import Target
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.record import CallRecord
 from inferbridge.gateway.service import GatewayService
-from inferbridge.gateway.targets import Target
 from inferbridge.upstream.api import Receiver, UpstreamRequest
 from inferbridge_generated.open_inference import wire
 from inferbridge_generated.registry import APIS

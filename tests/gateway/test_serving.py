@@ -15,7 +15,7 @@ from gateway.http2_client import Client
 from gateway.serving import TIMEOUT, curl, run, serving, talk
 from inferbridge.bridge.values import Buffer
 from inferbridge.gateway.application import Application, RequestHead, RequestSink, Responder
-from inferbridge.gateway.http2 import Http2Codec
+from inferbridge.gateway.codecs.http2 import Http2Codec
 from inferbridge.gateway.limits import Limits
 
 PROTOCOLS = {

@@ -12,7 +12,8 @@ import pytest
 from gateway.serving import TIMEOUT, curl, serving
 from gateway.test_translating import completion, message
 from inferbridge.config import Flags
-from inferbridge.gateway import build, pulse
+from inferbridge.gateway import build
+from inferbridge.gateway.calls import pulse
 from inferbridge_generated.tgis import wire
 
 RPC = "/fmaas.GenerationService/GenerateStream"

@@ -10,10 +10,10 @@ from mitmproxy.proxy import commands, events
 from gateway.test_layer import GET, context
 from gateway.tls_clients import ALICE, AUTHORITY, OTHER, Issued, Names, client, server_certificate
 from inferbridge.config import ListenerTls
-from inferbridge.gateway.client_tls import ClientTls
-from inferbridge.gateway.layer import ClosingLayer, GatewayLayer, OutputReady
+from inferbridge.gateway.clients.client_tls import ClientTls
+from inferbridge.gateway.clients.layer import ClosingLayer, GatewayLayer, OutputReady
+from inferbridge.gateway.clients.tls_layer import ListenerTlsLayer
 from inferbridge.gateway.limits import Limits
-from inferbridge.gateway.tls_layer import ListenerTlsLayer
 
 WHOLE = 1 << 20
 

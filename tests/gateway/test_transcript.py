@@ -15,11 +15,11 @@ from inferbridge.bridge.context import Policy
 from inferbridge.bridge.errors import Code
 from inferbridge.bridge.values import Headers, header
 from inferbridge.gateway.application import RequestHead
-from inferbridge.gateway.connection import ClientConnection
-from inferbridge.gateway.guard import Access, Guard
+from inferbridge.gateway.calls.guard import Access, Guard
+from inferbridge.gateway.clients.connection import ClientConnection
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.record import CallRecord
-from inferbridge.gateway.recording import Recorder
+from inferbridge.gateway.records.recording import Recorder
 from inferbridge.gateway.service import GatewayService
 from inferbridge.gateway.transcript import MAX_LEGS, MAX_PIECES, Message, Transcript
 from inferbridge.gateway.transcript import Runtime as LegRuntime

@@ -12,9 +12,9 @@ from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.framing import frame, unframe
 from inferbridge.bridge.values import header, join
 from inferbridge.gateway.application import RequestHead, RequestSink
+from inferbridge.gateway.calls.targets import Target
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.service import GatewayService
-from inferbridge.gateway.targets import Target
 from inferbridge.upstream.api import Receiver, UpstreamRequest
 from inferbridge_generated import operations
 from inferbridge_generated.registry import APIS
@@ -71,14 +71,14 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock of time limits."""
     made = Clock()
-    monkeypatch.setattr("inferbridge.gateway.translating.later", made.later)
+    monkeypatch.setattr("inferbridge.gateway.calls.translating.later", made.later)
     return made
 
 
 @pytest.fixture(autouse=True)
 def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Signs of life need an event loop, which these tests have none of."""
-    monkeypatch.setattr("inferbridge.gateway.pulse.Pulse.start", lambda self: None)
+    monkeypatch.setattr("inferbridge.gateway.calls.pulse.Pulse.start", lambda self: None)
 
 
 def begun(

@@ -14,7 +14,7 @@ from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.framing import frame
 from inferbridge.config import Flags
 from inferbridge.gateway import build
-from inferbridge.gateway.answers import PassthroughAnswer
+from inferbridge.gateway.calls.answers import PassthroughAnswer
 from inferbridge_generated.tgis import wire
 from upstream.h1_server import Answer, h1_server
 from upstream.h2_server import HEAD, Peer, h2_server

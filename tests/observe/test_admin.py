@@ -12,8 +12,8 @@ from gateway.test_service import Runtime, silent
 from inferbridge.config import Admin as AdminSettings
 from inferbridge.config import Listener, ListenerTls, Settings
 from inferbridge.config.showing import shown
-from inferbridge.gateway.connection import ClientConnection
-from inferbridge.gateway.readiness import FRESH_SECONDS, Probe, Readiness
+from inferbridge.gateway.calls.readiness import FRESH_SECONDS, Probe, Readiness
+from inferbridge.gateway.clients.connection import ClientConnection
 from inferbridge.observe.admin import LIMITS, Admin
 from inferbridge.observe.health import Health
 from inferbridge.observe.metrics import Metrics

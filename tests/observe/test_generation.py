@@ -19,10 +19,10 @@ from inferbridge.bridge.context import Policy, Setting
 from inferbridge.bridge.framing import frame
 from inferbridge.bridge.values import Chunks, Headers
 from inferbridge.gateway.application import RequestHead
+from inferbridge.gateway.calls.targets import Target
 from inferbridge.gateway.limits import Limits
-from inferbridge.gateway.recording import Recorder
+from inferbridge.gateway.records.recording import Recorder
 from inferbridge.gateway.service import GatewayService
-from inferbridge.gateway.targets import Target
 from inferbridge.observe.tracing import Tracing
 from inferbridge.upstream.api import Receiver, UpstreamRequest
 from inferbridge_generated import operations
@@ -39,7 +39,7 @@ LIMITED = Authorizer((Rule(rates=Rates(tokens_per_minute=1000)),))
 @pytest.fixture(autouse=True)
 def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Signs of life need an event loop, which these tests have none of."""
-    monkeypatch.setattr("inferbridge.gateway.pulse.Pulse.start", lambda self: None)
+    monkeypatch.setattr("inferbridge.gateway.calls.pulse.Pulse.start", lambda self: None)
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ def test_a_call_that_is_not_sampled_is_not_looked_into(
 ) -> None:
     """Nothing notes endings, and of what passes through no copy is read."""
     for name in ("spending.Answered.__init__", "metering.Metering.beside"):
-        monkeypatch.setattr(f"inferbridge.gateway.{name}", None)
+        monkeypatch.setattr(f"inferbridge.gateway.records.{name}", None)
     assert called(answer, *asked, sampler=ALWAYS_OFF).spans == []
 
 

@@ -8,11 +8,11 @@ from gateway.test_service import Client
 from inferbridge.bridge.context import Policy, Setting
 from inferbridge.bridge.values import Headers
 from inferbridge.gateway.application import RequestHead
+from inferbridge.gateway.calls.targets import Target
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.record import CallRecord
-from inferbridge.gateway.recording import Recorder
+from inferbridge.gateway.records.recording import Recorder
 from inferbridge.gateway.service import GatewayService
-from inferbridge.gateway.targets import Target
 from inferbridge_generated import operations
 from inferbridge_generated.registry import APIS
 from inferbridge_generated.runtimes import PROFILES

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.serving import TIMEOUT, curl
 from inferbridge.config import Admin, Listener, Settings, Upstream
-from inferbridge.gateway.losses import log as losses_log
+from inferbridge.gateway.calls.losses import log as losses_log
 from inferbridge.mock.serving import Doors, mocking
 from inferbridge.run import Bound, _announce, serving
 from inferbridge.upstream.address import Address, parse_address

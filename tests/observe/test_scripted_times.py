@@ -12,12 +12,12 @@ from inferbridge.bridge.context import Policy, Setting
 from inferbridge.bridge.values import Headers
 from inferbridge.gateway import record
 from inferbridge.gateway.application import RequestHead, RequestSink
+from inferbridge.gateway.calls.pulse import Pulse
+from inferbridge.gateway.calls.targets import Target
 from inferbridge.gateway.limits import Limits
-from inferbridge.gateway.pulse import Pulse
 from inferbridge.gateway.record import CallRecord
-from inferbridge.gateway.recording import Recorder
+from inferbridge.gateway.records.recording import Recorder
 from inferbridge.gateway.service import GatewayService
-from inferbridge.gateway.targets import Target
 from inferbridge.observe.access_log import line_of
 from inferbridge.observe.calls import CallMetrics
 from inferbridge_generated import operations

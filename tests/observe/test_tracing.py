@@ -20,13 +20,13 @@ from inferbridge.bridge.errors import Code
 from inferbridge.bridge.framing import frame
 from inferbridge.bridge.values import Headers
 from inferbridge.gateway.application import RequestHead
+from inferbridge.gateway.calls.targets import Target
 from inferbridge.gateway.connect.calls import ConnectGateway
 from inferbridge.gateway.connect.methods import methods_of
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.record import CallRecord, UpstreamCall
-from inferbridge.gateway.recording import Recorder
+from inferbridge.gateway.records.recording import Recorder
 from inferbridge.gateway.service import GatewayService
-from inferbridge.gateway.targets import Target
 from inferbridge.observe import conventions
 from inferbridge.observe.access_log import line_of
 from inferbridge.observe.tracing import Tracing

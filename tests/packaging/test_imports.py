@@ -51,7 +51,7 @@ FORBIDDEN = {
                             "inferbridge.flows", "inferbridge.inspect"),
     "inferbridge.observe": ("inferbridge_codegen", "inferbridge.config", "inferbridge.addon", "mitmproxy"),
     "inferbridge.auth": ("mitmproxy", "inferbridge.addon", "inferbridge.cli", "inferbridge.observe",
-                         "inferbridge.gateway.guard"),
+                         "inferbridge.gateway.calls.guard"),
     "inferbridge.capture": ("inferbridge_codegen", "inferbridge.config", "inferbridge.addon", "inferbridge.cli",
                             "inferbridge.observe", "mitmproxy"),
     "inferbridge.flows": ("inferbridge_codegen", "inferbridge.cli", "inferbridge.demo"),
@@ -63,6 +63,19 @@ FORBIDDEN = {
     "inferbridge": ("grpc", "grpc_tools", "h2"),
 }  # fmt: skip
 """What a package must not import, whatever else it may."""
+
+GATEWAY = {
+    "clients": ("codecs",),
+    "codecs": (),
+    "calls": ("records",),
+    "records": (),
+    "connect": ("calls",),
+    "rest_services": (),
+    "local": (),
+}
+"""The folders of the gateway, and which others each may import beside what they share."""
+TOGETHER = ("build", "service")
+"""The modules of the gateway that put the folders together."""
 
 
 def wrong(found: list[Import]) -> str:
@@ -85,6 +98,28 @@ def test_no_forbidden_imports(package: str) -> None:
     own = [one for one in IMPORTS if within(one.importer, package)]
     found = [one for one in own if within(one.imported, *FORBIDDEN[package])]
     assert own
+    assert not found, wrong(found)
+
+
+@pytest.mark.parametrize("folder", GATEWAY)
+def test_the_folders_of_the_gateway_depend_one_way(folder: str) -> None:
+    """Wire and work of the gateway know each other only by what they share, and never what puts them together."""
+    gateway = "inferbridge.gateway"
+    own = [one for one in IMPORTS if within(one.importer, f"{gateway}.{folder}")]
+    forbidden = [f"{gateway}.{name}" for name in (*GATEWAY, *TOGETHER) if name not in (folder, *GATEWAY[folder])]
+    found = [one for one in own if within(one.imported, *forbidden)]
+    assert own
+    assert not found, wrong(found)
+
+
+def test_what_the_folders_of_the_gateway_share_imports_none_of_them() -> None:
+    """A module that all of the gateway imports needs none of its folders."""
+    gateway = "inferbridge.gateway"
+    folders = [f"{gateway}.{name}" for name in GATEWAY]
+    together = [f"{gateway}.{name}" for name in TOGETHER]
+    shared = [one for one in IMPORTS if within(one.importer, gateway) and not within(one.importer, *folders, *together)]
+    found = [one for one in shared if within(one.imported, *folders, *together)]
+    assert shared
     assert not found, wrong(found)
 
 

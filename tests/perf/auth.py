@@ -21,7 +21,7 @@ from inferbridge.auth.keys import KeysAuthenticator
 from inferbridge.auth.settings import KeysSettings
 from inferbridge.bridge.errors import BridgeError
 from inferbridge.gateway.application import RequestHead, RequestSink, Responder
-from inferbridge.gateway.guard import Access, Guard
+from inferbridge.gateway.calls.guard import Access, Guard
 from inferbridge.observe.metrics import Metrics
 from inferbridge.observe.versions import versions
 from perf.cost import cost

@@ -17,11 +17,11 @@ from inferbridge.capture.capturer import Capturer
 from inferbridge.capture.rendering import Renderer
 from inferbridge.capture.settings import CaptureSettings, Fields
 from inferbridge.gateway.application import RequestHead
+from inferbridge.gateway.calls.targets import Target
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.record import CallRecord
-from inferbridge.gateway.recording import Recorder
+from inferbridge.gateway.records.recording import Recorder
 from inferbridge.gateway.service import GatewayService
-from inferbridge.gateway.targets import Target
 from inferbridge.gateway.transcript import Transcript
 from inferbridge_generated import operations
 from inferbridge_generated.registry import APIS

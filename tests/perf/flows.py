@@ -21,10 +21,10 @@ from mitmproxy.options import Options
 
 from inferbridge.bridge.context import Policy, Setting
 from inferbridge.flows.keeping import FlowKeeper
+from inferbridge.gateway.calls.targets import Target
 from inferbridge.gateway.limits import Limits
-from inferbridge.gateway.recording import Recorder
+from inferbridge.gateway.records.recording import Recorder
 from inferbridge.gateway.service import GatewayService
-from inferbridge.gateway.targets import Target
 from inferbridge_generated import operations
 from inferbridge_generated.registry import APIS
 from inferbridge_generated.runtimes import PROFILES

@@ -17,10 +17,10 @@ from inferbridge.bridge.context import Policy, Setting
 from inferbridge.bridge.framing import frame, unframe
 from inferbridge.bridge.values import Buffer, Headers, join
 from inferbridge.gateway.application import Application, RequestHead, Responder
+from inferbridge.gateway.calls.targets import Target
 from inferbridge.gateway.limits import Limits
-from inferbridge.gateway.recording import Observer, Recorder
+from inferbridge.gateway.records.recording import Observer, Recorder
 from inferbridge.gateway.service import GatewayService
-from inferbridge.gateway.targets import Target
 from inferbridge.observe.access_log import AccessLog
 from inferbridge.observe.metrics import Metrics
 from inferbridge.observe.versions import Versions

@@ -16,11 +16,11 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 from opentelemetry.trace import SpanKind, set_span_in_context
 
 from inferbridge.bridge.context import Policy
+from inferbridge.gateway.calls.targets import Target
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.record import CallRecord, UpstreamCall
-from inferbridge.gateway.recording import Recorder
+from inferbridge.gateway.records.recording import Recorder
 from inferbridge.gateway.service import GatewayService
-from inferbridge.gateway.targets import Target
 from inferbridge.observe import conventions
 from inferbridge.observe.tracing import Tracing
 from inferbridge_generated.registry import APIS

@@ -24,7 +24,7 @@ from inferbridge.process.proxy import Proxy
 from process.running import SERVICE, Runtime, runtime, stream_request, unary_request
 
 FREE = ("inferbridge", "mitmproxy.proxy.layer", "h2.", "OpenSSL")
-MITMPROXYS = ("inferbridge.gateway.release._Closed",)
+MITMPROXYS = ("inferbridge.gateway.clients.release._Closed",)
 """What is left with mitmproxy's own handler, where its coroutine has ended by an exception that it holds itself."""
 COMPLETION = json.dumps({"model": "text", "prompt": "a", "stream": True, "max_tokens": 3}).encode()
 GENERATE = json.dumps({"modelId": "text", "requests": [{"text": "a"}]}).encode()

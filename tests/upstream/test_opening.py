@@ -11,9 +11,9 @@ import pytest
 from inferbridge.auth.identity import ANONYMOUS
 from inferbridge.bridge.context import RuntimeProfile
 from inferbridge.flows import timing
+from inferbridge.gateway.calls.targets import Itself, Target
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.record import CallRecord
-from inferbridge.gateway.targets import Itself, Target
 from inferbridge.gateway.transcript import Leg, Transcript
 from inferbridge.upstream.api import Pool, UpstreamRequest
 from inferbridge.upstream.balanced import Spread

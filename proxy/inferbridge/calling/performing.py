@@ -19,9 +19,9 @@ from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.values import Buffer, Headers
 from inferbridge.calling.asking import Place, Spoken
 from inferbridge.gateway.application import RequestHead, Responder
+from inferbridge.gateway.calls.targets import Target
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.service import GatewayService
-from inferbridge.gateway.targets import Target
 from inferbridge.secret import CREDENTIAL_HEADERS
 from inferbridge.upstream.api import Call, Pool, Receiver, UpstreamRequest
 from inferbridge.upstream.pool import open_pool

@@ -10,7 +10,7 @@ from inferbridge.capture.lines import CapturedCall, CapturedLine, CapturedMessag
 from inferbridge.capture.redaction import Part, Redaction, scrubber
 from inferbridge.capture.settings import CaptureSettings
 from inferbridge.gateway.record import CallRecord, bounded
-from inferbridge.gateway.recording import grpc_status
+from inferbridge.gateway.records.recording import grpc_status
 from inferbridge.gateway.transcript import Leg, Message, Transcript
 from inferbridge.inspect.reassembly import Reassembly
 

@@ -15,9 +15,9 @@ from inferbridge.addon import GatewayAddon
 from inferbridge.config import Settings
 from inferbridge.config.kinds import parse_size
 from inferbridge.flows.keeping import FlowKeeper
-from inferbridge.gateway.client_tls import ClientTls
-from inferbridge.gateway.guard import Guard
-from inferbridge.gateway.recording import Recorder
+from inferbridge.gateway.calls.guard import Guard
+from inferbridge.gateway.clients.client_tls import ClientTls
+from inferbridge.gateway.records.recording import Recorder
 from inferbridge.inspect import views
 from inferbridge.observe.logs import DiscreetMessages
 from inferbridge.own_specs import use_environments

@@ -20,16 +20,16 @@ from inferbridge.bridge.transcode_methods import Methods
 from inferbridge.config.load import load_settings
 from inferbridge.config.sources import Flags
 from inferbridge.config.values import Settings, Upstream
+from inferbridge.gateway.calls.guard import Access, Guard
+from inferbridge.gateway.calls.readiness import Probe, Readiness
+from inferbridge.gateway.calls.targets import Target
 from inferbridge.gateway.connect.calls import ConnectGateway
 from inferbridge.gateway.connect.methods import methods_of
 from inferbridge.gateway.counters import NO_COUNTERS, Counters
-from inferbridge.gateway.guard import Access, Guard
 from inferbridge.gateway.local.health import ServiceStates
 from inferbridge.gateway.local.services import HEALTH, REFLECTIONS, LocalServices
-from inferbridge.gateway.readiness import Probe, Readiness
 from inferbridge.gateway.rest_services.calls import RestServices
 from inferbridge.gateway.service import GatewayService
-from inferbridge.gateway.targets import Target
 from inferbridge.protos import descriptor_set, grpc_services, methods, rest_descriptor_set, rest_methods
 from inferbridge.upstream.api import Pool, WatchedPool
 from inferbridge.upstream.balanced import Spread

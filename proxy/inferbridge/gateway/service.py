@@ -26,29 +26,25 @@ from inferbridge.bridge.matching import half_of
 from inferbridge.bridge.registry import Api
 from inferbridge.bridge.routes import Match, Routes
 from inferbridge.bridge.values import header
-from inferbridge.gateway.answers import (
-    answer,
-    crossing_headers,
-    is_grpc,
-)
+from inferbridge.gateway.answering import answer, crossing_headers, is_grpc
 from inferbridge.gateway.application import RefusedCall, RequestHead, RequestSink, Responder
+from inferbridge.gateway.calls.deadlines import allowed, sent_on
+from inferbridge.gateway.calls.duplex import DuplexExchange, duplex_rpcs
+from inferbridge.gateway.calls.exchange import Exchange
+from inferbridge.gateway.calls.inspection import MODEL_HEADER
+from inferbridge.gateway.calls.limiting import LimitedCall
+from inferbridge.gateway.calls.listing import sources
+from inferbridge.gateway.calls.losses import Losses
+from inferbridge.gateway.calls.readiness import Readiness
+from inferbridge.gateway.calls.route import Route, note_route, template
+from inferbridge.gateway.calls.targets import Target, able, owner
 from inferbridge.gateway.connect.calls import ConnectGateway
 from inferbridge.gateway.counters import NO_COUNTERS, Counters
-from inferbridge.gateway.deadlines import allowed, sent_on
-from inferbridge.gateway.duplex import DuplexExchange, duplex_rpcs
-from inferbridge.gateway.exchange import Exchange
-from inferbridge.gateway.inspection import MODEL_HEADER
-from inferbridge.gateway.limiting import LimitedCall
 from inferbridge.gateway.limits import Limits
-from inferbridge.gateway.listing import sources
 from inferbridge.gateway.local.services import HEALTH, REFLECTIONS, LocalServices
-from inferbridge.gateway.losses import Losses
-from inferbridge.gateway.metering import Metering
-from inferbridge.gateway.readiness import Readiness
 from inferbridge.gateway.record import bounded
+from inferbridge.gateway.records.metering import Metering
 from inferbridge.gateway.rest_services.calls import RestServices
-from inferbridge.gateway.route import Route, note_route, template
-from inferbridge.gateway.targets import Target, able, owner
 
 _REMEMBERED_PATHS = 1024
 _BODILESS = frozenset({"GET", "HEAD"})

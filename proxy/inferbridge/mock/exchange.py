@@ -13,7 +13,7 @@ from inferbridge.bridge.framing import unframe
 from inferbridge.bridge.routes import Match
 from inferbridge.bridge.streams import Sink
 from inferbridge.bridge.values import Buffer, GrpcReply, GrpcRequest, HttpReply, HttpRequest, header, join
-from inferbridge.gateway.answers import answer, is_grpc
+from inferbridge.gateway.answering import answer, is_grpc
 from inferbridge.gateway.application import RequestHead, Responder
 from inferbridge.gateway.limits import Limits
 from inferbridge.mock import fixed

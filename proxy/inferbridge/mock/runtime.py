@@ -18,7 +18,7 @@ from inferbridge.bridge.matching import half_of
 from inferbridge.bridge.registry import GrpcHalf
 from inferbridge.bridge.routes import Match, Routes
 from inferbridge.bridge.values import GrpcRequest
-from inferbridge.gateway.answers import answer, is_grpc
+from inferbridge.gateway.answering import answer, is_grpc
 from inferbridge.gateway.application import RequestHead, RequestSink, Responder
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.local.health import ServiceStates

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from inferbridge.bridge.context import RuntimeProfile
 from inferbridge.bridge.matching import protocols
-from inferbridge.gateway import listening as sockets
+from inferbridge.gateway.clients import listening as sockets
 from inferbridge.mock.exchange import Observer
 from inferbridge.mock.runtime import NO_SCENARIO, MockRuntime
 from inferbridge.mock.script import Scenario

@@ -7,7 +7,7 @@ and an upstream is ready. So an upstream that fails takes the traffic away and n
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from inferbridge.gateway.readiness import Readiness
+from inferbridge.gateway.calls.readiness import Readiness
 
 
 @dataclass(frozen=True, slots=True)

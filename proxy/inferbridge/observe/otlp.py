@@ -19,7 +19,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from inferbridge.gateway.recording import Observer
+from inferbridge.gateway.records.recording import Observer
 from inferbridge.observe import conventions
 from inferbridge.observe.versions import versions
 

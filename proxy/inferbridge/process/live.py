@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from inferbridge.bridge.errors import BridgeError
 from inferbridge.config import Settings
 from inferbridge.gateway.application import Application, RequestHead, RequestSink, Responder
-from inferbridge.gateway.connection import ClientConnection
-from inferbridge.gateway.guard import Guard
+from inferbridge.gateway.calls.guard import Guard
+from inferbridge.gateway.clients.connection import ClientConnection
 from inferbridge.gateway.local.services import HEALTH, REFLECTIONS
 from inferbridge.gateway.service import GatewayService
 

@@ -16,11 +16,11 @@ from inferbridge.capture.capturer import Capturer
 from inferbridge.config import Listener, Settings
 from inferbridge.config.showing import shown
 from inferbridge.gateway import build
-from inferbridge.gateway.client_tls import ClientTls
+from inferbridge.gateway.clients.client_tls import ClientTls
+from inferbridge.gateway.clients.destinations import Destinations
+from inferbridge.gateway.clients.draining import Stopper
 from inferbridge.gateway.counters import NO_COUNTERS
-from inferbridge.gateway.destinations import Destinations
-from inferbridge.gateway.draining import Stopper
-from inferbridge.gateway.recording import Observer, Recorder
+from inferbridge.gateway.records.recording import Observer, Recorder
 from inferbridge.observe import logs, otlp
 from inferbridge.observe.access_log import AccessLog
 from inferbridge.observe.admin import Admin

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager, contextmanager
 from inferbridge.config import Listener, Settings
 from inferbridge.config.showing import shown
 from inferbridge.gateway import build
-from inferbridge.gateway.client_tls import ClientTls
-from inferbridge.gateway.draining import has_time
-from inferbridge.gateway.guard import Guard
-from inferbridge.gateway.listening import listening
+from inferbridge.gateway.calls.guard import Guard
+from inferbridge.gateway.clients.client_tls import ClientTls
+from inferbridge.gateway.clients.draining import has_time
+from inferbridge.gateway.clients.listening import listening
 from inferbridge.observe import admin
 from inferbridge.posture import posture
 from inferbridge.process.bound import Bound, Ready, Warn

@@ -7,7 +7,7 @@ from inferbridge.bridge.connect_messages import error_reply, parse_timeout
 from inferbridge.bridge.errors import BridgeError, Code, invalid
 from inferbridge.bridge.framing import GRPC_HEADERS, frame, timeout_text
 from inferbridge.bridge.values import Buffer, Headers, header
-from inferbridge.gateway.answers import is_grpc
+from inferbridge.gateway.answering import is_grpc
 from inferbridge.gateway.application import RequestHead, RequestSink, Responder, press
 from inferbridge.gateway.connect.answers import GrpcAnswer
 from inferbridge.gateway.connect.forms import Form, body_of, form_of, metadata

@@ -17,8 +17,8 @@ from inferbridge.bridge.framing import frame
 from inferbridge.bridge.json_lines import ArrayWriter, LineFraming
 from inferbridge.bridge.values import Headers, HttpReply
 from inferbridge.gateway.application import Responder
+from inferbridge.gateway.calls.pulse import Pulse
 from inferbridge.gateway.connect.forms import Form
-from inferbridge.gateway.pulse import Pulse
 
 
 class Writer(Protocol):

@@ -9,7 +9,7 @@ from inferbridge.bridge.errors import BridgeError, Code, invalid
 from inferbridge.bridge.framing import GRPC_HEADERS, frame, parse_timeout, status_trailers
 from inferbridge.bridge.grpc_messages import MessageReader
 from inferbridge.bridge.values import Buffer, Chunks, GrpcReply, header
-from inferbridge.gateway.answers import answer_grpc
+from inferbridge.gateway.answering import answer_grpc
 from inferbridge.gateway.application import RequestHead, Responder
 
 MESSAGE_BYTES = 64 * 1024

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from inferbridge.bridge.values import Buffer
-from inferbridge.gateway.answers import is_grpc
+from inferbridge.gateway.answering import is_grpc
 from inferbridge.gateway.application import RequestHead, RequestSink, Responder
 from inferbridge.gateway.local.calls import StreamCall, UnaryCall
 from inferbridge.gateway.local.descriptors import DescriptorIndex

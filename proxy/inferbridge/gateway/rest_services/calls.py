@@ -18,7 +18,7 @@ from inferbridge.bridge.rest import JSON_HEADERS
 from inferbridge.bridge.transcode_methods import Methods
 from inferbridge.bridge.values import Buffer, GrpcReply, Headers, header, join
 from inferbridge.bridge.wire import Unknown, unknown_names
-from inferbridge.gateway.answers import answer_grpc, is_grpc
+from inferbridge.gateway.answering import answer_grpc, is_grpc
 from inferbridge.gateway.application import RequestHead, RequestSink, Responder, press
 from inferbridge.gateway.limits import Limits
 from inferbridge.gateway.rest_services.answers import RestAnswer
