@@ -612,6 +612,7 @@ APIS: Mapping[str, Api] = {
                     decode_reply=open_inference.model_ready_grpc_decode_reply,
                     encode_reply=open_inference.model_ready_grpc_encode_reply,
                     fields=frozenset({"model", "version"}),
+                    model_field=1,
                 ),
             ),
             "server_metadata": Endpoint(
@@ -656,6 +657,7 @@ APIS: Mapping[str, Api] = {
                     decode_reply=open_inference.model_metadata_grpc_decode_reply,
                     encode_reply=open_inference.model_metadata_grpc_encode_reply,
                     fields=frozenset({"model", "version"}),
+                    model_field=1,
                 ),
             ),
             "infer": Endpoint(
@@ -676,6 +678,7 @@ APIS: Mapping[str, Api] = {
                     encode_request=open_inference.infer_grpc_encode_request,
                     decode_reply=open_inference.infer_grpc_decode_reply,
                     encode_reply=open_inference.infer_grpc_encode_reply,
+                    model_field=1,
                 ),
             ),
             "repository_index": Endpoint(
@@ -719,6 +722,7 @@ APIS: Mapping[str, Api] = {
                     encode_request=open_inference.model_load_grpc_encode_request,
                     decode_reply=open_inference.model_load_grpc_decode_reply,
                     encode_reply=open_inference.model_load_grpc_encode_reply,
+                    model_field=2,
                 ),
             ),
             "model_unload": Endpoint(
@@ -739,6 +743,7 @@ APIS: Mapping[str, Api] = {
                     encode_request=open_inference.model_unload_grpc_encode_request,
                     decode_reply=open_inference.model_unload_grpc_decode_reply,
                     encode_reply=open_inference.model_unload_grpc_encode_reply,
+                    model_field=2,
                 ),
             ),
             "infer_stream": Endpoint(
@@ -763,6 +768,7 @@ APIS: Mapping[str, Api] = {
                     encode_message=open_inference.infer_stream_grpc_encode_message,
                     encode_error=open_inference.infer_stream_grpc_encode_error,
                     client_streaming=True,
+                    model_field=1,
                 ),
             ),
         },
@@ -775,6 +781,7 @@ APIS: Mapping[str, Api] = {
                     decode_reply=open_inference_mlserver.model_metadata_grpc_decode_reply,
                     encode_reply=open_inference_mlserver.model_metadata_grpc_encode_reply,
                     fields=frozenset({"model", "version"}),
+                    model_field=1,
                 ),
                 "infer_stream": GrpcHalf(
                     "/inference.GRPCInferenceService/ModelStreamInfer",
@@ -783,6 +790,7 @@ APIS: Mapping[str, Api] = {
                     decode_message=open_inference_mlserver.infer_stream_grpc_decode_message,
                     encode_message=open_inference_mlserver.infer_stream_grpc_encode_message,
                     client_streaming=True,
+                    model_field=1,
                 ),
             },
             "kserve": {
@@ -793,6 +801,7 @@ APIS: Mapping[str, Api] = {
                     decode_reply=open_inference_kserve.model_load_grpc_decode_reply,
                     encode_reply=open_inference_kserve.model_load_grpc_encode_reply,
                     fields=frozenset({"model"}),
+                    model_field=1,
                 ),
                 "model_unload": GrpcHalf(
                     "/inference.GRPCInferenceService/RepositoryModelUnload",
@@ -801,6 +810,7 @@ APIS: Mapping[str, Api] = {
                     decode_reply=open_inference_kserve.model_unload_grpc_decode_reply,
                     encode_reply=open_inference_kserve.model_unload_grpc_encode_reply,
                     fields=frozenset({"model"}),
+                    model_field=1,
                 ),
             },
         },
@@ -1282,6 +1292,7 @@ APIS: Mapping[str, Api] = {
                         }
                     ),
                     defaults={"include_stop_sequence": True},
+                    model_field=1,
                 ),
             ),
             "generate_stream": Endpoint(
@@ -1331,6 +1342,7 @@ APIS: Mapping[str, Api] = {
                         }
                     ),
                     defaults={"include_stop_sequence": True},
+                    model_field=1,
                 ),
             ),
             "tokenize": Endpoint(
@@ -1348,6 +1360,7 @@ APIS: Mapping[str, Api] = {
                     fields=frozenset(
                         {"adapter", "model", "prompts", "return_pieces", "return_spans", "truncate_tokens"}
                     ),
+                    model_field=1,
                 ),
             ),
             "model_info": Endpoint(

@@ -41,6 +41,31 @@ def test_varints_are_read(data: str, value: int) -> None:
     assert wire.read_varint(b"\xff" + octets + b"\xff", 1) == (value, 1 + len(octets))
 
 
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        ("", ""),
+        ("0a0161", "a"),
+        ("0a0161 0a0162", "b"),  # of a field that is not repeated the last one counts
+        ("1005 0a0161 1a02ffff 210000000000000000 2d00000000 33 0a0178 34", "a"),  # not what a group holds
+        ("0801 0a0161", "a"),  # of another wire type it is another field
+        ("0a0161" + "1000" * 999, "a"),
+        ("0a0161" + "1000" * 1000, ""),
+    ],
+)
+def test_one_text_is_found_among_other_fields(data: str, text: str) -> None:
+    """Field 1 is read as protobuf reads it, all others are passed over, and only so many of them."""
+    assert wire.text_field(bytes.fromhex(data), 1) == text
+    assert wire.text_field(memoryview(bytes.fromhex(data)), 1) == text
+
+
+@pytest.mark.parametrize("data", ["0a", "0a0261", "0a01ff", "1a05", "2100", "33", "34", "00", "0f", "80"])
+def test_a_text_is_not_found_in_what_is_no_message(data: str) -> None:
+    """What a field cannot be passed over in is an error, never another text."""
+    with pytest.raises(wire.BROKEN):
+        wire.text_field(bytes.fromhex(data), 1)
+
+
 def test_an_overlong_varint_is_refused() -> None:
     """Eleven bytes are no varint, whatever they say."""
     with pytest.raises(WireError, match="longer than 10 bytes"):

@@ -133,9 +133,11 @@ def test_an_observer_that_fails_harms_nobody(caplog: pytest.LogCaptureFixture) -
 # the gateway's own ends
 
 
-def message(model: str = "m") -> bytes:
+def message(model: str = "m", raw: bytes = b"") -> bytes:
     """A framed request of V2."""
-    return b"".join(frame([wire.encode_ModelInferRequest(wire.ModelInferRequest(model_name=model))]))
+    contents = [raw] if raw else []
+    asked = wire.ModelInferRequest(model_name=model, raw_input_contents=contents)
+    return b"".join(frame([wire.encode_ModelInferRequest(asked)]))
 
 
 def failing_with(code: Code, text: str) -> Callable[[UpstreamRequest, Receiver], None]:
@@ -165,11 +167,12 @@ class Played:
     """A guarded gateway in front of one Triton that speaks gRPC, recorded."""
 
     runtime: Runtime
+    body_bytes: int = 1000
     kept: Kept = field(default_factory=Kept)
 
     def __post_init__(self) -> None:
         rules = Authorizer((Rule(rates=Rates(requests_per_minute=1)),))
-        limits, limiter = Limits(body_bytes=1000), RateLimiter(now=lambda: 60.0)
+        limits, limiter = Limits(body_bytes=self.body_bytes), RateLimiter(now=lambda: 60.0)
         inner = GatewayService([target(self.runtime)], APIS, Policy(), limits, None, rules, limiter=limiter)
         self.recorder = Recorder(Guard(inner, Access(Chain([known()]))), [self.kept])
 
@@ -266,6 +269,17 @@ def test_a_passed_call_names_its_model_and_counts_its_messages() -> None:
     record = played.kept.one
     assert (record.model, record.direction, record.path) == ("tiny", "grpc-grpc", INFER_RPC)
     assert (record.messages_in, record.messages_out) == (1, 1)
+
+
+@pytest.mark.parametrize("size", [0, 100_000])
+def test_a_passed_message_names_its_model_whatever_its_size(size: int) -> None:
+    """Tensors are passed over in search of the model's name; a message that is broken names none, and passes too."""
+    played = Played(Runtime(infer_reply), 200_000)
+    played.call(INFER_RPC, message("tiny", raw=bytes(size)), RPC)
+    assert played.kept.one.model == "tiny"
+    played = Played(Runtime(failing_with(Code.INVALID_ARGUMENT, "what is this?")))
+    played.call(INFER_RPC, b"".join(frame([[b"\x0a\xff"]])), RPC)
+    assert (played.kept.one.model, played.kept.one.error) == ("", "what is this?")
 
 
 def test_hostile_texts_are_bounded_and_escaped() -> None:

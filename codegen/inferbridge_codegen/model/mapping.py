@@ -271,6 +271,7 @@ def _link_leaf(
                 line.echo,
                 None,
                 place.factory,
+                place.shape.number,
             )
         )
 

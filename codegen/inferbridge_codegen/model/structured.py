@@ -356,6 +356,7 @@ class _Linker:
             document.converter,
             self._entries(document, shape),
             document.default if document.nullable else None,
+            shape.number,
         )
         if document.constant is not None:
             return value if self._is_constant(value, document) else None

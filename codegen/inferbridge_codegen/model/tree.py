@@ -65,9 +65,11 @@ class Value:
     unit: str = ""
     converter: str = ""
     entries: tuple[tuple[str | int, str], ...] = ()
+    """Of an enum: the wire's value and the neutral one."""
     default: Constant = None
     """Of a nullable place in a request: what leaving it out means, while null says nothing."""
-    """Of an enum: the wire's value and the neutral one."""
+    number: int = 0
+    """Protobuf: the field's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,6 +110,8 @@ class Leaf:
     constant: bool | None = None
     factory: str = ""
     """gRPC: class of a parameters map's values, or of a tensor's contents."""
+    number: int = 0
+    """gRPC: the field's own."""
 
 
 @dataclass(frozen=True, slots=True)

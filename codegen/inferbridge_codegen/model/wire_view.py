@@ -60,6 +60,8 @@ class Shape:
     presence: bool = False
     numbers: tuple[tuple[str, int], ...] = ()
     """Of an enum: its values."""
+    number: int = 0
+    """gRPC: the field's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +175,7 @@ def _shape(field: FieldDescriptor, kind: str) -> Shape:
     if field.type == FieldDescriptor.TYPE_FLOAT:
         shape = "float32"
     numbers = tuple((value.name, int(value.number)) for value in field.enum_type.values) if field.enum_type else ()
-    return Shape(shape, field.is_repeated, field.has_presence, numbers)
+    return Shape(shape, field.is_repeated, field.has_presence, numbers, field.number)
 
 
 def _place(field: FieldDescriptor) -> WirePlace:

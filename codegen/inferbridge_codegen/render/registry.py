@@ -1,7 +1,7 @@
 """Renders the table of all APIs with their endpoints and half-bridges."""
 
-from inferbridge_codegen.model.tree import Message, Tree
-from inferbridge_codegen.model.types import Endpoint, GrpcBinding, Model, RestBinding
+from inferbridge_codegen.model.tree import Message, Target, Tree
+from inferbridge_codegen.model.types import Endpoint, GrpcBinding, Model, RestBinding, Side
 from inferbridge_codegen.render.environment import render
 from inferbridge_codegen.render.lines import formatted, literal
 from inferbridge_codegen.render.rest_services import methods
@@ -48,8 +48,8 @@ def _facts(binding: RestBinding | GrpcBinding) -> list[str]:
             lines.append(f"defaults={{{values}}},")
     if isinstance(binding, RestBinding) and binding.aliases:
         lines.append(f"aliases=({', '.join(f'"{path.text}"' for path in binding.aliases)},),")
-    if isinstance(binding, GrpcBinding) and binding.client_streaming:
-        lines.append("client_streaming=True,")
+    if isinstance(binding, GrpcBinding):
+        lines += _grpc_facts(binding)
     if isinstance(binding, RestBinding) and binding.message is not None:
         framing = binding.framing
         event, crlf, done, error = (
@@ -58,6 +58,25 @@ def _facts(binding: RestBinding | GrpcBinding) -> list[str]:
         newline = "\\r\\n" if crlf else "\\n"
         lines.append(f'framing=EventFraming({literal(event)}, "{newline}", {literal(done)}, {literal(error)}),')
     return lines
+
+
+def _grpc_facts(binding: GrpcBinding) -> list[str]:
+    lines = ["client_streaming=True,"] if binding.client_streaming else []
+    number = _model_field(binding.request)
+    return [*lines, f"model_field={number},"] if number else lines
+
+
+def _model_field(request: Side | Tree) -> int:
+    if isinstance(request, Tree):
+        values = request.body.values if request.body is not None else ()
+        found = [each.number for each in values if each.kind == "string" and _is_model(each.target)]
+    else:
+        found = [leaf.number for leaf in request.leaves if leaf.kind == "value" and leaf.field.name == "model"]
+    return found[0] if found else 0
+
+
+def _is_model(target: Target | None) -> bool:
+    return target is not None and target.path == ("model",)
 
 
 def _read_defaults(tree: Tree) -> set[str]:

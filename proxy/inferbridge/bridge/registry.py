@@ -53,6 +53,8 @@ class GrpcHalf:
     fields: frozenset[str] = frozenset()
     """As for REST."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    model_field: int = 0
+    """Number of the request's field that names the model; 0 where none does."""
 
 
 @dataclass(frozen=True, slots=True)

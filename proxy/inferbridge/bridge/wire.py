@@ -39,6 +39,8 @@ VIEW_FROM = 4096
 """Bytes from which a buffer travels as a view; copying fewer costs less than a view does."""
 JOIN_BELOW = 4 * VIEW_FROM
 """Bytes; a smaller message leaves as one chunk."""
+_LOOKED_AT = 1000
+"""Fields that are passed over in search of one."""
 _LONG_RUN, _LONG_LIST = 128, 64
 """Bytes of packed varints, and numbers to pack, from which numpy pays for itself."""
 _SEGMENT = 1 << 16
@@ -315,6 +317,28 @@ def _skip_group(data: Buffer, at: int, end: int, opening: int, depth: int) -> in
             return at
         at = _skip_value(data, at, end, tag, depth)
     raise WireError("a group does not end")
+
+
+def text_field(data: Buffer, number: int) -> str:
+    """The text of one field of a message whose other fields are passed over; empty where there is none.
+
+    Also empty for a message of more than a thousand fields, which would take long. Raises one of `BROKEN`.
+    """
+    data = readable(data)
+    wanted, found, at, end = number << 3 | 2, "", 0, len(data)
+    for _ in range(_LOOKED_AT + 1):
+        if at >= end:
+            if at > end:
+                raise truncated()
+            return found
+        tag, at = read_tag(data, at)
+        if tag == wanted:
+            size, at = read_size(data, at)
+            found = str(data[at : at + size], "utf-8")  # the last one counts
+            at += size
+        else:
+            at = _skip_value(data, at, end, tag, 0)
+    return ""
 
 
 # Writing

@@ -15,6 +15,7 @@ from inferbridge.bridge.framing import (
     too_large,
     unframe,
 )
+from inferbridge.bridge.grpc import named_model
 from inferbridge.bridge.registry import Endpoint
 from inferbridge.bridge.rest import HEADER_LENGTH, JSON_HEADERS, body_of
 from inferbridge.bridge.values import Buffer, GrpcRequest, HttpRequest, header, join
@@ -221,10 +222,15 @@ class Exchange:
     def _note_model(self, route: Route) -> None:
         """The model of a call whose body nobody reads, where a look at it costs little."""
         record = self._record
-        if record is None or not record.observed or record.model or self._size > _SMALL_BODY:
+        if record is None or not record.observed or record.model:
             return
+        grpc = route.match.endpoint.grpc if route.protocol == "grpc" else None
         with suppress(BridgeError):  # what is wrong with it is the runtime's to say
-            record.model = bounded(self._model())
+            if grpc is not None and grpc.model_field:
+                if self._size <= LARGE or len(self._chunks) == 1:
+                    record.model = bounded(named_model(self._client_call(route), grpc.model_field))
+            elif self._size <= _SMALL_BODY:
+                record.model = bounded(self._model())
 
     @property
     def _reads_all(self) -> bool:
