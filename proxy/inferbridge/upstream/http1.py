@@ -17,7 +17,7 @@ import contextlib
 import select
 from collections import deque
 from functools import partial
-from typing import Final
+from typing import Final, cast
 
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.values import size
@@ -95,8 +95,7 @@ class Http1Connection(Connection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is open."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = transport = cast("asyncio.Transport", transport)  # uvloop's is no instance of it
         connected = transport.get_extra_info("socket")
         if connected is not None and hasattr(select, "poll"):
             self._poll = select.poll()
