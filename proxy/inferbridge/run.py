@@ -43,7 +43,7 @@ def serve(settings: Settings, config: Path | None = None, flags: Flags = NO_FLAG
     serving = supervise if settings.workers > 1 else _serve
     try:
         loop = event_loop.choose(settings.event_loop)
-        _log.info("the event loop is %s", loop)
+        _log.debug("the event loop is %s", loop)
         cut_short = event_loop.run(serving(settings, lambda bound: _announce(settings, bound), warn, source), loop)
     except (OSError, ValueError, SettingsError) as error:
         click.echo(f"cannot start: {error}", err=True)
