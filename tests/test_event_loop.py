@@ -31,7 +31,6 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
 
     class Broken(asyncio.SelectorEventLoop):
         def create_task(self, coroutine, **options):  # type: ignore[no-untyped-def]  # as its parent says
-            coroutine.close()
             raise TypeError("factory() got an unexpected keyword argument 'eager_start'")
 
     monkeypatch.setattr(event_loop, "find_spec", lambda name: name)

@@ -56,9 +56,13 @@ def fault() -> str:
 
 
 def _try(make: Factory) -> None:
-    with asyncio.Runner(loop_factory=make) as runner:
-        runner.get_loop().set_task_factory(asyncio.eager_task_factory)
-        runner.run(asyncio.sleep(0))
+    loop, task = make(), asyncio.sleep(0)
+    try:
+        loop.set_task_factory(asyncio.eager_task_factory)
+        loop.run_until_complete(task)
+    finally:
+        task.close()  # which was never begun where it could not be
+        loop.close()
 
 
 def factory(name: Name) -> Factory:
