@@ -178,6 +178,7 @@ def translate(client: str, runtime: str, reply: bool, lossy: bool, nan: str) -> 
 @click.option("--access-log", is_flag=True, default=None, help="Write a JSON line for each call to stdout.")
 @click.option("--admin", metavar="HOST:PORT", help="Where to serve health and metrics; nowhere unless given.")
 @click.option("--workers", metavar="NUMBER", help="Processes that share the listeners; one unless given.")
+@click.option("--event-loop", metavar="auto|asyncio|uvloop", help="What serves; auto: uvloop where it is installed.")
 @click.option("--check", is_flag=True, help="Check the configuration and exit.")
 def proxy(config: Path | None, check: bool, **flags: Any) -> None:
     """Run the gateway in front of runtimes."""

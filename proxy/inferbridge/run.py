@@ -1,6 +1,7 @@
 """Runs the gateway: settings in, a listening proxy out."""
 
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -10,6 +11,7 @@ from typing import Any
 
 import click
 
+from inferbridge import event_loop
 from inferbridge.config import EXIT_CODE, Flags, Listener, Settings, SettingsError
 from inferbridge.gateway import build
 from inferbridge.gateway.clients.listening import listening
@@ -22,6 +24,7 @@ from inferbridge.process.supervising import supervise
 from inferbridge.process.worker import CUT_SHORT
 
 NO_FLAGS = Flags()
+_log = logging.getLogger(__name__)
 
 
 def load(config: Path | None, **flags: Any) -> Settings:
@@ -39,7 +42,9 @@ def serve(settings: Settings, config: Path | None = None, flags: Flags = NO_FLAG
     source = Source(config, flags)
     serving = supervise if settings.workers > 1 else _serve
     try:
-        cut_short = asyncio.run(serving(settings, lambda bound: _announce(settings, bound), warn, source))
+        loop = event_loop.choose(settings.event_loop)
+        _log.debug("the event loop is %s", loop)
+        cut_short = event_loop.run(serving(settings, lambda bound: _announce(settings, bound), warn, source), loop)
     except (OSError, ValueError, SettingsError) as error:
         click.echo(f"cannot start: {error}", err=True)
         sys.exit(1)

@@ -11,6 +11,7 @@ import contextlib
 import socket
 import struct
 from abc import ABC, abstractmethod
+from typing import cast
 
 import h2.errors
 from h2.config import H2Configuration
@@ -226,8 +227,7 @@ class Connection(asyncio.Protocol, ABC):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note it."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is no instance of it
         self.runtime.connected(self)
 
     def connection_lost(self, error: Exception | None) -> None:

@@ -39,20 +39,17 @@ async def test_only_addresses_of_upstreams_count(address: tuple[str, int], names
     assert await Destinations(UPSTREAMS).names(address) == names
 
 
-async def test_names_are_resolved_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_names_are_resolved_anew() -> None:
     """A host's addresses count for a while; when they cannot be found again those of before do."""
     now, answers = [0.0], [["10.0.0.1"], ["10.0.0.2"], None]
 
-    async def getaddrinfo(host: str, port: object) -> list[tuple[object, ...]]:
+    async def lookup(host: str, port: int) -> list[tuple[str, int]]:
         found = answers.pop(0)
         if found is None:
             raise OSError("no such name")
-        return [(0, 0, 0, "", (one, 0)) for one in found]
+        return [(one, port) for one in found]
 
-    destinations = Destinations({"a": Address("http", "models.test", 80)}, lambda: now[0])
-    monkeypatch.setattr(
-        "asyncio.base_events.BaseEventLoop.getaddrinfo", lambda self, host, port: getaddrinfo(host, port)
-    )
+    destinations = Destinations({"a": Address("http", "models.test", 80)}, lambda: now[0], lookup)
     assert await destinations.names(("10.0.0.1", 80)) == ("a",)
     assert await destinations.names(("10.0.0.2", 80)) == ()
     now[0] = FRESH_SECONDS

@@ -1,6 +1,7 @@
 """An application on a socket of its own: every version of HTTP, limits, and an end that leaves nothing behind."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -72,3 +73,16 @@ async def test_the_end_closes_what_is_open() -> None:
         assert await reader.read() == b""
         writer.close()
     assert application.sinks[0].cancelled
+
+
+async def test_a_client_that_takes_nothing_does_not_keep_it_from_ending() -> None:
+    """At the end what was written has a moment to leave; then the connection is cut."""
+    body = b"x" * (16 << 20)
+    async with asyncio.timeout(TIMEOUT):
+        async with listening(Echo(), Limits(), "127.0.0.1", 0) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+            writer.write(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            await reader.readuntil(b"\r\n\r\n")
+        with suppress(ConnectionError):
+            assert len(await reader.read()) < len(body)
+        writer.close()

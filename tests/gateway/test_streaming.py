@@ -15,6 +15,7 @@ from inferbridge.config import Flags
 from inferbridge.gateway import build
 from inferbridge.gateway.calls import pulse
 from inferbridge_generated.tgis import wire
+from timers import noted
 
 RPC = "/fmaas.GenerationService/GenerateStream"
 
@@ -61,22 +62,17 @@ async def test_a_grpc_stream_reaches_curl_as_events(confdir: Path) -> None:
     assert done == "[DONE]"
 
 
-def timers() -> list[asyncio.TimerHandle]:
-    """What the event loop still has to do later."""
-    scheduled: list[asyncio.TimerHandle] = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]  # nothing public tells
-    return [handle for handle in scheduled if not handle.cancelled()]
-
-
-async def test_a_client_that_left_needs_no_signs_of_life() -> None:
+async def test_a_client_that_left_needs_no_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the client gone nothing is written and no timer is left, which would hold the call until it is due."""
+    timers = noted(monkeypatch)
     client, upstream, sink = completion(stream=True)
     _, receiver = upstream.calls[0]
     receiver.on_head(200, (("content-type", "application/grpc"),))
     receiver.on_data(message(generated_token_count=1, text="x"))
     before = client.body
-    assert timers()
+    assert timers.pending
     sink.on_cancel()
-    assert not timers()
+    assert not timers.pending
     assert client.body == before
 
 

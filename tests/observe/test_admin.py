@@ -20,7 +20,7 @@ from inferbridge.observe.metrics import Metrics
 from inferbridge.observe.versions import Versions
 from inferbridge.secret import Secret
 
-VERSIONS = Versions("1.2.3", "3.13.1", "12.2.1", "0123456789abcdef")
+VERSIONS = Versions("1.2.3", "3.13.1", "12.2.1", "asyncio", "0123456789abcdef")
 LISTENING = ("127.0.0.1:8080",)
 OPENMETRICS = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.4,*/*;q=0.1"
 PAGES = ("/healthz", "/readyz", "/startupz", "/metrics", "/version", "/config")
@@ -185,7 +185,13 @@ def test_metrics_tell_which_upstreams_are_up() -> None:
 
 def test_what_runs_here() -> None:
     """/version names the versions that decide how a call is carried."""
-    expected = {"inferbridge": "1.2.3", "python": "3.13.1", "mitmproxy": "12.2.1", "spec_hash": "0123456789abcdef"}
+    expected = {
+        "inferbridge": "1.2.3",
+        "python": "3.13.1",
+        "mitmproxy": "12.2.1",
+        "event_loop": "asyncio",
+        "spec_hash": "0123456789abcdef",
+    }
     assert Port().get("/version").json == expected
 
 

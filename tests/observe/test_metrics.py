@@ -18,7 +18,7 @@ from inferbridge.observe.versions import Versions, spec_hash, versions
 from inferbridge.upstream.api import Call, Receiver, State, UpstreamRequest
 
 SAMPLES = {"histogram": ("_bucket", "_count", "_sum")}
-VERSIONS = Versions("1.2.3", "3.13.1", "12.2.1", "0123456789abcdef")
+VERSIONS = Versions("1.2.3", "3.13.1", "12.2.1", "asyncio", "0123456789abcdef")
 NAME = re.compile(r"inferbridge_[a-z0-9]+(_[a-z0-9]+)*")
 LABEL = re.compile(r"[a-z]+(_[a-z]+)*")
 RESERVED_LABELS = {"job", "instance", "le", "quantile"}

@@ -16,6 +16,7 @@ ALLOWED = {
         "typing_extensions",  # in what betterproto2 makes of google.protobuf
     ),
     "inferbridge.bridge": ("inferbridge.bridge", "google.protobuf", "jinja2", "msgspec", "numpy", "orjson", "simdjson"),
+    "inferbridge.event_loop": ("uvloop",),
     "inferbridge.http2": ("inferbridge.http2", "inferbridge.bridge.values"),
     "inferbridge.upstream": (
         "inferbridge.upstream",
@@ -29,6 +30,7 @@ ALLOWED = {
     ),
     "inferbridge.config": (
         "inferbridge.config",
+        "inferbridge.event_loop",
         "inferbridge.auth.identity",
         "inferbridge.auth.settings",
         "inferbridge.bridge",

@@ -149,7 +149,7 @@ def observers() -> dict[str, list[Observer]]:
                 self.flush()
 
     log = Tenth(lambda lines: os.write(null, lines), later)
-    calls = Metrics(Versions("", "", "", "")).calls
+    calls = Metrics(Versions("", "", "", "", "")).calls
     return {"nobody": [], "access log": [log], "metrics": [calls], "both": [log, calls]}
 
 

@@ -25,7 +25,7 @@ from perf.rows import (
 )
 from runtimes.environments import REQUIREMENTS
 
-PACKAGES = ("mitmproxy", "hpack", "hyperframe", "httptools", "orjson", "msgspec", "numpy")
+PACKAGES = ("mitmproxy", "hpack", "hyperframe", "httptools", "orjson", "msgspec", "numpy", "uvloop")
 HEAD = """# Performance
 
 Written by `make perf` (`tests/perf/table.py`), which measures this; do not edit.

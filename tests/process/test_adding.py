@@ -7,7 +7,7 @@ from inferbridge.observe.metrics import METRICS, Metrics, as_openmetrics, as_tex
 from inferbridge.observe.versions import Versions
 from observe.test_metrics import counted
 
-VERSIONS = Versions("1.2.3", "3.13.1", "12.2.1", "0123456789abcdef")
+VERSIONS = Versions("1.2.3", "3.13.1", "12.2.1", "asyncio", "0123456789abcdef")
 
 
 def values(text: bytes) -> dict[tuple[str, ...], float]:

@@ -1,7 +1,8 @@
 """What a supervisor says of its workers, with workers in memory."""
 
-import asyncio
 from dataclasses import dataclass, field
+
+import pytest
 
 from inferbridge.config import Flags, Settings
 from inferbridge.observe.health import Report
@@ -9,6 +10,7 @@ from inferbridge.process.channel import Message, Tell, Told
 from inferbridge.process.source import Source
 from inferbridge.process.supervisor import Supervisor, Worker
 from inferbridge.process.together import Together
+from timers import noted
 
 
 @dataclass
@@ -81,14 +83,12 @@ async def test_no_worker_is_ready() -> None:
     assert team.reports[0].reasons == ("no worker is ready",)
 
 
-async def test_a_worker_that_hangs_is_not_waited_for() -> None:
+async def test_a_worker_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """When time is over the report is that of those who have answered; a late answer is no trouble."""
-    team = Team()
+    timers, team = noted(monkeypatch), Team()
     number = team.ask()
     team.answer(0, number, one=True)
-    (timer,) = [one for one in asyncio.get_running_loop()._scheduled if not one.cancelled()]  # type: ignore[attr-defined]
-    timer._run()
-    timer.cancel()
+    timers.fire()
     assert [report.reasons for report in team.reports] == [()]
     team.answer(1, number, ready=False)
     assert len(team.reports) == 1

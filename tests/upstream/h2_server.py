@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import cast
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -25,12 +26,11 @@ class Peer(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send SETTINGS, unless the server is to stay silent."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is no instance of it
         self.server.peers.append(self)
         self.number = len(self.server.peers)
         if self.server.greeting is not None:
-            transport.write(self.server.greeting)
+            self.transport.write(self.server.greeting)
             return
         self.h2.initiate_connection()
         self.flush()

@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import socket
+from collections import Counter
 
 import pytest
 
 from inferbridge.bridge.errors import Code
-from inferbridge.bridge.values import Headers
+from inferbridge.bridge.values import Buffer, Headers
 from inferbridge.gateway.limits import Limits
 from inferbridge.upstream.address import parse_address
 from inferbridge.upstream.api import Call, Pool, UpstreamRequest
@@ -40,6 +41,37 @@ async def test_requests_arrive_as_http11(opened: OpenPool) -> None:
     assert post.body == b'{"a":1}'
     assert empty.headers == [host, ("content-length", "0")]
     assert (recorder.status, recorder.body, recorder.trailers) == (200, b"ok", ())
+
+
+class Turns(Recorder):
+    """Notes how much came in each turn of the event loop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes: Counter[int] = Counter()
+        self._turn = 0
+        self._next()
+
+    def _next(self) -> None:
+        self._turn += 1
+        if not self.finished.is_set():
+            asyncio.get_running_loop().call_soon(self._next)
+
+    def on_data(self, data: Buffer) -> None:
+        """Note its size."""
+        self.bytes[self._turn] += len(data)
+
+
+async def test_much_is_read_in_turns(opened: OpenPool) -> None:
+    """However much a runtime has sent, each turn of the event loop brings one read: it may be one too many already."""
+    size = 16 << 20
+    answer = Answer(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (size, bytes(size)))
+    async with h1_server(lambda _: answer) as server:
+        turns = Turns()
+        opened(server.url).send(GET, turns)
+        await turns.answer()
+    assert turns.bytes.total() == size
+    assert max(turns.bytes.values()) <= 2 << 18
 
 
 async def test_connections_are_kept_and_the_last_used_comes_first(opened: OpenPool) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
+from inferbridge import event_loop
 from inferbridge.auth.settings import Callers, MtlsSettings, NoneSettings
 from inferbridge.config.kinds import OUTSIDE, SettingsReader
 from inferbridge.config.sources import Flags, environment_tree, file_tree, flags_tree, merge
@@ -91,6 +92,8 @@ def _check(settings: Settings, tree: Node, problems: Problems) -> None:
             _place(tree, "admin"),
             f"admin.listen {settings.admin.listen} is where clients connect: it needs a port of its own",
         )
+    if settings.event_loop == "uvloop" and (reason := event_loop.fault()):
+        problems.add(_place(tree, "event_loop"), f"event_loop: uvloop {reason}")
     if settings.capture.enabled and not settings.capture.sinks:
         problems.add(_place(tree, "capture"), "capture needs a sink: file, stdout or cloudevents")
     if Callers() in settings.capture.on_demand:

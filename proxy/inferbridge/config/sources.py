@@ -38,6 +38,7 @@ class Flags:
     access_log: bool | None = None
     admin: str | None = None
     workers: str | None = None
+    event_loop: str | None = None
 
 
 def environment_names() -> dict[str, Key]:
@@ -135,6 +136,7 @@ def flags_tree(flags: Flags, problems: Problems) -> Node:
         ("--access-log", ("access_log", "enabled"), _one(flags.access_log)),
         ("--admin", ("admin", "listen"), _one(flags.admin)),
         ("--workers", ("workers",), _one(flags.workers)),
+        ("--event-loop", ("event_loop",), _one(flags.event_loop)),
         *_limits(flags.limit, problems),
     ]
     tree: Node = MapNode((), Mark("flags", OUTSIDE, OUTSIDE))

@@ -1,5 +1,6 @@
 """The one declaration of every setting: reader, JSON Schema, environment variables and help all come from it."""
 
+from inferbridge import event_loop
 from inferbridge.config.auth import AUTH, secret
 from inferbridge.config.capture import CAPTURE
 from inferbridge.config.kinds import Choice, Count, Field, FilePath, ListOf, Record, Switch, Text, duration, size
@@ -123,6 +124,9 @@ SETTINGS = Record(
             "Reading this file again while serving; SIGHUP always does.",
         ),
         "workers": Field(Count(1, 256), "Processes that share the listeners; each uses one core."),
+        "event_loop": Field(
+            Choice(event_loop.CHOICES), "What serves the connections; `auto`: uvloop where it is installed and works."
+        ),
     },
     "the configuration",
 )

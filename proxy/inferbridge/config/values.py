@@ -170,6 +170,8 @@ class Settings:
     reload: Reload = Reload()
     workers: int = 1
     """Processes that serve the same listeners."""
+    event_loop: Literal["auto", "asyncio", "uvloop"] = "auto"
+    """What serves them; `auto`: uvloop where it is installed and works."""
 
     @property
     def drain_delay(self) -> float:

@@ -7,6 +7,7 @@ from importlib import metadata
 from pathlib import Path
 
 import inferbridge_generated
+from inferbridge import event_loop
 
 _GENERATED = {".py", ".binpb"}
 _HASH_DIGITS = 16
@@ -19,6 +20,8 @@ class Versions:
     inferbridge: str
     python: str
     mitmproxy: str
+    event_loop: str
+    """What serves: "asyncio", or uvloop with its version."""
     spec_hash: str
     """The same for two proxies that were generated from the same specs, whatever machine they run on."""
 
@@ -26,7 +29,13 @@ class Versions:
 def versions() -> Versions:
     """The versions of this process; reads the whole generated package."""
     generated = Path(str(inferbridge_generated.__file__)).parent
-    return Versions(_version("inferbridge"), platform.python_version(), _version("mitmproxy"), spec_hash(generated))
+    return Versions(
+        inferbridge=_version("inferbridge"),
+        python=platform.python_version(),
+        mitmproxy=_version("mitmproxy"),
+        event_loop=event_loop.described(),
+        spec_hash=spec_hash(generated),
+    )
 
 
 def _version(distribution: str) -> str:

@@ -16,7 +16,7 @@ from signal import SIGHUP
 from inferbridge.config import Settings, SettingsError
 from inferbridge.process.watching import WATCH_SECONDS, FileWatch
 
-_FIXED = ("listen", "admin", "workers", "reload", "capture")
+_FIXED = ("listen", "admin", "workers", "reload", "capture", "event_loop")
 """Settings that only a restart can change."""
 _log = logging.getLogger(__name__)
 

@@ -16,6 +16,7 @@ import sys
 from asyncio.subprocess import Process
 from collections.abc import Callable, Sequence
 
+from inferbridge import event_loop
 from inferbridge.config import Listener, Settings
 from inferbridge.process.channel import Begin, Channel, Failed, Renew, Serving, Stop, Tell, Told
 from inferbridge.process.source import Source
@@ -181,7 +182,7 @@ class Supervisor:
         ours, theirs = socket.socketpair()
         with theirs:
             environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-            command = (sys.executable, "-P", "-c", _PROGRAM, str(theirs.fileno()))
+            command = (sys.executable, "-P", "-c", _PROGRAM, str(theirs.fileno()), event_loop.running())
             process = await asyncio.create_subprocess_exec(*command, pass_fds=[theirs.fileno()], env=environment)
         worker = Worker(number, process, await Channel.over(ours), self.on_told)
         file = str(self._source.file) if self._source.file is not None else ""

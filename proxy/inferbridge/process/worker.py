@@ -1,6 +1,7 @@
 """A worker: a process that serves shared listeners for a supervisor, and does what that says over a channel.
 
-It ends when it is stopped, or when its supervisor is gone. Run with the number of the channel's file descriptor.
+It ends when it is stopped, or when its supervisor is gone. Run with the number of the channel's file
+descriptor and the name of an event loop.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from inferbridge import event_loop
 from inferbridge.config import SettingsError
 from inferbridge.observe.health import Report
 from inferbridge.process.channel import Begin, Channel, Failed, Renew, Serving, Stop, Tell, Told
@@ -102,4 +104,5 @@ def main() -> None:
     """The program."""
     for number in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to all: the supervisor decides
         signal.signal(number, signal.SIG_IGN)
-    sys.exit(asyncio.run(work(socket.socket(fileno=int(sys.argv[1])))))
+    channel, loop = sys.argv[1:]
+    sys.exit(event_loop.run(work(socket.socket(fileno=int(channel))), "uvloop" if loop == "uvloop" else "asyncio"))

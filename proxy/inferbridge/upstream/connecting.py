@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from random import uniform
 from time import perf_counter
+from typing import Any, cast
 
 from inferbridge.upstream.address import Address, describe
 from inferbridge.upstream.api import Opening
@@ -34,6 +36,22 @@ class Connection(asyncio.Protocol):
         return self._transport
 
 
+class _Handshake:
+    """A TLS context for one connection that notes when its handshake begins: TCP is connected then.
+
+    Nothing else tells: asyncio asks for the protocol at that time, and uvloop before it looks for the address.
+    """
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+        self.began = 0.0
+
+    def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, **options: Any) -> ssl.SSLObject:
+        """All that an event loop asks of a context."""
+        self.began = perf_counter()
+        return self._context.wrap_bio(incoming, outgoing, **options)
+
+
 class Connector:
     """Opens connections to one address."""
 
@@ -48,24 +66,20 @@ class Connector:
         """A connection; OSError, ssl.SSLError or ValueError when there is none to be had."""
         context = None if self._tls is None else client_context(self._tls, (self._alpn,))
         server_name = None if self._tls is None else self._tls.server_name or self.address.host
-        began, connected = perf_counter(), 0.0
-
-        def made() -> C:
-            nonlocal connected
-            connected = perf_counter()  # asyncio asks for the protocol between TCP and TLS
-            return factory()
-
+        began = perf_counter()
+        handshake = None if context is None else _Handshake(context)
         # No happy_eyeballs_delay: its race fails an assertion under the eager tasks that mitmproxy sets
         # (CPython before 3.13.2).
         transport, protocol = await asyncio.get_running_loop().create_connection(
-            made,
+            factory,
             *self.address.endpoint,
-            ssl=context,
+            ssl=cast("ssl.SSLContext | None", handshake),
             server_hostname=server_name,
         )
         self._check_alpn(transport)
         _notice_dead_peers(transport)
-        protocol.opening = Opening(began, connected, perf_counter() if context is not None else 0.0)
+        opened = perf_counter()
+        protocol.opening = Opening(began, opened, 0.0) if handshake is None else Opening(began, handshake.began, opened)
         return protocol
 
     def _check_alpn(self, transport: asyncio.Transport) -> None:

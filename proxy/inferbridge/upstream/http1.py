@@ -17,7 +17,7 @@ import contextlib
 import select
 from collections import deque
 from functools import partial
-from typing import Final
+from typing import Final, cast
 
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.values import size
@@ -44,6 +44,8 @@ MAX_WAITING: Final = 1024
 IDLE_SECONDS: Final = 4.0
 """Less than the five after which uvicorn closes, so that its close and our next request do not meet."""
 _JOIN_BYTES: Final = 1 << 16
+_TURN_BYTES: Final = 1 << 17
+"""A read of so many bytes is the last one of its turn."""
 
 
 class Http1Call(ActiveCall):
@@ -95,8 +97,7 @@ class Http1Connection(Connection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is open."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = transport = cast("asyncio.Transport", transport)  # uvloop's is no instance of it
         connected = transport.get_extra_info("socket")
         if connected is not None and hasattr(select, "poll"):
             self._poll = select.poll()
@@ -133,6 +134,18 @@ class Http1Connection(Connection):
             else:
                 self.transport.pause_reading()
 
+    def _rest(self) -> None:
+        """Read on when the client was sent what came: only then is it known whether it takes it.
+
+        uvloop would read 8 MB in one turn.
+        """
+        self.transport.pause_reading()
+        self._loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if self._reads:
+            self.transport.resume_reading()
+
     def data_received(self, data: bytes) -> None:
         """Read the response; a connection with anything unexpected on it is closed."""
         reader = self._reader
@@ -142,6 +155,8 @@ class Http1Connection(Connection):
             self._lose(BridgeError(Code.INTERNAL, f"{self._pool.url} does not speak HTTP/1.1: {error}"))
             self.discard()
             return
+        if len(data) >= _TURN_BYTES and self._reads:
+            self._rest()
         if self._call is None:
             self.discard()  # given up while its response was read, or bytes on an idle connection
         elif reader.complete:

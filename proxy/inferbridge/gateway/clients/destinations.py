@@ -5,12 +5,12 @@ upstream counts, whatever the redirection rule lets through: nothing that a clie
 else. The hosts of upstreams are resolved anew now and then.
 """
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping
 from ipaddress import IPv6Address, ip_address
 
 from inferbridge.upstream.address import Address
+from inferbridge.upstream.names import Lookup, system_lookup
 
 FRESH_SECONDS = 30.0
 type Endpoint = tuple[str, int]
@@ -20,10 +20,16 @@ type Endpoint = tuple[str, int]
 class Destinations:
     """Upstreams by where they are."""
 
-    def __init__(self, upstreams: Mapping[str, Address], now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        upstreams: Mapping[str, Address],
+        now: Callable[[], float] = time.monotonic,
+        lookup: Lookup = system_lookup,
+    ) -> None:
         """`upstreams` by their names."""
         self._upstreams = upstreams
         self._now = now
+        self._lookup = lookup
         self._resolved: dict[str, tuple[float, frozenset[str]]] = {}
         """Addresses of a host, and when they were found."""
 
@@ -37,10 +43,9 @@ class Destinations:
         when, found = self._resolved.get(host, (None, frozenset()))
         if when is None or self._now() - when >= FRESH_SECONDS:
             try:
-                infos = await asyncio.get_running_loop().getaddrinfo(host, None)
+                found = frozenset(_plain(found) for found, _ in await self._lookup(host, 0))
             except OSError:
                 return found  # as it was before, if ever
-            found = frozenset(_plain(str(info[4][0])) for info in infos)
             self._resolved[host] = (self._now(), found)
         return found
 

@@ -8,6 +8,7 @@ no task: one step of the coroutine is all of it, at a third of the cost.
 
 import asyncio
 from collections.abc import Callable
+from typing import cast
 
 from mitmproxy.proxy import events
 from mitmproxy.proxy.server import ConnectionHandler
@@ -54,8 +55,7 @@ class Link:
         writer = held.writer if held is not None else None
         if held is None or not isinstance(writer, asyncio.StreamWriter):
             return True
-        transport = writer.transport
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast("asyncio.Transport", writer.transport)  # uvloop's is no instance of it
         if self._handler.client.tls:
             before = transport.get_protocol()
             assert isinstance(before, asyncio.Protocol)

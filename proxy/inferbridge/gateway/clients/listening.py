@@ -8,12 +8,14 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import cast
 
 from inferbridge.gateway.application import Application
 from inferbridge.gateway.clients.connection import ClientConnection
 from inferbridge.gateway.codecs.http1_head import Peer
 from inferbridge.gateway.limits import Limits
 
+_CLOSE_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -25,11 +27,12 @@ class _Connection(asyncio.Protocol):
         self._limits = limits
         self._all = all_of_them
         self._loop = asyncio.get_running_loop()
+        self.gone: asyncio.Future[None] = self._loop.create_future()
+        """Done when the connection is closed."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = transport = cast("asyncio.Transport", transport)  # uvloop's is no instance of it
         host, port, *_ = transport.get_extra_info("peername") or ("", 0)
         peer = Peer(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
         self._client = ClientConnection(self._application, self._limits, self._wake, peer)
@@ -81,10 +84,16 @@ class _Connection(asyncio.Protocol):
         self._timer.cancel()
         self._all.discard(self)
         self._client.release()
+        if not self.gone.done():
+            self.gone.set_result(None)
 
     def close(self) -> None:
         """End the connection after what was written."""
         self._transport.close()
+
+    def abort(self) -> None:
+        """End the connection now."""
+        self._transport.abort()
 
 
 @asynccontextmanager
@@ -100,6 +109,17 @@ async def listening(application: Application, limits: Limits, host: str, port: i
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
-        for connection in list(connections):
-            connection.close()
+        await _end(connections)
         await server.wait_closed()
+
+
+async def _end(connections: set[_Connection]) -> None:
+    """Close them, after what was written or soon: uvloop's server does not wait for them, asyncio's would for ever."""
+    open_ones = list(connections)
+    for connection in open_ones:
+        connection.close()
+    if open_ones:
+        _, stuck = await asyncio.wait([connection.gone for connection in open_ones], timeout=_CLOSE_SECONDS)
+        if stuck:
+            for connection in open_ones:
+                connection.abort()
