@@ -433,9 +433,11 @@ class Http2Codec:
 
     # Output
 
-    more = False
+    @property
+    def more(self) -> bool:
+        return bool(self._sender.output)
 
-    def take_output(self) -> bytes:
+    def take_output(self) -> Buffer:
         touched, self._touched = self._touched, {}
         for stream_id in touched:
             stream = self._streams.get(stream_id)
