@@ -47,9 +47,10 @@ from inferbridge.gateway.codecs.http2 import Http2Codec
 from inferbridge.gateway.codecs.http2_head import RequestHeads
 from inferbridge.gateway.limits import Limits
 from inferbridge.http2 import frames
+from inferbridge.http2.data import FRAME_SIZE
 from inferbridge.http2.frames import PREFACE, ErrorCode
 
-LIMITS = replace(Limits(), stream_window=2000, connection_window=70_000)
+LIMITS = replace(Limits(), stream_window=30_000, connection_window=70_000)
 ALTSVC = 0xA
 ALIVE = -1
 """Instead of the code that a connection broke with."""
@@ -75,6 +76,7 @@ class Speaker:
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(validate_outbound_headers=False))
         self.h2.initiate_connection()
         self.h2.clear_outbound_data_buffer()
+        self.h2.max_outbound_frame_size = FRAME_SIZE
         self.open: list[int] = []
 
     def ask(self, number: int, end: bool, length: int | None) -> None:
@@ -120,7 +122,7 @@ class Speaker:
 
 
 NUMBERS = st.integers(0, 8)
-SIZES = st.one_of(st.none(), st.integers(0, 30), st.sampled_from([500, 1500]))
+SIZES = st.one_of(st.none(), st.integers(0, 30), st.sampled_from([500, 1500, 5000, 20_000]))
 VERBS = st.sampled_from(["ask", "ask", "say", "say", "trail", "reset", "other"])
 STEP = st.tuples(VERBS, NUMBERS, st.booleans(), SIZES)
 IDS = st.sampled_from([*([1, 3, 5] * 6), 0, 2, 7, 15])
@@ -132,7 +134,9 @@ INCREMENT = st.sampled_from([1, 1000, 2**31 - 65_536, 2**31 - 1])
 FOREIGN: st.SearchStrategy[Frame] = st.one_of(
     st.builds(lambda stream, block, flags: HeadersFrame(stream or 1, block, flags=flags), IDS, BLOCKS, FLAGS),
     st.builds(lambda stream, block: ContinuationFrame(stream or 1, block, flags=["END_HEADERS"]), IDS, BLOCKS),
-    st.builds(lambda stream, size: DataFrame(stream or 1, b"x" * size), IDS, st.sampled_from([0, 1, 1000, 3000])),
+    st.builds(
+        lambda stream, size: DataFrame(stream or 1, b"x" * size), IDS, st.sampled_from([0, 1, 1000, 10_000, 33_000])
+    ),
     st.builds(lambda stream: RstStreamFrame(stream or 1, error_code=8), IDS),
     st.builds(WindowUpdateFrame, IDS, INCREMENT),
     st.builds(lambda stream, on: PriorityFrame(stream or 1, depends_on=on), IDS, IDS),
@@ -318,8 +322,13 @@ class Theirs(Server):
         codes = h2.settings.SettingCodes
         self.h2.local_settings = h2.settings.Settings(
             client=False,
-            initial_values={codes.INITIAL_WINDOW_SIZE: LIMITS.stream_window, codes.MAX_CONCURRENT_STREAMS: 1000},
+            initial_values={
+                codes.INITIAL_WINDOW_SIZE: LIMITS.stream_window,
+                codes.MAX_CONCURRENT_STREAMS: 1000,
+                codes.MAX_FRAME_SIZE: FRAME_SIZE,
+            },
         )
+        self.h2.max_inbound_frame_size = FRAME_SIZE
         self.h2.initiate_connection()
         self.h2.increment_flow_control_window(LIMITS.connection_window - 65_535)
         self.h2.clear_outbound_data_buffer()
@@ -448,7 +457,7 @@ LATE: dict[str, list[Frame]] = {
     "WINDOW_UPDATE": [WindowUpdateFrame(1, 1)],
     "WINDOW_UPDATE that is too much": [WindowUpdateFrame(1, 2**31 - 1), body(1)],
     "PRIORITY": [PriorityFrame(1, depends_on=3)],
-    "all of a window, and more": [body(1, 2000), body(1)],
+    "all of a window, and more": [body(1, 30_000), body(1)],
     "all of the connection's window": [body(1, 10_000) for _ in range(7)] + [body(1), body(1)],
     "more than the connection's window": [
         frame for stream in range(3, 80, 2) for frame in (block(stream, end=False), body(stream, 2000))
@@ -498,7 +507,7 @@ def test_agrees_with_h2(script: Script) -> None:
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(scripts(), st.lists(st.integers(0, 5000), max_size=12))
+@given(scripts(), st.lists(st.integers(0, 100_000), max_size=12))
 def test_cuts_do_not_matter(script: Script, cuts: list[int]) -> None:
     """Bytes that are cut anywhere mean what they mean frame by frame; a broken connection begins nothing more."""
     script = replace(script, policy={}, acknowledges=False)

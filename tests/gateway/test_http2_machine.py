@@ -85,7 +85,7 @@ class Http2Machine(RuleBasedStateMachine):
         """More of a body, as the window admits."""
         asked = self._sending(pick)
         if asked is not None:
-            room = min(self.client.local_flow_control_window(asked.stream), 16_384) - 10
+            room = min(self.client.local_flow_control_window(asked.stream), self.client.max_outbound_frame_size) - 10
             data = bytes([asked.stream % 251]) * max(0, min(size, room))
             if data:
                 self.client.send_data(asked.stream, data, pad_length=padding)

@@ -14,6 +14,7 @@ from inferbridge.gateway.codecs.http2 import Http2Codec
 from inferbridge.gateway.codecs.http2_abuse import Meter
 from inferbridge.gateway.codecs.sniff import PREFACE
 from inferbridge.gateway.limits import Limits
+from inferbridge.http2 import frames
 
 SMALL = replace(Limits(), streams=4)
 HEAD = [(name.encode(), value.encode()) for name, value in REQUEST]
@@ -83,6 +84,20 @@ def test_a_large_body_is_not_copied(size: int, kind: type) -> None:
     assert [(type(piece), bytes(piece)) for piece in pieces] == [(kind, b"x" * size)] * 3
     small = codec.receive(data_frame(1, b"y" * 5000).serialize() + PingFrame(0, b"12345678").serialize() * 10)
     assert [bytes(event.data) for event in small if isinstance(event, RequestData)] == [b"y" * 5000]
+
+
+def test_a_large_answer_is_not_copied() -> None:
+    """Frames of 256 KiB and more leave as they are, those before them together, and all of them in order."""
+    codec = Http2Codec(Limits())
+    said = {frames.INITIAL_WINDOW_SIZE: 4 << 20, frames.MAX_FRAME_SIZE: 1 << 20}
+    codec.receive(PREFACE + frames.settings(said) + frames.window_update(0, 4 << 20))
+    codec.receive(headers_frame(1, HEAD).serialize())
+    codec.send_whole(1, 200, (), [b"head", memoryview(bytes(1 << 20)), b"tail"])
+    taken = [codec.take_output()]
+    while codec.more:
+        taken.append(codec.take_output())
+    assert [type(piece) for piece in taken] == [bytes, memoryview, bytes]
+    assert (taken[0][-4:], len(taken[1]), taken[2][4 + 9 :]) == (b"head", (1 << 20) - 4, b"tail")
 
 
 def test_too_many_streams() -> None:

@@ -78,11 +78,25 @@ def _await_port(port: int, log: Path) -> None:
 @contextmanager
 def run_upstream(program: str = "echo_upstream.py") -> Iterator[int]:
     """An upstream, the echoing gRPC server unless said otherwise, in a process of its own; gives its port."""
-    command: list[str | Path] = [sys.executable, Path(__file__).with_name(program)]
+    with _run(program) as started:
+        yield started.port
+
+
+@contextmanager
+def run_relay(upstream_port: int) -> Iterator[Contestant]:
+    """What moves bytes and does nothing else, in front of an upstream."""
+    with _run("relay.py", str(upstream_port)) as started:
+        yield started
+
+
+@contextmanager
+def _run(program: str, *arguments: str) -> Iterator[Contestant]:
+    """One of the programs of this folder that print their port."""
+    command: list[str | Path] = [sys.executable, Path(__file__).with_name(program), *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ, start_new_session=True)
     assert process.stdout is not None
     try:
-        yield int(process.stdout.readline())
+        yield Contestant(program, int(process.stdout.readline()), process.pid)
     finally:
         process.stdout.close()
         stop_group(process)

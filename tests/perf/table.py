@@ -16,7 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +30,7 @@ from inferbridge.auth.key_edit import entry_text  # noqa: E402
 from inferbridge.auth.key_file import KeyEntry  # noqa: E402
 from inferbridge_generated.open_inference import wire as v2  # noqa: E402
 from perf import streams  # noqa: E402
-from perf.contestants import Contestant, Way, cpu_seconds, http_request, run_envoy, run_upstream  # noqa: E402
+from perf.contestants import Contestant, Way, cpu_seconds, http_request, run_envoy, run_relay, run_upstream  # noqa: E402
 from perf.cost import loop_ms  # noqa: E402
 from perf.gateway import Load, Series, number_texts  # noqa: E402
 from perf.report import Start, page  # noqa: E402
@@ -147,9 +147,8 @@ class Case:
             self.load.measure(self.envoy, self.envoy_request or self.request, self.theirs if counted else Series())
 
 
-def paths(stack: ExitStack, key: Key, seconds: float) -> list[Case]:
-    """Everything started, and every row that is a rate of small calls."""
-    echo, rest = (stack.enter_context(run_upstream(name)) for name in ("echo_upstream.py", "rest_upstream.py"))
+def paths(stack: ExitStack, key: Key, seconds: float, echo: int, rest: int) -> list[Case]:
+    """Every row that is a rate of small calls, with all that it needs but the upstreams at `echo` and `rest`."""
     _, fmaas = stack.enter_context(streams.upstream())
     to_grpc = stack.enter_context(ours(f"triton=grpc://127.0.0.1:{echo}", key))
     to_rest = stack.enter_context(ours(f"triton=http://127.0.0.1:{rest}", key))
@@ -185,7 +184,8 @@ def grpc_load(connections: int, seconds: float, key: Key) -> Load:
 def measured(options: argparse.Namespace, key: Key) -> tuple[list[Found], list[Bulk], float]:
     """All rows; and milliseconds of the empty loop."""
     with ExitStack() as stack:
-        every = paths(stack, key, options.seconds)
+        echo, rest = (stack.enter_context(run_upstream(name)) for name in ("echo_upstream.py", "rest_upstream.py"))
+        every = paths(stack, key, options.seconds, echo, rest)
         loops = []
         for number in range(options.rounds + 1):
             loops.append(loop_ms())
@@ -193,7 +193,9 @@ def measured(options: argparse.Namespace, key: Key) -> tuple[list[Found], list[B
                 path.round(counted=number > 0)
             sys.stderr.write(f"round {number} of {options.rounds}\n")
         medians = [(path.row, median(path.own), median(path.theirs)) for path in every]
-        return [Found(*each) for each in medians], bulk(every, key, options.rounds), statistics.median(loops)
+        relays = [stack.enter_context(run_relay(port)) for port in (rest, echo)]
+        found = bulk(key, options.rounds, (every[0].ours, every[4].ours), relays)
+        return [Found(*each) for each in medians], found, statistics.median(loops)
 
 
 def median(series: Series) -> float | None:
@@ -201,23 +203,24 @@ def median(series: Series) -> float | None:
     return statistics.median(series.cpu) * 1e6 if series.cpu else None
 
 
-def bulk(every: list[Case], key: Key, rounds: int) -> list[Bulk]:
-    """One connection, bodies of 40 MB both ways."""
+def bulk(key: Key, rounds: int, proxies: Sequence[Contestant], relays: Sequence[Contestant]) -> list[Bulk]:
+    """One connection, bodies of 40 MB both ways; a proxy and a relay for REST clients, and the same for gRPC's."""
     cases = {
-        "V2 REST to gRPC and back": (Load(1, 0.1), with_key(binary(BULK), key), every[0].ours),
-        "gRPC to V2 REST and back": (grpc_load(1, 0.1, key), message(np.zeros(BULK // 4, "<f4")), every[4].ours),
+        "V2 REST to gRPC and back": (Load(1, 0.1), with_key(binary(BULK), key)),
+        "gRPC to V2 REST and back": (grpc_load(1, 0.1, key), message(np.zeros(BULK // 4, "<f4"))),
     }
     found = []
-    for name, (load, request, proxy) in cases.items():
-        series, copies = Series(), []
+    for (name, (load, request)), proxy, relay in zip(cases.items(), proxies, relays, strict=True):
+        own, least, copies = Series(), Series(), []
         idle = memory(proxy.pid, "VmRSS")
         Path(f"/proc/{proxy.pid}/clear_refs").write_text("5")
         for _ in range(rounds):
             copies.append(memcpy_seconds())
-            load.measure(proxy, request, series)
+            load.measure(proxy, request, own)
+            load.measure(relay, request, least)
         load.close()
-        ratio = statistics.median(series.cpu) / 2 / statistics.median(copies)
-        found.append(Bulk(name, ratio, (memory(proxy.pid, "VmHWM") - idle) / BULK))
+        ways = (statistics.median(each.cpu) / 2 / statistics.median(copies) for each in (own, least))
+        found.append(Bulk(name, *ways, held=(memory(proxy.pid, "VmHWM") - idle) / BULK))
     return found
 
 

@@ -114,6 +114,45 @@ def test_content_length_ends_the_body_and_keeps_the_connection() -> None:
     assert reader.complete
 
 
+LARGE = b"HTTP/1.1 200 OK\r\ncontent-length: 200000\r\n\r\n" + bytes(number % 251 for number in range(200_000))
+
+
+@given(cuts=st.lists(st.integers(0, len(LARGE)), max_size=8), excess=st.sampled_from([b"", LARGE]))
+@settings(max_examples=100, deadline=None)
+def test_a_large_body_is_read_however_it_is_split(cuts: list[int], excess: bytes) -> None:
+    """Whether or not the parser sees all of it, the body is what it is, and the next response is read."""
+    edges = [0, *sorted(cuts), 2 * len(LARGE)]
+    sent = LARGE + excess
+    reader, sink = _read([sent[a:b] for a, b in zip(edges, edges[1:], strict=False) if a < b])  # noqa: RUF007
+    assert (sink.body == LARGE[-200_000:], reader.complete, reader.reusable) == (True, True, True)
+    assert reader.excess == bool(excess)
+    second = Sink()
+    reader.expect("GET", second)
+    reader.receive(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+    assert (second.body, reader.complete) == (b"ok", True)
+
+
+def test_a_large_body_is_not_copied() -> None:
+    """What is read of it is what is handed on."""
+    handed: list[Buffer] = []
+    sink = Sink()
+    sink.on_data = handed.append  # type: ignore[method-assign]  # a sink that keeps what it gets
+    reader = ResponseReader(65_536)
+    reader.expect("GET", sink)
+    piece = bytes(100_000)
+    for data in (LARGE[:1000], piece):
+        reader.receive(data)
+    assert handed[-1] is piece
+
+
+@pytest.mark.parametrize("size", [100, 150_000])
+def test_a_large_body_that_is_cut_off_is_not_complete(size: int) -> None:
+    """The end of the connection does not complete a body that has a length, however much of it was read."""
+    reader, sink = _read([LARGE[:1000], LARGE[1000 : 1000 + size]], eof=True)
+    assert not reader.complete
+    assert sink.body == LARGE[LARGE.index(b"\r\n\r\n") + 4 : 1000 + size]
+
+
 @pytest.mark.parametrize("status", [204, 304])
 def test_statuses_without_a_body(status: int) -> None:
     """204 and 304 end with their head, whatever content-length says."""

@@ -2,7 +2,8 @@
 
 How long a body is (RFC 9112 section 6.3): none after HEAD, 1xx, 204 and 304; else chunked; else content-length; else
 until the connection closes. llhttp does the framing; what it cannot know (that the request was HEAD, that the
-connection has closed) is dealt with here. A reader reads one response at a time and stays on the connection.
+connection has closed) is dealt with here. A reader reads one response at a time and stays on the connection. Much that
+is left of a body whose length is known does not go through llhttp, which has nothing to find there.
 """
 
 import re
@@ -14,6 +15,8 @@ from inferbridge.bridge.values import HOP_BY_HOP, Buffer, Headers
 
 _BODY_EXPECTED: Final = frozenset({"POST", "PUT", "PATCH"})
 _JOIN_BELOW: Final = 1 << 16
+_LARGE: Final = 1 << 16
+"""Bytes of a body still to come that are worth reading without the parser, which copies what it passes on."""
 _SERVER_ERROR: Final = 500
 _BAD_VALUE = re.compile(rb"[\x00\r\n]")
 
@@ -76,6 +79,10 @@ class ResponseReader:
         self._until_close = False
         self._last = b""
         """Of the answer to a HEAD."""
+        self._body_left = 0
+        """What content-length promises and has not come; 0 where the head does not say."""
+        self._bypassed = False
+        """The rest of the body does not go through the parser."""
         self._body: list[bytes] = []
         """Pieces of the body in what is being read."""
 
@@ -89,13 +96,16 @@ class ResponseReader:
 
     def _begin(self) -> None:
         self._fields = []
-        self._field_bytes = 0
-        self._head_done = self._until_close = self._informational = False
+        self._field_bytes = self._body_left = 0
+        self._head_done = self._until_close = self._informational = self._bypassed = False
 
     def receive(self, data: bytes) -> None:
         """Take what arrived; MalformedResponse when it makes no sense."""
         if self._sink is None or self.complete:
             self.excess = True
+            return
+        if self._bypassed:
+            self._receive_body(self._sink, data)
             return
         self.started = True
         try:
@@ -114,6 +124,18 @@ class ResponseReader:
             self._end_head(data)
         if self.complete:
             self._sink = None  # the connection may be idle for long
+        self._bypassed = self._body_left >= _LARGE
+
+    def _receive_body(self, sink: ResponseSink, data: bytes) -> None:
+        """More of a large body; at its end the parser, which waits for it still, is replaced."""
+        piece: Buffer = data
+        if len(data) > self._body_left:
+            piece, self.excess = memoryview(data)[: self._body_left], True
+        self._body_left -= len(piece)
+        if not self._body_left:
+            self.complete, self._bypassed = True, False
+            self._parser, self._sink = HttpResponseParser(self), None
+        sink.on_data(piece)
 
     def _end_head(self, data: bytes) -> None:
         """Nothing stands behind a head without a body, not even the size of a chunk, which nobody tells us of."""
@@ -176,6 +198,7 @@ class ResponseReader:
         # uvicorn closes after a failed request although it promised keep-alive, which would cost the next call
         self.reusable = status < _SERVER_ERROR and self._parser.should_keep_alive()
         self._until_close = self._needs_close(status, fields)
+        self._body_left = self._length(status, fields)
         assert self._sink is not None
         self._sink.on_head(status, _end_to_end(fields))
         if self._method == "HEAD":
@@ -191,6 +214,12 @@ class ResponseReader:
             raise MalformedResponse(f"transfer-encoding {coding!r}")
         return not coding and all(name != b"content-length" for name, _ in fields)
 
+    def _length(self, status: int, fields: list[tuple[bytes, bytes]]) -> int:
+        """The content-length of a body, which llhttp has checked; 0 without one."""
+        if self._method == "HEAD" or status in (204, 304):
+            return 0
+        return next((int(value) for name, value in fields if name == b"content-length"), 0)
+
     def _closes(self, fields: list[tuple[bytes, bytes]]) -> bool:
         tokens = b",".join(value for name, value in fields if name == b"connection").lower()
         return b"close" in tokens or self._parser.get_http_version() != "1.1"
@@ -203,6 +232,7 @@ class ResponseReader:
             self.excess = True
         else:
             self._body.append(data)
+            self._body_left -= len(data)
 
     def on_message_complete(self) -> None:
         """The response is there, trailers included."""

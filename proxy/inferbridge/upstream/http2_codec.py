@@ -23,6 +23,7 @@ from typing import Final, Protocol
 
 from inferbridge.bridge.values import Buffer, Chunks, Headers, size
 from inferbridge.http2 import frames
+from inferbridge.http2.data import FRAME_SIZE, OpenFrame, cut
 from inferbridge.http2.frames import ErrorCode, ProtocolViolation, frame_header
 from inferbridge.http2.pending import take
 from inferbridge.upstream.header_blocks import BlockDecoder, FieldBlock
@@ -31,7 +32,6 @@ STREAM_WINDOW: Final = 256 << 10
 """What a client that takes nothing makes us hold of its answer."""
 MAX_STREAM_WINDOW: Final = 2 << 20
 CONNECTION_WINDOW: Final = 64 << 20
-FRAME_SIZE: Final = 1 << 20
 _CONTROL_FRAME_SIZE: Final = 1 << 14
 """More than any frame but DATA and HEADERS needs; larger unknown ones are not worth buffering."""
 _SMALL: Final = 4096
@@ -128,10 +128,7 @@ class Http2Codec:
         self._receive_window = CONNECTION_WINDOW
         self._blocked: dict[int, Stream] = {}
         self._partial = b""
-        self._data_left = 0
-        self._padding_left = 0
-        self._data_stream = 0
-        self._data_ends = False
+        self._open_frame = OpenFrame()
         self._block: list[bytes] | None = None
         self._block_bytes = 0
         self._block_stream = 0
@@ -251,7 +248,7 @@ class Http2Codec:
         if self._partial:
             data = self._partial + data
         position, end = 0, len(data)
-        if self._data_left or self._padding_left:
+        if self._open_frame.open:
             position = self._continue_data(data, 0)
         while end - position >= frames.HEADER_BYTES:
             high, low, kind, flags, stream_id = frames.HEADER.unpack_from(data, position)
@@ -358,35 +355,18 @@ class Http2Codec:
         if length > FRAME_SIZE:
             raise ProtocolViolation(ErrorCode.FRAME_SIZE_ERROR, f"frame of {length} bytes")
         self._take_window(self._known(stream_id), length)
-        self._data_stream = stream_id
-        self._data_ends = bool(flags & frames.END_STREAM)
-        self._data_left = length
-        if flags & frames.PADDED:
-            position += self._read_padding(data, position, length)
-        return self._continue_data(data, position)
-
-    def _read_padding(self, data: bytes, position: int, length: int) -> int:
-        if not length or data[position] >= length:
-            raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, "padding exceeds its frame")
-        self._padding_left = data[position]
-        self._data_left = length - 1 - self._padding_left
-        return 1
+        return self._continue_data(data, self._open_frame.begin(data, position, length, flags, stream_id))
 
     def _continue_data(self, data: bytes, position: int) -> int:
         """Deliver what there is of the current DATA frame; the position behind it."""
-        stream = self.streams.get(self._data_stream)
-        available = len(data) - position
-        taken = min(self._data_left, available)
-        self._data_left -= taken
-        skipped = min(self._padding_left, available - taken)
-        self._padding_left -= skipped
-        if taken and stream is not None:
-            after = position + taken
-            piece: Buffer = data[position:after] if taken <= _SMALL else memoryview(data)[position:after]
-            self._deliver(stream, piece)
-        if not self._data_left and not self._padding_left:
+        frame = self._open_frame
+        stream = self.streams.get(frame.stream)
+        stop, after = frame.take(data, position)
+        if stop > position and stream is not None:
+            self._deliver(stream, cut(data, position, stop))
+        if not frame.open:
             self._end_data()
-        return position + taken + skipped
+        return after
 
     def _deliver(self, stream: Stream, piece: Buffer) -> None:
         if not stream.head_seen:
@@ -401,8 +381,8 @@ class Http2Codec:
 
     def _end_data(self) -> None:
         """A DATA frame is through: grant again what it used up, and end the stream if it was the last."""
-        stream = self.streams.get(self._data_stream)
-        ends = stream is not None and self._data_ends
+        stream = self.streams.get(self._open_frame.stream)
+        ends = stream is not None and self._open_frame.ends
         self._grant(None if ends else stream)
         if stream is not None and ends:
             self._end(stream, ())

@@ -17,6 +17,7 @@ from http import HTTPStatus
 from inferbridge.bridge.errors import BridgeError
 from inferbridge.bridge.values import Buffer, Chunks, Headers, size
 from inferbridge.gateway import fields
+from inferbridge.gateway.codecs import output
 from inferbridge.gateway.codecs.chunked import ChunkedDecoder
 from inferbridge.gateway.codecs.events import (
     Event,
@@ -36,8 +37,6 @@ _HEADS: dict[tuple[int, Headers], bytes] = {}
 """Encoded heads by status and fields: most answers have the same few."""
 _HEADS_KEPT = 256
 _HEAD_BYTES = 1024
-_LARGE = 256 << 10
-"""Bytes of a piece that is not copied once more to leave with others."""
 
 
 class _Phase(Enum):
@@ -317,23 +316,7 @@ class Http1Codec:
     def take_output(self) -> Buffer:
         if self._answer is not None and self._answer.status:
             self._write(self._answer)
-        output = self._output
-        if not output:
-            return b""
-        if max(map(len, output)) >= _LARGE:
-            return self._take_large(output)
-        joined = b"".join(output)
-        output.clear()
-        return joined
-
-    def _take_large(self, output: list[Buffer]) -> Buffer:
-        """The first piece if it is large, else all those before that which is."""
-        place = next(place for place, piece in enumerate(output) if len(piece) >= _LARGE)
-        if not place:
-            return output.pop(0)
-        joined = b"".join(output[:place])
-        del output[:place]
-        return joined
+        return output.take(self._output)
 
     @property
     def more(self) -> bool:

@@ -50,6 +50,7 @@ from inferbridge.gateway.codecs.http2_sending import Sender, Stream
 from inferbridge.gateway.codecs.http2_window import ReceiveWindow
 from inferbridge.gateway.limits import Limits
 from inferbridge.http2 import frames
+from inferbridge.http2.data import FRAME_SIZE
 from inferbridge.http2.frames import ErrorCode, ProtocolViolation
 
 _log = logging.getLogger(__name__)
@@ -184,28 +185,56 @@ class Http2Codec:
             self._receive_end(stream)
 
     def on_data(self, stream_id: int, data: Buffer, credit: int, ends: bool) -> None:
-        self._window.take(credit)
-        stream = self._streams.get(stream_id)
+        stream = self._admit(stream_id, len(data), credit, ends)
         if stream is None:
-            self._check_not_idle(stream_id)
-            self._acknowledge(None, credit)
-            self._sender.reset(stream_id, ErrorCode.STREAM_CLOSED)
             return
-        if not stream.receiving:
-            self._acknowledge(None, credit)
-            self._spoil(stream_id, ErrorCode.STREAM_CLOSED)
-            return
-        stream.request_window.take(credit)
-        if stream.missing is not None:
-            stream.missing -= len(data)
-            if stream.missing < 0 or (ends and stream.missing):
-                raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, "the body is not as long as its content-length")
         if len(data) and not stream.refused:
             self._events.append(RequestData(stream_id, data, credit))
         elif credit:
             self._acknowledge(stream, credit)
         if ends:
             self._receive_end(stream)
+
+    def on_data_begun(self, stream_id: int, size: int, credit: int, ends: bool) -> bool:
+        stream = self._admit(stream_id, size, credit, ends)
+        if stream is not None and not stream.refused:
+            return True
+        if stream is not None:
+            self._acknowledge(stream, credit)
+            stream.receiving = not ends
+        return False
+
+    def on_data_piece(self, stream_id: int, data: Buffer, credit: int, ends: bool) -> None:
+        stream = self._streams.get(stream_id)
+        if stream is None:  # it has been reset since the frame began
+            self._acknowledge(None, credit)
+            return
+        if len(data):
+            self._events.append(RequestData(stream_id, data, credit))
+        elif credit:
+            self._acknowledge(stream, credit)
+        if ends:
+            self._receive_end(stream)
+
+    def _admit(self, stream_id: int, size: int, credit: int, ends: bool) -> Stream | None:
+        """The stream that takes a DATA frame; None: the frame is good for nothing but the connection's window."""
+        self._window.take(credit)
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            self._check_not_idle(stream_id)
+            self._acknowledge(None, credit)
+            self._sender.reset(stream_id, ErrorCode.STREAM_CLOSED)
+            return None
+        if not stream.receiving:
+            self._acknowledge(None, credit)
+            self._spoil(stream_id, ErrorCode.STREAM_CLOSED)
+            return None
+        stream.request_window.take(credit)
+        if stream.missing is not None:
+            stream.missing -= size
+            if stream.missing < 0 or (ends and stream.missing):
+                raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, "the body is not as long as its content-length")
+        return stream
 
     def _receive_end(self, stream: Stream) -> None:
         stream.receiving = False
@@ -299,7 +328,10 @@ class Http2Codec:
     @property
     def awaits_head(self) -> int | None:
         reader = self._reader
-        return reader.frames if reader.partial or not reader.frames else None
+        if reader.partial or not reader.frames:
+            return reader.frames
+        arriving = reader.arriving  # DATA for a call is that call's affair; for nobody, it comes as fast as a head
+        return reader.frames if arriving and arriving not in self._streams else None
 
     def give_up(self, error: BridgeError) -> list[Event]:
         events: list[Event] = []
@@ -401,9 +433,11 @@ class Http2Codec:
 
     # Output
 
-    more = False
+    @property
+    def more(self) -> bool:
+        return bool(self._sender.output)
 
-    def take_output(self) -> bytes:
+    def take_output(self) -> Buffer:
         touched, self._touched = self._touched, {}
         for stream_id in touched:
             stream = self._streams.get(stream_id)
@@ -432,6 +466,7 @@ def _greeting(limits: Limits) -> bytes:
         {
             frames.MAX_CONCURRENT_STREAMS: limits.streams,
             frames.INITIAL_WINDOW_SIZE: limits.stream_window,
+            frames.MAX_FRAME_SIZE: FRAME_SIZE,
             frames.MAX_HEADER_LIST_SIZE: limits.header_bytes,
         }
     )

@@ -4,8 +4,9 @@ What nearly every frame is, is read right here: the nine bytes of its header, DA
 PING. The payloads of all others, padded and prioritised ones among them, are parsed by hyperframe. Each frame is
 counted before anything is made of it (`http2_abuse`), and one that is too large is refused at its header.
 
-A frame is handed on when it is whole. Only the frame that a read cuts is put together from its pieces; the body in all
-others is handed on as a view of the read.
+A frame is handed on when it is whole, with a view of the read as its body; one that a read cuts is put together from
+its pieces. DATA that is cut is not: it is handed on as it arrives, from `_BEGUN` bytes of it on. So no frame takes more
+memory than a header block may, and a client may send DATA in frames as large as `FRAME_SIZE`.
 """
 
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from hyperframe.frame import DataFrame, Frame, GoAwayFrame, HeadersFrame, Priori
 from inferbridge.bridge.values import Buffer
 from inferbridge.gateway.codecs.http2_abuse import Abuse, Meter
 from inferbridge.http2 import frames
+from inferbridge.http2.data import FRAME_SIZE, OpenFrame, cut
 from inferbridge.http2.frames import ErrorCode, ProtocolViolation
 
 _CONTINUATIONS: Final = 20
@@ -24,17 +26,25 @@ _CONTINUATIONS: Final = 20
 _STREAM: Final = 0x7FFFFFFF
 _SHAPE: Final = frames.END_HEADERS | frames.PADDED | frames.PRIORITISED
 """The flags that say whether a HEADERS frame is nothing but a whole header block."""
-_SMALL: Final = 4096
-"""Bytes of a body that are copied: a view would keep all that was read with it."""
-_SHARE: Final = 16
-"""A view is at least such a part of what it keeps."""
+_PRIORITY_AND_PADDING: Final = 5 + 1 + 255
+"""Bytes that a HEADERS frame may have beside its block."""
+_BEGUN: Final = 4096
+"""Bytes of a DATA frame that come together at least, unless it is smaller: its first piece says what is to come."""
+_STEP: Final = 14
+"""A frame of 2**14 bytes, the largest in a client's first, counts as one, and a larger one as so many."""
 
 
 class FrameHandler(Protocol):
     """Hears of the frames of one connection, in order. What it raises ends the reading."""
 
     def on_data(self, stream_id: int, data: Buffer, credit: int, ends: bool) -> None:
-        """DATA; `credit` is what it takes of the windows."""
+        """DATA in a whole frame; `credit` is what it takes of the windows."""
+
+    def on_data_begun(self, stream_id: int, size: int, credit: int, ends: bool) -> bool:
+        """The same for a frame with `size` bytes of content still to come; whether anybody wants them."""
+
+    def on_data_piece(self, stream_id: int, data: Buffer, credit: int, ends: bool) -> None:
+        """Some of the content of that frame, if it is wanted; `ends` with the last of a frame that ends its stream."""
 
     def on_block(self, stream_id: int, block: bytes, ends: bool) -> None:
         """A whole header block."""
@@ -67,12 +77,18 @@ class FrameReader:
         """What is still to come of it."""
         self._partial = b""
         """The beginning of a frame."""
+        self._open = OpenFrame()
+        """DATA that is handed on as it arrives."""
+        self._wanted = False
+        """Somebody hears of it."""
+        self._overhead = 0
+        """Bytes of it that were no content and are credited with the next piece."""
         self._pieces: list[bytes] = []
         """Of a header block that is not complete."""
         self._block_stream = 0
         self._block_ends = False
         self.frames = 0
-        """Frames that were complete; the pieces of a header block are one."""
+        """Frames that were complete; the pieces of a header block are one, large DATA counts by its size."""
 
     def release(self) -> None:
         """Nothing is read any more. Reader and handler hold each other: leave nothing to the garbage collector."""
@@ -80,8 +96,13 @@ class FrameReader:
 
     @property
     def partial(self) -> bool:
-        """A frame, a header block or the preface has begun and is not complete."""
+        """A frame, a header block or the preface has begun and is not complete; DATA of which no more than a little."""
         return bool(self._partial or self._pieces or self._preface)
+
+    @property
+    def arriving(self) -> int:
+        """The stream whose DATA is under way, or 0."""
+        return self._open.stream if self._open.open else 0
 
     def feed(self, data: bytes) -> None:
         """Read what came."""
@@ -104,16 +125,20 @@ class FrameReader:
     def _read(self, data: bytes, position: int) -> int:
         """Handle the whole frames from `position` on; where the first one begins that is not whole."""
         end = len(data)
+        if self._open.open:
+            position = self._go_on(data, position)
         while end - position >= frames.HEADER_BYTES:
             high, low, kind, flags, stream_id = frames.HEADER.unpack_from(data, position)
             length = high << 16 | low
             if length > frames.DEFAULT_FRAME_SIZE:
-                raise ProtocolViolation(ErrorCode.FRAME_SIZE_ERROR, f"frame of {length} bytes")
+                self._check_size(kind, length)
             start = position + frames.HEADER_BYTES
             after = start + length
-            if after > end:
-                break
             stream_id &= _STREAM
+            if after > end:
+                if kind == frames.DATA and end - start >= _BEGUN:
+                    position = self._begin(stream_id, flags, data, start, length)
+                break
             self.frames += 1
             if self._pieces:
                 self._continue(kind, flags, stream_id, data[start:after])
@@ -132,9 +157,37 @@ class FrameReader:
     def _read_data(self, stream_id: int, data: bytes, start: int, after: int, ends: bool) -> None:
         size = after - start
         self._meter.data(size, ends)
-        copied = size <= _SMALL or size * _SHARE < len(data)
-        piece = data[start:after] if copied else memoryview(data)[start:after]
-        self._handler.on_data(stream_id, piece, size, ends)
+        self._handler.on_data(stream_id, cut(data, start, after), size, ends)
+
+    def _begin(self, stream_id: int, flags: int, data: bytes, start: int, length: int) -> int:
+        """Hand on what there is of a DATA frame; where that ends."""
+        if self._pieces:
+            raise _interrupted()
+        frame = self._open
+        position = frame.begin(data, start, length, flags, stream_id)
+        self._meter.data(frame.left, frame.ends)
+        self.frames += 1
+        self._overhead = length - frame.left - frame.padding
+        self._wanted = self._handler.on_data_begun(stream_id, frame.left, length, frame.ends)
+        return self._go_on(data, position)
+
+    def _go_on(self, data: bytes, position: int) -> int:
+        frame, before = self._open, self._open.left
+        stop, after = frame.take(data, position)
+        self.frames += (before >> _STEP) - (frame.left >> _STEP)
+        if self._wanted:
+            credit, self._overhead = self._overhead + after - position, 0
+            ends = frame.ends and not frame.open
+            self._handler.on_data_piece(frame.stream, cut(data, position, stop), credit, ends)
+        return after
+
+    def _check_size(self, kind: int, length: int) -> None:
+        """A frame larger than any in a client's first: DATA is not collected, a header block has a bound of its own."""
+        if kind in (frames.HEADERS, frames.CONTINUATION) and length <= FRAME_SIZE:
+            if length + sum(map(len, self._pieces)) > self._header_bytes + _PRIORITY_AND_PADDING:
+                raise Abuse("continuation")
+        elif kind != frames.DATA or length > FRAME_SIZE:
+            raise ProtocolViolation(ErrorCode.FRAME_SIZE_ERROR, f"frame of {length} bytes")
 
     def _read_window_update(self, stream_id: int, payload: bytes) -> None:
         self._meter.frame(frames.WINDOW_UPDATE)
@@ -191,7 +244,7 @@ class FrameReader:
 
     def _continue(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
         if kind != frames.CONTINUATION or stream_id != self._block_stream:
-            raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, "a header block is interrupted")
+            raise _interrupted()
         self._pieces.append(payload)
         if flags & frames.END_HEADERS:
             block, self._pieces = b"".join(self._pieces), []
@@ -218,10 +271,15 @@ class FrameReader:
 
 
 def _missing(partial: bytes) -> int:
-    """Bytes up to the end of a frame that has begun, or up to that of its header."""
+    """Bytes up to the end of a frame that has begun, or up to that of its header; or until DATA can be handed on."""
     if len(partial) < frames.HEADER_BYTES:
         return frames.HEADER_BYTES - len(partial)
-    return frames.HEADER_BYTES + int.from_bytes(partial[:3]) - len(partial)
+    length = int.from_bytes(partial[:3])
+    return frames.HEADER_BYTES + (min(length, _BEGUN) if partial[3] == frames.DATA else length) - len(partial)
+
+
+def _interrupted() -> ProtocolViolation:
+    return ProtocolViolation(ErrorCode.PROTOCOL_ERROR, "a header block is interrupted")
 
 
 def _parsed(data: bytes) -> Frame:

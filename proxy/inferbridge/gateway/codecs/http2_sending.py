@@ -7,6 +7,7 @@ from collections import deque
 
 from inferbridge.bridge.values import Buffer
 from inferbridge.gateway.application import RequestHead
+from inferbridge.gateway.codecs import output
 from inferbridge.gateway.codecs.http2_abuse import Meter
 from inferbridge.gateway.codecs.http2_window import ReceiveWindow
 from inferbridge.http2 import frames
@@ -143,8 +144,6 @@ class Sender:
         if increment:
             self.output.append(frames.window_update(stream_id, increment))
 
-    def take_output(self) -> bytes:
-        """All frames since the last time."""
-        output = b"".join(self.output)
-        self.output.clear()
-        return output
+    def take_output(self) -> Buffer:
+        """The frames since the last time, or some of them while there is more in `output`."""
+        return output.take(self.output)
