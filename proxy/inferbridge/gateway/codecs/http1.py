@@ -28,15 +28,12 @@ from inferbridge.gateway.codecs.events import (
     RequestOpened,
 )
 from inferbridge.gateway.codecs.http1_head import HeadReader, Http1Request, Peer
+from inferbridge.gateway.codecs.known_heads import KnownHeads, Ready
 from inferbridge.gateway.limits import Limits
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 _BODILESS = frozenset({204, 304})
-_HEADS: dict[tuple[int, Headers], bytes] = {}
-"""Encoded heads by status and fields: most answers have the same few."""
-_HEADS_KEPT = 256
-_HEAD_BYTES = 1024
 
 
 class _Phase(Enum):
@@ -262,7 +259,7 @@ class Http1Codec:
             return
         has_body = status not in _BODILESS and request is not None and request.head.method != "HEAD"
         if has_body and self._keep_alive and self._phase is _Phase.ANSWER and not answer.status:
-            head = _known_head(status, headers)
+            head = _HEADS.encoded(status, headers)
             if head is not None and request is not None and request.head.version == "1.1":
                 self._output += (head, b"content-length: %d\r\n\r\n" % size(chunks), *chunks)
                 self._answered()
@@ -347,32 +344,22 @@ class Http1Codec:
             ready.append(("connection", "close"))
         elif version == "1.0":
             ready.append(("connection", "keep-alive"))
-        line = _STATUS_LINES.get(answer.status) or f"HTTP/1.1 {answer.status} \r\n"
-        self._output.append(line.encode("ascii") + _lines(ready) + b"\r\n")
+        self._output.append(_status_line(answer.status) + _lines(ready) + b"\r\n")
 
 
-def _known_head(status: int, headers: Headers) -> bytes | None:
-    """Status line and fields of a whole answer, from a table of those seen; None where a length is declared.
-
-    The id of a call is written apart: no other answer has the same.
-    """
-    if headers and headers[-1][0] == fields.REQUEST_ID:
-        known = _known_head(status, headers[:-1])
-        return known and known + _lines(fields.outgoing(headers[-1:]))
-    key = (status, headers)
-    known = _HEADS.get(key)
-    if known is None:
-        ready = fields.outgoing(headers)
-        if not 200 <= status <= 999 or fields.declared_length(ready) is not None:
-            return None
-        line = _STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n"
-        known = line.encode("ascii") + _lines(ready)
-        if len(known) <= _HEAD_BYTES:
-            if len(_HEADS) >= _HEADS_KEPT:
-                _HEADS.clear()
-            _HEADS[key] = known
-    return known
+def _whole_head(status: int, ready: Ready) -> bytes | None:
+    """Status line and fields of a whole answer, but for its length; None where the length is declared."""
+    if not 200 <= status <= 999 or fields.declared_length(ready) is not None:
+        return None
+    return _status_line(status) + _lines(ready)
 
 
-def _lines(ready: list[tuple[str, str]]) -> bytes:
+def _status_line(status: int) -> bytes:
+    return (_STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n").encode("ascii")
+
+
+def _lines(ready: Ready) -> bytes:
     return "".join([f"{name}: {value}\r\n" for name, value in ready]).encode("latin-1")
+
+
+_HEADS = KnownHeads(_whole_head, _lines)

@@ -10,9 +10,9 @@ from typing import Final
 from hpack import Decoder, HPACKError, OversizedHeaderListError
 from hpack.table import HeaderTable
 
-from inferbridge.bridge.values import Headers
 from inferbridge.gateway import fields
 from inferbridge.gateway.codecs.http2_abuse import Abuse
+from inferbridge.gateway.codecs.known_heads import KnownHeads, Ready
 from inferbridge.http2.frames import compression_lost
 from inferbridge.http2.literals import encode_fields
 
@@ -21,10 +21,6 @@ type RawFields = tuple[tuple[bytes, bytes], ...]
 _KNOWN_BYTES: Final = 4096
 _MOST_KNOWN: Final = 8
 """Of blocks that are remembered: a hostile client has at most 64 KiB of them for each connection."""
-_HEADS: dict[tuple[int, Headers], bytes] = {}
-"""Encoded heads and trailers by status and fields: most answers have the same few."""
-_HEADS_KEPT: Final = 256
-_HEAD_BYTES: Final = 1024
 _STATUSES: Final = {200: 8, 204: 9, 206: 10, 304: 11, 400: 12, 404: 13, 500: 14}
 """Index of a status in the static table."""
 CONTINUE: Final = encode_fields([(b":status", b"100")])
@@ -78,25 +74,10 @@ class BlockDecoder:
             self._known[block] = decoded
 
 
-def head_block(status: int, headers: Headers) -> bytes:
-    """The head of an answer; ValueError for what must not go on a wire. A status of 0 makes trailers.
-
-    The id of a call is encoded apart: no other answer has the same.
-    """
-    if headers and headers[-1][0] == fields.REQUEST_ID:
-        return head_block(status, headers[:-1]) + _literals(fields.outgoing(headers[-1:]))
-    key = (status, headers)
-    known = _HEADS.get(key)
-    if known is None:
-        ready = fields.outgoing(headers)
-        if status:
-            fields.declared_length(ready)
-        known = _status(status) + _literals(ready)
-        if len(known) <= _HEAD_BYTES:
-            if len(_HEADS) >= _HEADS_KEPT:
-                _HEADS.clear()
-            _HEADS[key] = known
-    return known
+def _block(status: int, ready: Ready) -> bytes:
+    if status:
+        fields.declared_length(ready)
+    return _status(status) + _literals(ready)
 
 
 def _status(status: int) -> bytes:
@@ -106,5 +87,9 @@ def _status(status: int) -> bytes:
     return encode_fields([(b":status", b"%d" % status)]) if index is None else bytes([0x80 | index])
 
 
-def _literals(ready: list[tuple[str, str]]) -> bytes:
+def _literals(ready: Ready) -> bytes:
     return encode_fields([(name.encode("ascii"), value.encode("latin-1")) for name, value in ready])
+
+
+head_block = KnownHeads(_block, _literals).encoded
+"""The head of an answer; ValueError for what must not go on a wire. A status of 0 makes trailers."""
