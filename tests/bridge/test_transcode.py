@@ -139,6 +139,17 @@ def test_floats_are_rounded_once(number: Any) -> None:
         assert abs(Fraction(got) - Fraction(number)) <= abs(Fraction(_next_float(got, towards)) - Fraction(number))
 
 
+@pytest.mark.parametrize("quote", ["", '"'])
+@pytest.mark.parametrize(
+    "number", ["-0.0E4444444444444444444444440", "1e-4444444444444444444444444", "-0.1E-9999999999999999999"]
+)
+def test_exponents_beyond_all_numbers_are_read(number: str, quote: str) -> None:
+    """What is 0, or closer to it than any float, is 0 with its sign."""
+    text = f"{quote}{number}{quote}"
+    got = read(f'{{"floatValue": {text}}}').float_value
+    assert (got, math.copysign(1, got)) == (0, -1 if number[0] == "-" else 1)
+
+
 def _next_float(value: float, towards: float) -> float:
     bits = struct.unpack("<i", struct.pack("<f", value))[0]
     if value == 0:

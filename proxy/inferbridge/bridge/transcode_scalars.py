@@ -11,7 +11,7 @@ import math
 import re
 import struct
 from collections.abc import Callable, Mapping
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
@@ -30,6 +30,8 @@ _SPECIALS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _SINGLE, _DOUBLE, _BITS = struct.Struct("<f"), struct.Struct("<d"), struct.Struct("<Q")
 _DROPPED, _HALF = 0x1FFFFFFF, 0x10000000
 """The bits of a double that a float lacks, and their value halfway between two floats."""
+_NEARLY_NOTHING = Decimal("1e-1000")
+"""Closer to 0 than any double."""
 _CLEAR_OF_SUBNORMALS = 2.0**-125
 
 
@@ -71,7 +73,16 @@ def real(text: str) -> float:
 
 def _decimal(value: float) -> Decimal:
     """The number as it was written."""
-    return Decimal(value.source if isinstance(value, LongReal) else repr(value))
+    return _exact(value.source if isinstance(value, LongReal) else repr(value))
+
+
+def _exact(text: str) -> Decimal:
+    """The number of a text that is a finite double."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:  # an exponent beyond what Decimal has: nothing else than 0, or nearly that
+        digits = text.lower().partition("e")[0].strip("-.0")
+        return _NEARLY_NOTHING.copy_sign(Decimal(-1 if text[0] == "-" else 1)) if digits else Decimal(0)
 
 
 def shown(value: Any) -> str:
@@ -146,7 +157,7 @@ def single(value: Any) -> float:
     if not math.isfinite(given):
         return given
     if abs(given) < _CLEAR_OF_SUBNORMALS or _BITS.unpack(_DOUBLE.pack(given))[0] & _DROPPED == _HALF:
-        given = _towards(given, Decimal(value) if type(value) in (int, str) else _decimal(given))
+        given = _towards(given, _exact(str(value)) if type(value) in (int, str) else _decimal(given))
     try:
         rounded: float = _SINGLE.unpack(_SINGLE.pack(given))[0]
     except OverflowError:
