@@ -91,6 +91,25 @@ class Responder(Protocol):
         """Cut the answer so that the client can tell (RST_STREAM, or close without the last chunk)."""
 
 
+class Wrapped(Responder):
+    """A responder before another: how the client may go on sending is the other's to see to."""
+
+    __slots__ = ()
+    _responder: Responder
+
+    def hold(self) -> None:
+        """No more of the body for now."""
+        self._responder.hold()
+
+    def resume(self) -> None:
+        """The client may go on."""
+        self._responder.resume()
+
+    def unhurried(self) -> None:
+        """The client streams."""
+        self._responder.unhurried()
+
+
 class RequestSink(Protocol):
     """How the application takes the body of one call."""
 

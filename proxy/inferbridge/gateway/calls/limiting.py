@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from inferbridge.auth.rates import Lease
 from inferbridge.bridge.values import Buffer, Chunks, Headers
-from inferbridge.gateway.application import RequestSink, Responder, press
+from inferbridge.gateway.application import RequestSink, Responder, Wrapped, press
 from inferbridge.gateway.records.usage import Used
 
 
@@ -25,7 +25,7 @@ def booking(lease: Lease | None) -> Used | None:
     return lambda usage: lease.book(usage.prompt_tokens + usage.completion_tokens)
 
 
-class LimitedCall(Responder):
+class LimitedCall(Wrapped):
     """One call with a lease: the exchange's `Responder`, and the client's `RequestSink`."""
 
     def __init__(self, lease: Lease, responder: Responder) -> None:
@@ -96,18 +96,6 @@ class LimitedCall(Responder):
         """The whole answer."""
         self._finish()
         self._responder.whole(status, headers, chunks)
-
-    def hold(self) -> None:
-        """The exchange wants no more of the body for now."""
-        self._responder.hold()
-
-    def resume(self) -> None:
-        """It does again."""
-        self._responder.resume()
-
-    def unhurried(self) -> None:
-        """The client streams."""
-        self._responder.unhurried()
 
     def abort(self) -> None:
         """The answer is cut."""

@@ -18,7 +18,7 @@ from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.grpc_messages import MessageReader
 from inferbridge.bridge.values import Buffer, Headers, header
 from inferbridge.bridge.wire import Unknown, unknown_names
-from inferbridge.gateway.application import Responder
+from inferbridge.gateway.application import Responder, Wrapped
 from inferbridge.gateway.connect.forms import Form
 from inferbridge.gateway.connect.methods import Method
 from inferbridge.gateway.connect.writers import writer
@@ -29,7 +29,7 @@ _DETAILS_FIELD = 3
 """Of `google.rpc.Status`."""
 
 
-class GrpcAnswer(Responder):
+class GrpcAnswer(Wrapped):
     """A gRPC answer on its way to a client that wants it otherwise; `cancel` ends the call when that cannot be."""
 
     def __init__(
@@ -128,18 +128,6 @@ class GrpcAnswer(Responder):
 
     def _over(self) -> None:
         self._done, self.cancel = True, _nothing  # the call holds this: leave nothing to the garbage collector
-
-    def hold(self) -> None:
-        """The runtime has no room for more of a stream."""
-        self._responder.hold()
-
-    def resume(self) -> None:
-        """It has again."""
-        self._responder.resume()
-
-    def unhurried(self) -> None:
-        """The client streams."""
-        self._responder.unhurried()
 
     def abort(self) -> None:
         """The runtime's answer broke off."""

@@ -30,7 +30,7 @@ from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.framing import unquote_message
 from inferbridge.bridge.values import Buffer, Chunks, Headers, header
 from inferbridge.gateway.answering import is_grpc
-from inferbridge.gateway.application import Application, RequestHead, RequestSink, Responder, press
+from inferbridge.gateway.application import Application, RequestHead, RequestSink, Responder, Wrapped, press
 from inferbridge.gateway.fields import REQUEST_ID
 from inferbridge.gateway.record import CallRecord, Flag, Parent, bounded, clock
 from inferbridge.gateway.records.counting import Counter, kind_of, octets
@@ -207,7 +207,7 @@ class Recorder:
                 _log.exception("noting the end of a call failed")
 
 
-class RecordedCall(Responder):
+class RecordedCall(Wrapped):
     """One call: its application's `Responder`, and its client's `RequestSink`."""
 
     __slots__ = ("_asked", "_begun", "_pace", "_recorder", "_responder", "_sink", "_told", "record")
@@ -373,18 +373,6 @@ class RecordedCall(Responder):
                 record.messages_out = 1
         self._responder.whole(status, headers, chunks)
         self._end()
-
-    def hold(self) -> None:
-        """The application wants no more of the body for now."""
-        self._responder.hold()
-
-    def resume(self) -> None:
-        """It does again."""
-        self._responder.resume()
-
-    def unhurried(self) -> None:
-        """The client streams."""
-        self._responder.unhurried()
 
     def abort(self) -> None:
         """The answer is cut."""
