@@ -1,6 +1,7 @@
 """Reading and writing HTTP/1.1 without sockets."""
 
 import weakref
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -123,7 +124,7 @@ def test_a_large_body_is_read_however_it_is_split(cuts: list[int], excess: bytes
     """Whether or not the parser sees all of it, the body is what it is, and the next response is read."""
     edges = [0, *sorted(cuts), 2 * len(LARGE)]
     sent = LARGE + excess
-    reader, sink = _read([sent[a:b] for a, b in zip(edges, edges[1:], strict=False) if a < b])  # noqa: RUF007
+    reader, sink = _read([piece for a, b in pairwise(edges) if (piece := sent[a:b])])
     assert (sink.body == LARGE[-200_000:], reader.complete, reader.reusable) == (True, True, True)
     assert reader.excess == bool(excess)
     second = Sink()
