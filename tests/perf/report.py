@@ -3,6 +3,7 @@
 import os
 import platform
 import sys
+import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 
+from inferbridge.event_loop import choose
 from perf.cost import QUIET_MS
 from perf.rows import (
     AIM_COPIES,
@@ -131,7 +133,7 @@ def _machine() -> Iterator[str]:
     yield "## Where"
     yield ""
     yield f"* {datetime.now(UTC):%Y-%m-%d}, {processor()}, {os.cpu_count()} cores, load at the end {load}"
-    yield f"* {platform.system()} {platform.release()}, Python {sys.version.split()[0]}"
+    yield f"* {platform.system()} {platform.release()}, Python {sys.version.split()[0]} ({_built()}), {choose('auto')}"
     yield f"* {', '.join(f'{name} {_version(name)}' for name in PACKAGES)}"
     yield f"* peers of this run: {', '.join((REQUIREMENTS / 'envoy.txt').read_text().split())} from PyPI"
 
@@ -142,6 +144,12 @@ def processor() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.machine()
+
+
+def _built() -> str:
+    """Whether the interpreter is as fast as it can be: those of most distributions are, one from source is not."""
+    optimised = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
+    return f"built {'with' if optimised else 'without'} profile-guided optimisation"
 
 
 def _version(name: str) -> str:
