@@ -214,7 +214,7 @@ def bulk(key: Key, rounds: int, proxies: Sequence[Contestant], relays: Sequence[
         own, least, copies = Series(), Series(), []
         idle = memory(proxy.pid, "VmRSS")
         Path(f"/proc/{proxy.pid}/clear_refs").write_text("5")
-        for _ in range(rounds):
+        for _ in range(3 * rounds):
             copies.append(memcpy_seconds())
             load.measure(proxy, request, own)
             load.measure(relay, request, least)
