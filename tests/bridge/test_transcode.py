@@ -198,6 +198,7 @@ def test_null_leaves_fields_unset_except_where_it_is_a_value() -> None:
     assert read('{"value": null}').value.WhichOneof("kind") == "null_value"
     assert read('{"nothing": null}').WhichOneof("choice") == "nothing"
     assert written(read('{"values": [null, 1]}')) == {"values": [None, 1]}
+    assert not read('{"values": null}').values, "a list of values is a list first"
 
 
 @pytest.mark.parametrize(
