@@ -68,8 +68,9 @@ class ProtocolViolation(Exception):
 
 
 def compression_lost(error: Exception) -> ProtocolViolation:
-    """A header block cannot be decoded, so no other can; hpack's `error` also says where the block lies in memory."""
-    return ProtocolViolation(ErrorCode.COMPRESSION_ERROR, f"header block: {str(error).partition(':')[0]}")
+    """A header block cannot be decoded, so no other can; hpack's `error` also shows the block."""
+    reason = str(error).partition(":")[0].partition(" from ")[0]
+    return ProtocolViolation(ErrorCode.COMPRESSION_ERROR, f"header block: {reason}")
 
 
 def error_name(code: int) -> str:
