@@ -8,7 +8,7 @@ from inferbridge.bridge.errors import BridgeError, Code, invalid
 from inferbridge.bridge.framing import unquote_message
 from inferbridge.bridge.parameters import Parameter, decode_parameters, encode_parameters
 from inferbridge.bridge.rest import BINARY_PARAMETERS, HTTP_TO_CODE
-from inferbridge.bridge.values import Buffer, Chunks, GrpcReply, GrpcRequest, Headers, HttpRequest, header, join
+from inferbridge.bridge.values import Buffer, Chunks, GrpcReply, GrpcRequest, Headers, header, join
 from inferbridge.bridge.wire import BROKEN, Unknown, WireError, text_field
 
 
@@ -19,9 +19,8 @@ def request_message(request: GrpcRequest) -> Buffer:
     return join(request.messages[0]) if request.messages[0] else b""
 
 
-def named_model(request: HttpRequest | GrpcRequest, field: int) -> str:
+def named_model(request: GrpcRequest, field: int) -> str:
     """The model that a request names in a field of this number, whatever else it says; BridgeError if unreadable."""
-    assert isinstance(request, GrpcRequest)
     try:
         return text_field(request_message(request), field)
     except BROKEN as error:

@@ -29,6 +29,10 @@ class Connection(asyncio.Protocol):
     """None until it is open."""
     _transport: asyncio.Transport | None = None
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It is open."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no instance of it
+
     @property
     def transport(self) -> asyncio.Transport:
         """The transport; there is one from `connection_made` on."""

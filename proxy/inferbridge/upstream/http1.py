@@ -17,7 +17,7 @@ import contextlib
 import select
 from collections import deque
 from functools import partial
-from typing import Final, cast
+from typing import Final
 
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.bridge.values import size
@@ -97,7 +97,7 @@ class Http1Connection(Connection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is open."""
-        self._transport = transport = cast("asyncio.Transport", transport)  # uvloop's is no instance of it
+        super().connection_made(transport)
         connected = transport.get_extra_info("socket")
         if connected is not None and hasattr(select, "poll"):
             self._poll = select.poll()

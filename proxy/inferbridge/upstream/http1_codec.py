@@ -197,28 +197,25 @@ class ResponseReader:
         self._head_done = True
         # uvicorn closes after a failed request although it promised keep-alive, which would cost the next call
         self.reusable = status < _SERVER_ERROR and self._parser.should_keep_alive()
-        self._until_close = self._needs_close(status, fields)
-        self._body_left = self._length(status, fields)
+        self._body_left, self._until_close = self._framing(status, fields)
         assert self._sink is not None
         self._sink.on_head(status, _end_to_end(fields))
         if self._method == "HEAD":
             self.reusable = self.reusable or (status < _SERVER_ERROR and not self._closes(fields))
             self.complete = True
 
-    def _needs_close(self, status: int, fields: list[tuple[bytes, bytes]]) -> bool:
-        """The body has no length of its own."""
+    def _framing(self, status: int, fields: list[tuple[bytes, bytes]]) -> tuple[int, bool]:
+        """The bytes of the body that its content-length promises, or 0, and whether it has no length of its own.
+
+        llhttp has checked the length.
+        """
         if self._method == "HEAD" or status in (204, 304):
-            return False
+            return 0, False
         coding = [value for name, value in fields if name == b"transfer-encoding"]
         if coding and coding != [b"chunked"]:
             raise MalformedResponse(f"transfer-encoding {coding!r}")
-        return not coding and all(name != b"content-length" for name, _ in fields)
-
-    def _length(self, status: int, fields: list[tuple[bytes, bytes]]) -> int:
-        """The content-length of a body, which llhttp has checked; 0 without one."""
-        if self._method == "HEAD" or status in (204, 304):
-            return 0
-        return next((int(value) for name, value in fields if name == b"content-length"), 0)
+        length = next((value for name, value in fields if name == b"content-length"), None)
+        return int(length or 0), not coding and length is None
 
     def _closes(self, fields: list[tuple[bytes, bytes]]) -> bool:
         tokens = b",".join(value for name, value in fields if name == b"connection").lower()

@@ -2,7 +2,7 @@
 
 import asyncio
 from random import uniform
-from typing import Final, Protocol, cast
+from typing import Final, Protocol
 
 from inferbridge.bridge.errors import BridgeError, Code
 from inferbridge.http2.frames import ProtocolViolation
@@ -55,7 +55,7 @@ class Http2Connection(Connection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send preface and SETTINGS."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no instance of it
+        super().connection_made(transport)
         self._pool.connection_made(self)
         self.flush()
 

@@ -228,7 +228,7 @@ class Exchange:
         with suppress(BridgeError):  # what is wrong with it is the runtime's to say
             if grpc is not None and grpc.model_field:
                 if self._size <= LARGE or len(self._chunks) == 1:
-                    record.model = bounded(named_model(self._client_call(route), grpc.model_field))
+                    record.model = bounded(named_model(self._grpc_call(), grpc.model_field))
             elif self._size <= _SMALL_BODY:
                 record.model = bounded(self._model())
 
@@ -297,9 +297,10 @@ class Exchange:
         return bridge.model(self._client_call(route))
 
     def _client_call(self, route: Route) -> HttpRequest | GrpcRequest:
+        return self._http_call(route) if route.protocol == "rest" else self._grpc_call()
+
+    def _grpc_call(self) -> GrpcRequest:
         head = self._head
-        if route.protocol == "rest":
-            return self._http_call(route)
         body = join(self._chunks) if self._chunks else b""
         encoding = header(head.headers, "grpc-encoding") or "identity"
         return GrpcRequest(head.target, head.headers, unframe(body, encoding, self._service.limits.message_bytes))

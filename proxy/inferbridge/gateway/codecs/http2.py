@@ -186,31 +186,28 @@ class Http2Codec:
 
     def on_data(self, stream_id: int, data: Buffer, credit: int, ends: bool) -> None:
         stream = self._admit(stream_id, len(data), credit, ends)
-        if stream is None:
-            return
-        if len(data) and not stream.refused:
-            self._events.append(RequestData(stream_id, data, credit))
-        elif credit:
-            self._acknowledge(stream, credit)
-        if ends:
-            self._receive_end(stream)
+        if stream is not None:
+            self._take(stream, data, credit, ends)
 
     def on_data_begun(self, stream_id: int, size: int, credit: int, ends: bool) -> bool:
         stream = self._admit(stream_id, size, credit, ends)
-        if stream is not None and not stream.refused:
-            return True
-        if stream is not None:
-            self._acknowledge(stream, credit)
-            stream.receiving = not ends
-        return False
+        if stream is None:
+            return False
+        if stream.refused:
+            self._take(stream, b"", credit, ends)
+        return not stream.refused
 
     def on_data_piece(self, stream_id: int, data: Buffer, credit: int, ends: bool) -> None:
         stream = self._streams.get(stream_id)
         if stream is None:  # it has been reset since the frame began
             self._acknowledge(None, credit)
-            return
-        if len(data):
-            self._events.append(RequestData(stream_id, data, credit))
+        else:
+            self._take(stream, data, credit, ends)
+
+    def _take(self, stream: Stream, data: Buffer, credit: int, ends: bool) -> None:
+        """Hand on content, or grant again at once what nobody will read."""
+        if len(data) and not stream.refused:
+            self._events.append(RequestData(stream.id, data, credit))
         elif credit:
             self._acknowledge(stream, credit)
         if ends:
